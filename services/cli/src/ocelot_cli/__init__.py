@@ -1,0 +1,1 @@
+"""The ocelot command: tenants, tokens, sending, importing, searching, dead letters."""

@@ -1,0 +1,1 @@
+"""What crosses a process boundary in Ocelot: event, envelope, stored document, registry, keys."""

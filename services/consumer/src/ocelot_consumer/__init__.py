@@ -1,0 +1,1 @@
+"""Ocelot's consumer: stores the envelopes of the ingest queue in MongoDB."""

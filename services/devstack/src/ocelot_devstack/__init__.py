@@ -1,0 +1,1 @@
+"""Ocelot on one machine: real backends and all services, for make dev and the tests."""

@@ -1,0 +1,1 @@
+"""Ocelot's indexer: puts what MongoDB holds into OpenSearch."""
