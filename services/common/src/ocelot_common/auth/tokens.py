@@ -1,0 +1,183 @@
+"""Minting and verifying tokens: JWTs with pinned algorithms (RFC 7519, RFC 8725; design §7)."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
+
+import jwt
+import msgspec
+
+from ocelot_common.auth.keys import ALGORITHMS, SigningKey
+from ocelot_common.auth.scopes import ROLES, SCOPES
+from ocelot_common.registry.model import KeyState, Tenant, VerificationKey
+
+LEEWAY_SEC: Final = 60
+MAX_TOKEN_BYTES: Final = 8_192
+#: Tokens for all tenants live an hour at most.
+MAX_WILDCARD_TTL: Final = timedelta(hours=1)
+EVERY_TENANT: Final = "*"
+_MAX_KID_CHARS: Final = 128
+
+
+class TokenError(Exception):
+    """A token that is not taken; the message says why and holds nothing of the token."""
+
+
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verified token says.
+
+    Attributes:
+        kid: of the key that signed it.
+        sub: who writes or reads.
+        tenants: uid by tenant id, or `*`.
+        scope: separated by spaces.
+        iat: when it was issued, seconds since the epoch; so are the others.
+    """
+
+    kid: str
+    sub: str
+    jti: str = ""
+    tenants: dict[str, str] | Literal["*"]
+    scope: str = ""
+    role: str = ""
+    iat: int
+    nbf: int | None = None
+    exp: int
+
+
+def mint_token(
+    key: SigningKey,
+    *,
+    subject: str,
+    tenants: Sequence[Tenant] | Literal["*"],
+    role: str = "",
+    scopes: Sequence[str] = (),
+    ttl: timedelta,
+    issuer: str,
+    audience: str,
+    now: datetime | None = None,
+) -> str:
+    """A signed token.
+
+    Args:
+        key: signs it; must have been published.
+        subject: the `sub`, stored as `writer` of every event sent with the token.
+        tenants: for which it is good.
+        role: one of `ROLES`, or empty.
+        scopes: besides the role's.
+        ttl: how long it lives.
+        issuer: the `iss`.
+        audience: the `aud`.
+        now: the time of issue.
+
+    Raises:
+        ValueError: an unknown role or scope, no rights at all, or a life that is too long or none.
+    """
+    if role and role not in ROLES:
+        raise ValueError(f"{role!r} is no role; there are {', '.join(ROLES)}")
+    if unknown := set(scopes) - SCOPES:
+        raise ValueError(f"no such scope: {', '.join(sorted(unknown))}")
+    if not role and not scopes:
+        raise ValueError("a token needs a role or a scope")
+    if ttl <= timedelta(0):
+        raise ValueError("a token's life must be longer than nothing")
+    if tenants == EVERY_TENANT and ttl > MAX_WILDCARD_TTL:
+        raise ValueError("a token for all tenants lives an hour at most")
+    issued = now or datetime.now(UTC)
+    claims: dict[str, Any] = {
+        "iss": issuer,
+        "aud": audience,
+        "sub": subject,
+        "jti": secrets.token_hex(16),
+        "tenants": EVERY_TENANT
+        if isinstance(tenants, str)
+        else {tenant.id: tenant.uid for tenant in tenants},
+        "scope": " ".join(scopes),
+        "role": role,
+        "iat": int(issued.timestamp()),
+        "nbf": int(issued.timestamp()),
+        "exp": int((issued + ttl).timestamp()),
+    }
+    return jwt.encode(claims, key.private, algorithm=key.alg, headers={"kid": key.kid})
+
+
+class TokenVerifier:
+    """Checks signature, issuer, audience and times. Tenant and revocation are the caller's."""
+
+    def __init__(
+        self, find_key: Callable[[str], VerificationKey | None], *, issuer: str, audience: str
+    ) -> None:
+        self._find_key = find_key
+        self._issuer = issuer
+        self._audience = audience
+        self._parsed: dict[str, jwt.PyJWK] = {}
+
+    def verify(self, token: str) -> Claims:
+        """The claims of a token.
+
+        Raises:
+            TokenError: it is not to be trusted.
+        """
+        if len(token) > MAX_TOKEN_BYTES:
+            raise TokenError("the token is too long")
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.InvalidTokenError:
+            raise TokenError("not a signed JWT") from None
+        key = self._key(header)
+        try:
+            payload = jwt.decode(
+                token,
+                key.key,
+                algorithms=[key.algorithm_name],
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=LEEWAY_SEC,
+                options={"require": ["exp", "iat", "iss", "aud", "sub"]},
+            )
+        except jwt.ExpiredSignatureError:
+            raise TokenError("the token has expired") from None
+        except jwt.ImmatureSignatureError:
+            raise TokenError("the token is not valid yet") from None
+        except jwt.InvalidTokenError as error:
+            raise TokenError(f"the token is not valid: {_reason(error)}") from None
+        try:
+            claims = msgspec.convert({**payload, "kid": header["kid"]}, Claims, strict=False)
+        except msgspec.ValidationError as error:
+            raise TokenError(f"the token's claims are not Ocelot's: {error}") from None
+        if claims.tenants == EVERY_TENANT:
+            life = timedelta(seconds=claims.exp - claims.iat)
+            if life > MAX_WILDCARD_TTL:
+                raise TokenError("a token for all tenants lives an hour at most")
+        return claims
+
+    def _key(self, header: Mapping[str, Any]) -> jwt.PyJWK:
+        kid = header.get("kid")
+        if not isinstance(kid, str) or not 0 < len(kid) <= _MAX_KID_CHARS:
+            raise TokenError("the token names no key")
+        if "crit" in header:
+            raise TokenError("the token has critical extensions, which are not understood")
+        row = self._find_key(kid)
+        if row is None or row.alg not in ALGORITHMS:
+            raise TokenError("the token's key is unknown")
+        if row.state is not KeyState.ACTIVE:
+            raise TokenError("the token's key was revoked")
+        # The algorithm is the key's, never the token's (RFC 8725 §3.1).
+        if header.get("alg") != row.alg:
+            raise TokenError("the token's algorithm is not its key's")
+        parsed = self._parsed.get(kid)
+        if parsed is None:
+            parsed = self._parsed[kid] = jwt.PyJWK(row.jwk, algorithm=row.alg)
+        return parsed
+
+
+def _reason(error: jwt.InvalidTokenError) -> str:
+    known: dict[type[jwt.InvalidTokenError], str] = {
+        jwt.InvalidSignatureError: "wrong signature",
+        jwt.InvalidIssuerError: "wrong issuer",
+        jwt.InvalidAudienceError: "wrong audience",
+        jwt.InvalidIssuedAtError: "issued in the future",
+        jwt.MissingRequiredClaimError: str(error),
+    }
+    return known.get(type(error), "malformed")

@@ -1,0 +1,246 @@
+"""The event as clients write it (design §3), its validation, and its text of record (§4).
+
+An event is decoded, checked and encoded again: absent stays absent, what was given stays, a key
+given twice counts once (the last), integers are exact. That text, without `id`, is what is stored,
+found and returned.
+"""
+
+import re
+import socket
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ocelot_common.event_limits import EventError, EventLimits, check_contents, check_text
+from ocelot_common.ids import parse_id
+from ocelot_common.timestamps import parse_rfc3339
+
+Outcome = Literal["success", "failure", "denied", "unknown"]
+Severity = Literal["debug", "info", "notice", "warning", "error", "critical"]
+
+DEFAULT_OUTCOME: Final = "unknown"
+DEFAULT_SEVERITY: Final = "info"
+#: From the least to the most severe.
+SEVERITIES: Final[tuple[str, ...]] = get_args(Severity)
+OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
+
+#: Actions of the service itself; refused from clients.
+RESERVED_ACTION_PREFIX: Final = "ocelot."
+#: A client's clock may run ahead, by time zone mistakes too, but not by more.
+MAX_AHEAD_MS: Final = 24 * 3600 * 1000
+
+Keyword = Annotated[str, Meta(max_length=1024)]
+_Id = Annotated[str, Meta(min_length=1, max_length=1024)]
+_OptionalKeyword = Keyword | None | UnsetType
+
+
+class Actor(Struct, gc=False, forbid_unknown_fields=True):
+    """Who did it."""
+
+    id: _Id
+    type: _OptionalKeyword = UNSET
+    name: _OptionalKeyword = UNSET
+    email: _OptionalKeyword = UNSET
+    session_id: _OptionalKeyword = UNSET
+
+
+class Target(Struct, gc=False, forbid_unknown_fields=True):
+    """A resource acted on."""
+
+    type: _OptionalKeyword = UNSET
+    id: _OptionalKeyword = UNSET
+    name: _OptionalKeyword = UNSET
+
+
+class Source(Struct, gc=False, forbid_unknown_fields=True):
+    """Where the request came from."""
+
+    ip: _OptionalKeyword = UNSET
+    user_agent: _OptionalKeyword = UNSET
+    service: _OptionalKeyword = UNSET
+    location: _OptionalKeyword = UNSET
+
+
+class Changes(Struct, gc=False, forbid_unknown_fields=True):
+    """What changed, free-form."""
+
+    before: Any = UNSET
+    after: Any = UNSET
+
+
+class Event(Struct, gc=False, forbid_unknown_fields=True):
+    """One audit event as a client sends it. `None` stands for an explicit JSON null."""
+
+    action: Annotated[str, Meta(min_length=1, max_length=256)]
+    actor: Actor
+    id: str | UnsetType | None = UNSET
+    occurred_at: str | UnsetType | None = UNSET
+    targets: list[Target] | UnsetType | None = UNSET
+    outcome: Outcome | UnsetType | None = UNSET
+    severity: Severity | UnsetType | None = UNSET
+    message: str | UnsetType | None = UNSET
+    changes: Changes | UnsetType | None = UNSET
+    source: Source | UnsetType | None = UNSET
+    request_id: _OptionalKeyword = UNSET
+    trace_id: _OptionalKeyword = UNSET
+    tags: list[Keyword] | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
+
+
+class AcceptedEvent(NamedTuple):
+    """A valid event: the client's id as 16 bytes, or None, and the text of record."""
+
+    id: bytes | None
+    text: bytes
+
+
+_decoder = msgspec.json.Decoder(Event)
+_encoder = msgspec.json.Encoder()
+
+#: The fields of an event, in the order in which they are written.
+FIELDS: Final[tuple[str, ...]] = Event.__struct_fields__
+
+
+def accept_event(raw: bytes, *, now_ms: int, limits: EventLimits) -> AcceptedEvent:
+    """Validate one event's JSON text and bring it into its form of record.
+
+    Args:
+        raw: one JSON object, UTF-8.
+        now_ms: the time of arrival, for the bound on `occurred_at`.
+        limits: the bounds on size and shape.
+
+    Raises:
+        EventError: with the code and path of the first fault.
+    """
+    check_text(raw, limits)
+    event = decode_event(raw)
+    event_id = _check_id(event)
+    if event.action.startswith(RESERVED_ACTION_PREFIX):
+        raise EventError(
+            "reserved_action",
+            "action",
+            f"actions that begin with {RESERVED_ACTION_PREFIX} are Ocelot's",
+        )
+    if event.occurred_at:
+        _check_time(event.occurred_at, now_ms)
+    elif event.occurred_at == "":
+        raise EventError("invalid_time", "occurred_at", "an empty text is no date-time")
+    if event.source and event.source.ip and not is_ip_address(event.source.ip):
+        raise EventError("invalid_ip", "source.ip", "not an IPv4 or IPv6 address")
+    check_contents(raw, _free_form(event), limits)
+    return AcceptedEvent(event_id, _encoder.encode(event))
+
+
+def decode_event(raw: bytes) -> Event:
+    """Decode and type-check one event's JSON text.
+
+    Raises:
+        EventError: the text is no JSON, or no event.
+    """
+    try:
+        return _decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _from_validation(str(error)) from None
+    except RecursionError:
+        raise EventError("too_deep", "", "objects and arrays nest too deep") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EventError(*json_fault(raw, error)) from None
+
+
+def encode_event(event: Event) -> bytes:
+    """The compact JSON text of an event."""
+    return _encoder.encode(event)
+
+
+_LONE_SURROGATE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]"
+)
+
+
+def json_fault(raw: bytes, error: Exception) -> tuple[str, str, str]:
+    """Code, path and detail for JSON text that msgspec could not read."""
+    if isinstance(error, UnicodeDecodeError):
+        return "invalid_unicode", "", "the text is not valid UTF-8"
+    if _LONE_SURROGATE.search(raw):
+        return "invalid_unicode", "", "an escape stands for half of a surrogate pair"
+    text = str(error).removeprefix("JSON is malformed: ")
+    return "invalid_json", "", f"not valid JSON: {text}"
+
+
+def is_ip_address(text: str) -> bool:
+    """Whether `text` is an IPv4 address in dotted decimal form or an IPv6 address."""
+    return ip_bytes(text) is not None
+
+
+def ip_bytes(text: str) -> bytes | None:
+    """The address as 16 bytes, IPv4 mapped into IPv6 (RFC 4291 §2.5.5.2); None if it is none.
+
+    Of one length, so that a CIDR block is one range of bytes.
+    """
+    try:
+        if ":" in text:
+            return socket.inet_pton(socket.AF_INET6, text)
+        return b"\0" * 10 + b"\xff\xff" + socket.inet_pton(socket.AF_INET, text)
+    except (OSError, ValueError):  # ValueError: a NUL in the text
+        return None
+
+
+def _check_id(event: Event) -> bytes | None:
+    text = event.id
+    event.id = UNSET
+    if text is UNSET or text is None:
+        return None
+    try:
+        return parse_id(text)
+    except ValueError as error:
+        raise EventError("invalid_id", "id", str(error)) from None
+
+
+def _check_time(text: str, now_ms: int) -> None:
+    try:
+        occurred_ms = parse_rfc3339(text)
+    except ValueError as error:
+        raise EventError("invalid_time", "occurred_at", str(error)) from None
+    if occurred_ms > now_ms + MAX_AHEAD_MS:
+        raise EventError("time_in_future", "occurred_at", "more than 24 h after its arrival")
+
+
+def _free_form(event: Event) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if event.metadata:
+        values["metadata"] = event.metadata
+    if event.changes:
+        values["changes.before"] = event.changes.before
+        values["changes.after"] = event.changes.after
+    return values
+
+
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+
+
+def _from_validation(message: str) -> EventError:
+    """Turn msgspec's message, which ends with a path, into code, path and detail."""
+    match = _AT.match(message)
+    what, path = (match["what"], match["path"] or "") if match else (message, "")
+    path = path.removeprefix("$")
+    prefix = f"{path}." if path else ""
+    if unknown := _UNKNOWN.fullmatch(what):
+        name = unknown[1]
+        return EventError(
+            "unknown_field",
+            prefix + name[:100],
+            "no such field; data of your own belongs into metadata",
+        )
+    if missing := _MISSING.fullmatch(what):
+        return EventError("missing_field", prefix + missing[1], "this field is required")
+    if "of length" in what:
+        return EventError("invalid_length", path, what.replace("`", ""))
+    if what.startswith("Invalid enum value"):
+        known = OUTCOMES if path == "outcome" else SEVERITIES
+        return EventError("invalid_value", path, f"not one of {', '.join(known)}")
+    if "out of range" in what:
+        return EventError("number_out_of_range", path, what)
+    return EventError("invalid_type", path, what.replace("`", ""))

@@ -1,0 +1,86 @@
+"""Event ids: UUIDs as 16 bytes, made or derived (design §5)."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+import uuid_utils
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+_NIL = bytes(16)
+
+
+def new_id() -> bytes:
+    """A fresh UUIDv7 (RFC 9562): ordered by time, so that B-trees stay compact."""
+    return uuid_utils.uuid7().bytes
+
+
+def derived_id(domain: str, *parts: bytes) -> bytes:
+    """A UUIDv8 (RFC 9562) from SHA-256 over `domain` and `parts`.
+
+    Each part is preceded by its length, so that no two lists of parts are hashed alike.
+    """
+    digest = hashlib.sha256(domain.encode())
+    for part in parts:
+        digest.update(b"\0%d:" % len(part))
+        digest.update(part)
+    raw = bytearray(digest.digest()[:16])
+    raw[6] = 0x80 | raw[6] & 0x0F
+    raw[8] = 0x80 | raw[8] & 0x3F
+    return bytes(raw)
+
+
+def parse_id(text: str) -> bytes:
+    """The 16 bytes of a UUID in its hyphenated form, in either case.
+
+    Raises:
+        ValueError: another form (msgspec and `uuid.UUID` take several), or the nil UUID.
+    """
+    if not _UUID.fullmatch(text):
+        raise ValueError("not a UUID such as 01234567-89ab-7cde-8f01-23456789abcd")
+    raw = bytes.fromhex(text.replace("-", ""))
+    if raw == _NIL:
+        raise ValueError("the nil UUID names nothing")
+    return raw
+
+
+def format_id(raw: bytes) -> str:
+    """The lowercase hyphenated form of 16 bytes."""
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class Ordinals:
+    """Numbers equal texts: 0 for the first of its kind, 1 for the second, and so on.
+
+    Equal lines can be different events (4,485 of 72,533 Windows events), so their ordinal among
+    their equals enters a derived id; their position never does, since a client may drop one item
+    and repeat the rest.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, int] = {}
+
+    def next(self, *parts: bytes) -> int:
+        """The ordinal of this text among those given before."""
+        key = hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
+        ordinal = self._seen.get(key, 0)
+        self._seen[key] = ordinal + 1
+        return ordinal
+
+
+def ids_by_idempotency_key(uid: str, subject: str, key: str, texts: Iterable[bytes]) -> list[bytes]:
+    """Ids for events without one, sent under an `Idempotency-Key` header (design §5).
+
+    Args:
+        uid: the tenant's uid.
+        subject: the token's `sub`.
+        key: the header's value.
+        texts: the canonical texts of the request's events, in order.
+    """
+    ordinals = Ordinals()
+    scope = (uid.encode(), subject.encode(), key.encode())
+    return [
+        derived_id("ocelot/idempotency-key", *scope, text, b"%d" % ordinals.next(text))
+        for text in texts
+    ]

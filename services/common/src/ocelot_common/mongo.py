@@ -1,0 +1,44 @@
+"""The MongoDB client, made one way everywhere."""
+
+from typing import Any, Final
+
+from bson.codec_options import CodecOptions, DatetimeConversion
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
+from pymongo.write_concern import WriteConcern
+
+Document = dict[str, Any]
+
+MAJORITY: Final = WriteConcern(w="majority", j=True)
+#: Dates as milliseconds: the years 1 to 9999 do not bound a client's `occurred_at` minus its
+#: offset, and making datetimes costs time.
+EVENT_CODEC: Final[CodecOptions[Document]] = CodecOptions(
+    datetime_conversion=DatetimeConversion.DATETIME_MS
+)
+
+
+def connect(
+    url: str, *, app_name: str, server_selection_sec: float = 5.0
+) -> AsyncMongoClient[Document]:
+    """A client for the event loop that runs; it connects when it is first used."""
+    return AsyncMongoClient(
+        url,
+        appname=app_name,
+        tz_aware=True,
+        serverSelectionTimeoutMS=int(server_selection_sec * 1000),
+        connectTimeoutMS=5_000,
+        retryWrites=True,
+    )
+
+
+def events_of(database: AsyncDatabase[Document], collection: str) -> AsyncCollection[Document]:
+    """A collection of events: primary, majority reads, journaled majority writes."""
+    return database[collection].with_options(
+        codec_options=EVENT_CODEC,
+        read_concern=ReadConcern("majority"),
+        read_preference=ReadPreference.PRIMARY,
+        write_concern=MAJORITY,
+    )

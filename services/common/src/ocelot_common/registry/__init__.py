@@ -1,0 +1,1 @@
+"""Tenants and where their events live: the registry in MongoDB and its snapshot (design §8)."""

@@ -1,0 +1,149 @@
+"""The registry's documents as structs; field names are those of the MongoDB documents."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+from msgspec import field
+
+from ocelot_common.names import Period
+from ocelot_common.timestamps import now_ms, to_ms
+
+_DAY_MS: Final = 24 * 3600 * 1000
+
+
+class Isolation(StrEnum):
+    """Dedicated: own collection and indices. Shared: one of each for many small tenants."""
+
+    DEDICATED = "Dedicated"
+    SHARED = "Shared"
+
+
+class TenantState(StrEnum):
+    """A tenant's life. Deleted is a tombstone that stays for ever."""
+
+    ACTIVE = "Active"
+    SUSPENDED = "Suspended"
+    DELETING = "Deleting"
+    DELETED = "Deleted"
+    ORPHANED = "Orphaned"
+
+
+class KeyState(StrEnum):
+    """Active keys verify. Revoked ones refuse everything that they signed."""
+
+    ACTIVE = "Active"
+    REVOKED = "Revoked"
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """Which backend of each kind holds the tenant; one of each for now."""
+
+    store: str = "default"
+    search: str = "default"
+    queue: str = "default"
+
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True):
+    """One incarnation of a tenant.
+
+    Attributes:
+        uid: names the incarnation, never reused.
+        id: the name that people use; of all incarnations with one id, one is not Deleted.
+        version: of the registry when this document was written; grows.
+        owner: who may change or recreate it: `cli`, or `namespace/name` of a Tenant resource.
+        space: where its events live.
+        retention_days: age at which events end, by `received_at`; None keeps them.
+        purged_before: events received before this moment are gone, whatever their age.
+        not_before: tokens issued before this moment are refused.
+        purge_after: when a tenant in state Deleting loses its data.
+        purged_at: when a Deleted tenant's data was removed; None while that is under way.
+    """
+
+    uid: str = field(name="_id")
+    id: str
+    version: int
+    display_name: str
+    owner: str
+    isolation: Isolation
+    state: TenantState
+    space: str
+    placement: Placement = Placement()
+    retention_days: int | None = None
+    purged_before: datetime | None = None
+    max_event_bytes: int | None = None
+    not_before: datetime | None = None
+    purge_after: datetime | None = None
+    purged_at: datetime | None = None
+    created_at: datetime
+
+    @property
+    def live(self) -> bool:
+        """Whether this is the id's present incarnation."""
+        return self.state is not TenantState.DELETED
+
+    @property
+    def shared(self) -> bool:
+        """Whether other tenants live in the same collection and indices."""
+        return self.isolation is Isolation.SHARED
+
+    def cutoff_ms(self, now: int | None = None) -> int:
+        """Events received before this time (milliseconds since the epoch) are gone (design §9)."""
+        cutoff = to_ms(self.purged_before) if self.purged_before else 0
+        if self.retention_days is not None:
+            cutoff = max(cutoff, (now or now_ms()) - self.retention_days * _DAY_MS)
+        return cutoff
+
+
+class IndexRange(msgspec.Struct, frozen=True, kw_only=True):
+    """One period's index: holds the events with `received_at` in [start, end).
+
+    Attributes:
+        alias: under which it is written and searched.
+        index: the index behind the alias.
+        building: made while events of its range were stored already, so it may lack some; searches
+            of its range go to MongoDB until a rebuild.
+    """
+
+    start: datetime = field(name="from")
+    end: datetime = field(name="to")
+    alias: str
+    index: str
+    building: bool = False
+
+    def covers(self, moment: datetime) -> bool:
+        """Whether events received at `moment` belong here."""
+        return self.start <= moment < self.end
+
+
+class Space(msgspec.Struct, frozen=True, kw_only=True):
+    """A place for events: one MongoDB collection and, with search on, a family of indices.
+
+    A Dedicated tenant has a space of its own; all Shared tenants have one together.
+    """
+
+    name: str = field(name="_id")
+    version: int
+    collection: str
+    search_enabled: bool
+    alias: str
+    period: Period = Period.MONTH
+    shards: int = 1
+    replicas: int = 0
+    indices: list[IndexRange] = []
+
+    def range_at(self, moment: datetime) -> IndexRange | None:
+        """The index range that covers `moment`, if it has been made."""
+        return next((entry for entry in self.indices if entry.covers(moment)), None)
+
+
+class VerificationKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A public key (JWK, RFC 7517) whose tokens are taken."""
+
+    kid: str = field(name="_id")
+    version: int
+    alg: str
+    jwk: dict[str, Any]
+    state: KeyState = KeyState.ACTIVE
+    published_at: datetime

@@ -1,0 +1,177 @@
+"""The registry in memory: no request waits for MongoDB to know its tenant (design §8)."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from pymongo.errors import PyMongoError
+
+from ocelot_common import names
+from ocelot_common.registry.model import Space, Tenant, VerificationKey
+from ocelot_common.registry.store import RegistryStore
+from ocelot_common.retry import retrying
+from ocelot_common.telemetry.logs import get_logger
+
+POLL_SEC: Final = 2.0
+#: Without a confirmation for so long, the snapshot may not be acted on.
+STALE_SEC: Final = 30.0
+
+log = get_logger(__name__)
+
+
+class RegistrySnapshot:
+    """All tenants, spaces and keys, kept up to date by a change stream and a poll.
+
+    The stream only says that something changed; what changed is read by version, as the poll does
+    every two seconds, so that a lost stream costs freshness and nothing else.
+    """
+
+    def __init__(
+        self,
+        store: RegistryStore,
+        *,
+        poll_sec: float = POLL_SEC,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._poll_sec = poll_sec
+        self._clock = clock
+        self._tenants: dict[str, Tenant] = {}
+        self._live: dict[str, Tenant] = {}
+        self._spaces: dict[str, Space] = {}
+        self._keys: dict[str, VerificationKey] = {}
+        self._version = 0
+        self._confirmed_at: float | None = None
+        self._reading = asyncio.Lock()
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def version(self) -> int:
+        """Everything written up to this version is in the snapshot."""
+        return self._version
+
+    @property
+    def unconfirmed_sec(self) -> float:
+        """Seconds since the snapshot was last known to be what MongoDB holds."""
+        if self._confirmed_at is None:
+            return float("inf")
+        return self._clock() - self._confirmed_at
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the snapshot may be acted on."""
+        return self.unconfirmed_sec < STALE_SEC
+
+    def tenant(self, uid: str) -> Tenant | None:
+        """An incarnation of a tenant, Deleted ones too."""
+        return self._tenants.get(uid)
+
+    def live_tenant(self, tenant_id: str) -> Tenant | None:
+        """The present incarnation of an id."""
+        return self._live.get(tenant_id)
+
+    def space(self, name: str) -> Space | None:
+        """A space by its name."""
+        return self._spaces.get(name)
+
+    def key(self, kid: str) -> VerificationKey | None:
+        """A public key by its id."""
+        return self._keys.get(kid)
+
+    def keys(self) -> list[VerificationKey]:
+        """All public keys."""
+        return list(self._keys.values())
+
+    def spaces(self) -> list[Space]:
+        """All spaces."""
+        return list(self._spaces.values())
+
+    async def start(self) -> None:
+        """Begin to follow the registry. Returns at once; `fresh` tells when it has been read."""
+        self._tasks = [
+            asyncio.create_task(self._poll(), name="registry-poll"),
+            asyncio.create_task(self._watch(), name="registry-watch"),
+        ]
+
+    async def close(self) -> None:
+        """Stop following."""
+        self._stopping.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def wait_fresh(self) -> None:
+        """Return when the registry has been read."""
+        while not self.fresh:
+            await asyncio.sleep(0.05)
+
+    async def confirm(self) -> None:
+        """Read, with majority from the primary, what was written since the last read.
+
+        Raises:
+            pymongo.errors.PyMongoError: the registry can't be read now.
+        """
+        asked_at = self._clock()
+        async with self._reading:
+            if self._confirmed_at is not None and self._confirmed_at >= asked_at:
+                return  # a read that began after this call has answered it
+            await self._read(self._version)
+
+    async def _read(self, since: int) -> None:
+        began = self._clock()
+        version = await self._store.version()
+        keys = await self._store.since(VerificationKey, since)
+        # Tenants before spaces: a space that a tenant names is then surely among those read.
+        tenants = await self._store.since(Tenant, since)
+        spaces = await self._store.since(Space, since)
+        for key in keys:
+            if _newer(key, self._keys.get(key.kid)):
+                self._keys[key.kid] = key
+        for space in spaces:
+            if _newer(space, self._spaces.get(space.name)):
+                self._spaces[space.name] = space
+        for tenant in tenants:
+            if _newer(tenant, self._tenants.get(tenant.uid)):
+                self._apply(tenant)
+        self._version = max(self._version, version)
+        self._confirmed_at = began
+
+    def _apply(self, tenant: Tenant) -> None:
+        self._tenants[tenant.uid] = tenant
+        if tenant.live:
+            self._live[tenant.id] = tenant
+        elif (current := self._live.get(tenant.id)) and current.uid == tenant.uid:
+            del self._live[tenant.id]
+
+    async def _poll(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self.confirm()
+            except PyMongoError as error:
+                log.warning(
+                    "registry_unconfirmed",
+                    error=type(error).__name__,
+                    unconfirmed_sec=round(min(self.unconfirmed_sec, 1e9), 1),
+                )
+            await asyncio.sleep(self._poll_sec)
+
+    async def _watch(self) -> None:
+        watched = [names.TENANTS, names.SPACES, names.KEYS]
+        async for attempt in retrying(on=PyMongoError, stopping=self._stopping, max_sec=5.0):
+            with attempt:
+                async with await self._store.database.watch(
+                    [{"$match": {"ns.coll": {"$in": watched}}}, {"$project": {"_id": 1}}],
+                    max_await_time_ms=1_000,
+                ) as stream:
+                    async with self._reading:
+                        await self._read(0)
+                    async for _ in stream:
+                        await self.confirm()
+
+
+def _newer(
+    row: Tenant | Space | VerificationKey, known: Tenant | Space | VerificationKey | None
+) -> bool:
+    return known is None or row.version >= known.version

@@ -1,0 +1,184 @@
+"""Reads and writes of the registry. Every write draws the next version in its transaction."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import msgspec
+from pymongo import ASCENDING, ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import CollectionInvalid
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
+
+from ocelot_common import names
+from ocelot_common.mongo import MAJORITY
+from ocelot_common.registry.model import Space, Tenant, TenantState, VerificationKey
+
+Document = dict[str, Any]
+T = TypeVar("T")
+Row = TypeVar("Row", Tenant, Space, VerificationKey)
+
+_VERSION: Final = "registry"
+_KINDS: Final[dict[type, str]] = {
+    Tenant: names.TENANTS,
+    Space: names.SPACES,
+    VerificationKey: names.KEYS,
+}
+
+
+class RegistryStore:
+    """The collections `tenants`, `spaces` and `keys`.
+
+    The version is one counter for all three, drawn inside the transaction that writes with it: two
+    writers conflict on the counter, so versions become visible in order, and a reader that has seen
+    N misses nothing below it.
+    """
+
+    def __init__(self, database: AsyncDatabase[Document]) -> None:
+        self._database = database.with_options(
+            read_concern=ReadConcern("majority"),
+            write_concern=MAJORITY,
+            read_preference=ReadPreference.PRIMARY,
+        )
+
+    @property
+    def database(self) -> AsyncDatabase[Document]:
+        """The database, with majority reads and writes."""
+        return self._database
+
+    async def prepare(self) -> None:
+        """Make collections and indexes; safe to repeat."""
+        present = set(await self._database.list_collection_names())
+        for name in (*_KINDS.values(), names.COUNTERS, names.DEAD_LETTERS):
+            if name not in present:
+                await _create_if_missing(self._database, name)
+        # One live incarnation an id: the claim of an id is this index's unique insert.
+        await self._database[names.TENANTS].create_index(
+            [("id", ASCENDING)],
+            name="live_id",
+            unique=True,
+            partialFilterExpression={"live": True},
+        )
+        for name in _KINDS.values():
+            await self._database[name].create_index([("version", ASCENDING)], name="version")
+        await self._database[names.DEAD_LETTERS].create_index(
+            [("t", ASCENDING), ("last_seen", ASCENDING)], name="t_last_seen"
+        )
+
+    async def version(self) -> int:
+        """The registry's version: 0 before its first write."""
+        counter = await self._database[names.COUNTERS].find_one({"_id": _VERSION})
+        return int(counter["value"]) if counter else 0
+
+    async def since(self, kind: type[Row], version: int) -> list[Row]:
+        """All rows of a kind written after `version`."""
+        cursor = self._database[_KINDS[kind]].find({"version": {"$gt": version}})
+        return [to_row(kind, document) async for document in cursor]
+
+    async def tenant(self, uid: str) -> Tenant | None:
+        """One incarnation, read with majority from the primary."""
+        document = await self._database[names.TENANTS].find_one({"_id": uid})
+        return to_row(Tenant, document) if document else None
+
+    async def live_tenant(self, tenant_id: str) -> Tenant | None:
+        """The present incarnation of an id."""
+        document = await self._database[names.TENANTS].find_one({"id": tenant_id, "live": True})
+        return to_row(Tenant, document) if document else None
+
+    async def tenants(self, *, tombstones: bool = False) -> list[Tenant]:
+        """All tenants by id; Deleted ones too if asked for."""
+        query = {} if tombstones else {"live": True}
+        cursor = self._database[names.TENANTS].find(query).sort("id")
+        return [to_row(Tenant, document) async for document in cursor]
+
+    async def was_used(self, tenant_id: str) -> bool:
+        """Whether the id has, or ever had, an incarnation."""
+        return await self._database[names.TENANTS].find_one({"id": tenant_id}) is not None
+
+    async def space(self, name: str) -> Space | None:
+        """A space by its name."""
+        document = await self._database[names.SPACES].find_one({"_id": name})
+        return to_row(Space, document) if document else None
+
+    async def key(self, kid: str) -> VerificationKey | None:
+        """A key by its id."""
+        document = await self._database[names.KEYS].find_one({"_id": kid})
+        return to_row(VerificationKey, document) if document else None
+
+    async def write(self, work: Callable[["RegistryTransaction"], Awaitable[T]]) -> T:
+        """Run `work` in a transaction that has drawn the next version.
+
+        Args:
+            work: may run several times, when transactions collide.
+        """
+
+        async def attempt(session: AsyncClientSession) -> T:
+            counter = await self._database[names.COUNTERS].find_one_and_update(
+                {"_id": _VERSION},
+                {"$inc": {"value": 1}},
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
+                session=session,
+            )
+            version = int(counter["value"]) if counter else 0
+            return await work(RegistryTransaction(self._database, session, version))
+
+        async with self._database.client.start_session() as session:
+            return await session.with_transaction(
+                attempt, read_concern=ReadConcern("snapshot"), write_concern=MAJORITY
+            )
+
+
+class RegistryTransaction:
+    """Writes of one transaction, all with one version."""
+
+    def __init__(
+        self, database: AsyncDatabase[Document], session: AsyncClientSession, version: int
+    ) -> None:
+        self._database = database
+        self._session = session
+        self.version = version
+
+    async def insert(self, row: Tenant | Space | VerificationKey) -> None:
+        """Insert a row.
+
+        Raises:
+            pymongo.errors.DuplicateKeyError: the id is taken.
+        """
+        await self._database[_KINDS[type(row)]].insert_one(
+            to_document(row, self.version), session=self._session
+        )
+
+    async def get(self, kind: type[Row], key: str) -> Row | None:
+        """A row as this transaction sees it."""
+        document = await self._database[_KINDS[kind]].find_one({"_id": key}, session=self._session)
+        return to_row(kind, document) if document else None
+
+    async def replace(self, row: Tenant | Space | VerificationKey) -> None:
+        """Write a row over the one with its key."""
+        document = to_document(row, self.version)
+        await self._database[_KINDS[type(row)]].replace_one(
+            {"_id": document["_id"]}, document, session=self._session
+        )
+
+
+def to_row(kind: type[Row], document: Mapping[str, Any]) -> Row:
+    """A MongoDB document as its struct; keys of a newer release are passed over."""
+    return msgspec.convert(document, kind)
+
+
+def to_document(row: Tenant | Space | VerificationKey, version: int) -> Document:
+    """A struct as its MongoDB document, stamped with `version`."""
+    document: Document = msgspec.to_builtins(row, builtin_types=(datetime,))
+    document["version"] = version
+    if isinstance(row, Tenant):
+        document["live"] = row.state is not TenantState.DELETED
+    return document
+
+
+async def _create_if_missing(database: AsyncDatabase[Document], name: str) -> None:
+    with suppress(CollectionInvalid):  # another process was faster
+        await database.create_collection(name)

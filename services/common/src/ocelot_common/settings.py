@@ -1,0 +1,160 @@
+"""Settings from environment variables, read once (design §12).
+
+Each process composes the groups that it needs; every group is also what `.env.example` is generated
+from.
+"""
+
+import sys
+from pathlib import Path
+from typing import Literal, NoReturn, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+class Settings(BaseSettings):
+    """The base of all settings: environment only, unknown variables are none of ours."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+
+class MongoSettings(Settings):
+    """Where the truth is."""
+
+    mongodb_url: str = Field(
+        alias="MONGODB_URL",
+        description="MongoDB 6+, a replica set: mongodb://HOST:PORT/?replicaSet=NAME",
+    )
+    mongodb_database: str = Field(
+        default="ocelot",
+        alias="MONGODB_DATABASE",
+        pattern=r"^[A-Za-z0-9_-]{1,63}$",
+        description="The database of this installation",
+    )
+
+
+class SqsSettings(Settings):
+    """Where the queues are. Keys may be left out where the platform provides them (IRSA)."""
+
+    aws_region: str = Field(default="us-east-1", alias="AWS_REGION", description="AWS region")
+    aws_access_key_id: str | None = Field(
+        default=None, alias="AWS_ACCESS_KEY_ID", description="Left out: the platform's identity"
+    )
+    aws_secret_access_key: str | None = Field(
+        default=None, alias="AWS_SECRET_ACCESS_KEY", description="Goes with AWS_ACCESS_KEY_ID"
+    )
+    sqs_endpoint_url: str | None = Field(
+        default=None,
+        alias="AWS_ENDPOINT_URL_SQS",
+        description="For a local SQS; left out for AWS",
+    )
+    sqs_queue_url: str = Field(alias="SQS_QUEUE_URL", description="The ingest queue")
+    sqs_dlq_url: str | None = Field(
+        default=None, alias="SQS_DLQ_URL", description="Redrive target of the ingest queue"
+    )
+    sqs_index_queue_url: str | None = Field(
+        default=None, alias="SQS_INDEX_QUEUE_URL", description="The index queue"
+    )
+    sqs_index_dlq_url: str | None = Field(
+        default=None, alias="SQS_INDEX_DLQ_URL", description="Redrive target of the index queue"
+    )
+
+
+class OpenSearchSettings(Settings):
+    """Where the search index is."""
+
+    opensearch_url: str | None = Field(
+        default=None,
+        alias="OPENSEARCH_URL",
+        description="OpenSearch 2.19+ or 3; left out: search runs on MongoDB",
+    )
+
+
+class TelemetrySettings(Settings):
+    """What a process tells of itself."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", alias="LOG_LEVEL", description="DEBUG, INFO, WARNING or ERROR"
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="OpenTelemetry collector (OTLP over HTTP); left out: no traces",
+    )
+
+
+class HttpSettings(Settings):
+    """Where a process listens; every process serves /healthz, /readyz and /metrics."""
+
+    http_host: str = Field(
+        default="0.0.0.0",  # noqa: S104 - a container's port
+        alias="OCELOT_HTTP_HOST",
+        description="Address to listen on",
+    )
+    http_port: int = Field(
+        default=8000, alias="OCELOT_HTTP_PORT", ge=1, le=65535, description="Port to listen on"
+    )
+
+
+class TokenSettings(Settings):
+    """What tokens must say of their issuer and audience."""
+
+    token_issuer: str = Field(
+        default="ocelot", alias="OCELOT_TOKEN_ISSUER", description="`iss` of Ocelot's own tokens"
+    )
+    token_audience: str = Field(
+        default="ocelot", alias="OCELOT_TOKEN_AUDIENCE", description="`aud` of tokens"
+    )
+
+
+class SigningSettings(Settings):
+    """The private key; belongs to operator, CLI and devstack alone, never to the api."""
+
+    signing_key_file: Path | None = Field(
+        default=None,
+        alias="OCELOT_SIGNING_KEY_FILE",
+        description="PEM of the private key that signs tokens (EC P-256, Ed25519 or RSA)",
+    )
+
+
+class WorkerSettings(
+    MongoSettings, SqsSettings, OpenSearchSettings, TelemetrySettings, HttpSettings
+):
+    """What consumer and indexer have in common."""
+
+    receivers: int = Field(
+        default=4,
+        alias="OCELOT_RECEIVERS",
+        ge=1,
+        le=64,
+        description="Long-polling receives that a worker holds open at once",
+    )
+    drain_timeout_sec: float = Field(
+        default=25.0,
+        alias="OCELOT_DRAIN_TIMEOUT_SEC",
+        gt=0,
+        description="Time from SIGTERM to exit; below the pod's termination grace period",
+    )
+
+
+def load(kind: type[S]) -> S:
+    """Read the settings of a process from the environment, or end it with one clear message."""
+    try:
+        return kind()
+    except ValidationError as error:
+        exit_with_faults(kind, error)
+
+
+def exit_with_faults(kind: type[BaseSettings], error: ValidationError) -> NoReturn:
+    """Name every wrong variable at once on stderr, and exit with status 2."""
+    lines = ["The settings of this process are wrong:"]
+    for fault in error.errors():
+        name = str(fault["loc"][0]) if fault["loc"] else kind.__name__
+        message = "is required" if fault["type"] == "missing" else fault["msg"]
+        lines.append(f"  {name}: {message}")
+    sys.stderr.write("\n".join(lines) + "\n")
+    raise SystemExit(2)

@@ -1,0 +1,241 @@
+"""The stored document: its key, how it is built, and how it is read (design §4)."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from bson import Binary, Timestamp
+from bson.datetime_ms import DatetimeMS
+from msgspec import UNSET, Struct, UnsetType
+
+from ocelot_common.attrs import attrs_of
+from ocelot_common.event import (
+    DEFAULT_OUTCOME,
+    DEFAULT_SEVERITY,
+    ip_bytes,
+)
+from ocelot_common.ids import format_id
+from ocelot_common.registry.model import Isolation, Tenant
+from ocelot_common.timestamps import format_rfc3339, parse_rfc3339
+
+VERSION: Final = 1
+FIRST_REVISION: Final = 1
+_UUID_SUBTYPE: Final = 4
+_UID_BYTES: Final = 8
+
+Document = dict[str, Any]
+
+_encoder = msgspec.json.Encoder()
+# Replaced by mongod on insert, which makes the order of storing.
+_SEQ = Timestamp(0, 0)
+
+
+def store_key(tenant: Tenant, event_id: bytes) -> Binary:
+    """The `_id` of a tenant's event: the only place that knows its form.
+
+    Dedicated: the UUID. Shared: uid, 8 bytes, and id, 16, so that two tenants' equal ids are two
+    documents, and a tenant's documents are one range.
+    """
+    if tenant.isolation is Isolation.DEDICATED:
+        return Binary(event_id, _UUID_SUBTYPE)
+    return Binary(bytes.fromhex(tenant.uid) + event_id)
+
+
+def event_id_of(key: bytes) -> bytes:
+    """The 16 bytes of event id in a store key of either form."""
+    return bytes(key[-16:])
+
+
+def key_range(uid: str) -> tuple[Binary, Binary]:
+    """First and last possible key of a Shared tenant."""
+    prefix = bytes.fromhex(uid)
+    return Binary(prefix + b"\0" * 16), Binary(prefix + b"\xff" * 16)
+
+
+class _Actor(Struct, gc=False):
+    id: str
+    type: str | UnsetType | None = UNSET
+    name: str | UnsetType | None = UNSET
+    email: str | UnsetType | None = UNSET
+    session_id: str | UnsetType | None = UNSET
+
+
+class _Target(Struct, gc=False):
+    type: str | UnsetType | None = UNSET
+    id: str | UnsetType | None = UNSET
+    name: str | UnsetType | None = UNSET
+
+
+class _Source(Struct, gc=False):
+    ip: str | UnsetType | None = UNSET
+    user_agent: str | UnsetType | None = UNSET
+    service: str | UnsetType | None = UNSET
+    location: str | UnsetType | None = UNSET
+
+
+class TypedFields(Struct, gc=False):
+    """What filters need of an event; the free-form parts are skipped unread."""
+
+    action: str
+    actor: _Actor
+    occurred_at: str | UnsetType | None = UNSET
+    targets: list[_Target] | UnsetType | None = UNSET
+    outcome: str | UnsetType | None = UNSET
+    severity: str | UnsetType | None = UNSET
+    source: _Source | UnsetType | None = UNSET
+    request_id: str | UnsetType | None = UNSET
+    trace_id: str | UnsetType | None = UNSET
+    tags: list[str] | UnsetType | None = UNSET
+
+
+class _FreeForm(Struct, gc=False):
+    metadata: Any = None
+    changes: dict[str, Any] | None = None
+
+
+_typed = msgspec.json.Decoder(TypedFields)
+_free_form = msgspec.json.Decoder(_FreeForm)
+
+
+def build_document(
+    tenant: Tenant,
+    event_id: bytes,
+    text: bytes,
+    *,
+    received_at: int,
+    writer: str,
+    with_attrs: bool,
+) -> Document:
+    """The document of one event, ready to insert.
+
+    Args:
+        tenant: whose event it is.
+        event_id: 16 bytes.
+        text: the event's text of record.
+        received_at: milliseconds since the epoch.
+        writer: the token's `sub`.
+        with_attrs: whether MongoDB answers searches here, so that it needs `attrs`.
+
+    Raises:
+        ValueError: the text is no event, which the api lets through never.
+    """
+    try:
+        event = _typed.decode(text)
+        json_text = text.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    occurred_at = parse_rfc3339(event.occurred_at) if event.occurred_at else received_at
+    document: Document = {
+        "_id": store_key(tenant, event_id),
+        "v": VERSION,
+        "rev": FIRST_REVISION,
+        "t": tenant.uid,
+        "seq": _SEQ,
+        "received_at": DatetimeMS(received_at),
+        "occurred_at": DatetimeMS(occurred_at),
+        "writer": writer,
+        "action": event.action,
+        "actor": _given(event.actor),
+        "outcome": event.outcome or DEFAULT_OUTCOME,
+        "severity": event.severity or DEFAULT_SEVERITY,
+    }
+    if event.targets:
+        document["targets"] = [_given(target) for target in event.targets]
+    if event.source:
+        source = document["source"] = _given(event.source)
+        if event.source.ip:
+            source["ip16"] = ip_bytes(event.source.ip)
+    if event.request_id:
+        document["request_id"] = event.request_id
+    if event.trace_id:
+        document["trace_id"] = event.trace_id
+    if event.tags:
+        document["tags"] = event.tags
+    if with_attrs:
+        free = _free_form.decode(text)
+        changes = free.changes or {}
+        attrs = attrs_of(free.metadata, changes.get("before"), changes.get("after"))
+        document["attrs"] = attrs.entries
+        if attrs.cut:
+            document["attrs_cut"] = True
+    document["event"] = json_text
+    return document
+
+
+def _given(part: Struct) -> Document:
+    return {
+        name: value for name in part.__struct_fields__ if type(value := getattr(part, name)) is str
+    }
+
+
+#: What a reader needs of a stored document; typed fields come from the text.
+READ_PROJECTION: Final = {
+    "event": 1,
+    "received_at": 1,
+    "occurred_at": 1,
+    "seq": 1,
+    "writer": 1,
+    "rev": 1,
+    "t": 1,
+    "v": 1,
+}
+
+
+class StoredEvent(Struct, gc=False, kw_only=True):
+    """One stored event as a reader sees it.
+
+    Attributes:
+        id: 16 bytes.
+        uid: the tenant's.
+        received_at: milliseconds since the epoch.
+        occurred_at: the same; equal to `received_at` where the client gave none.
+        seq: order of storing: seconds « 32 | increment.
+        text: the event's JSON text of record.
+    """
+
+    id: bytes
+    uid: str
+    received_at: int
+    occurred_at: int
+    seq: int
+    writer: str
+    rev: int
+    text: str
+
+
+def read_document(document: Mapping[str, Any]) -> StoredEvent:
+    """A document, read with `READ_PROJECTION` and dates as `DatetimeMS`, as a stored event."""
+    seq: Timestamp = document["seq"]
+    return StoredEvent(
+        id=event_id_of(document["_id"]),
+        uid=document["t"],
+        received_at=_ms(document["received_at"]),
+        occurred_at=_ms(document["occurred_at"]),
+        seq=seq.time << 32 | seq.inc,
+        writer=document["writer"],
+        rev=document["rev"],
+        text=document["event"],
+    )
+
+
+def answer_json(event: StoredEvent, tenant_id: str) -> bytes:
+    """The event as readers get it: its text, with `id` and the server's own fields before it.
+
+    `seq` is a decimal string: JavaScript's numbers end at 2^53.
+    """
+    server = _encoder.encode(
+        {
+            "id": format_id(event.id),
+            "tenant_id": tenant_id,
+            "received_at": format_rfc3339(event.received_at),
+            "writer": event.writer,
+            "seq": str(event.seq),
+        }
+    )
+    # The text is a JSON object with at least `action`, so a comma joins the two.
+    return server[:-1] + b"," + event.text[1:].encode()
+
+
+def _ms(value: DatetimeMS | datetime) -> int:
+    return int(value) if isinstance(value, DatetimeMS) else int(DatetimeMS(value))

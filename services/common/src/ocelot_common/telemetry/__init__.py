@@ -1,0 +1,1 @@
+"""Logs, metrics and traces, set up one way in every process (design §14)."""

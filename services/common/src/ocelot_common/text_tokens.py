@@ -1,0 +1,117 @@
+"""Full-text tokens: one function for what is indexed, asked and compared (design §10).
+
+NFKC and case folding; a token is a run of letters, marks and decimal digits; ideographs and kana
+stand singly. OpenSearch's whitespace analyser and the MongoDB backend both get these tokens, so
+they agree by construction.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from typing import Any, Final
+
+from msgspec import UNSET
+
+from ocelot_common.attrs import attr_value
+from ocelot_common.event import Event
+
+MAX_TOKENS: Final = 8_000
+MAX_TOKEN_CHARS: Final = 200
+
+_ASCII = bytes(
+    code + 32 if 65 <= code <= 90 else code if chr(code).isalnum() and code < 128 else 32
+    for code in range(256)
+)
+# Scripts written without spaces, whose characters are found one by one.
+_SINGLES = (
+    (0x2E80, 0x2FDF),  # radicals
+    (0x3005, 0x3007),
+    (0x3021, 0x3029),
+    (0x3041, 0x30FF),  # hiragana, katakana
+    (0x31F0, 0x31FF),
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x1AFF0, 0x1B16F),  # kana extensions
+    (0x20000, 0x3FFFF),
+)
+
+
+class _CharacterTable(dict[int, str]):
+    """Maps a character to itself, to itself between spaces, or to a space; filled as needed."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        category = unicodedata.category(character)
+        if category[0] not in "LM" and category != "Nd":
+            result = " "
+        elif category[0] == "L" and any(first <= code <= last for first, last in _SINGLES):
+            result = f" {character} "
+        else:
+            result = character
+        self[code] = result
+        return result
+
+
+_characters = _CharacterTable()
+
+
+def tokens_of_text(text: str) -> list[str]:
+    """The tokens of one string, in order, each cut to its first 200 characters."""
+    if text.isascii():
+        plain = text.encode().translate(_ASCII).decode()
+    else:
+        folded = unicodedata.normalize("NFKC", text).casefold()
+        # Case folding can leave text that is not NFKC any more (Unicode §3.13, D147).
+        plain = unicodedata.normalize("NFKC", folded).translate(_characters)
+    words = plain.split()
+    if len(plain) > MAX_TOKEN_CHARS:
+        return [word[:MAX_TOKEN_CHARS] for word in words]
+    return words
+
+
+def tokens_of_event(event: Event) -> list[str]:
+    """An event's first 8,000 tokens: of values only, in a fixed order of fields."""
+    # All values in one text: one call for an event of ASCII, the usual one.
+    return tokens_of_text("\n".join(_values(event)))[:MAX_TOKENS]
+
+
+def _values(event: Event) -> Iterator[str]:
+    if event.message:
+        yield event.message
+    yield event.action
+    actor = event.actor
+    yield actor.id
+    yield from _given(actor.type, actor.name, actor.email, actor.session_id)
+    for target in event.targets or ():
+        yield from _given(target.type, target.id, target.name)
+    yield from event.tags or ()
+    if event.metadata:
+        yield from _scalars(event.metadata)
+    if event.changes:
+        yield from _scalars(event.changes.before)
+        yield from _scalars(event.changes.after)
+
+
+def _given(*values: object) -> Iterator[str]:
+    for value in values:
+        if type(value) is str:
+            yield value
+
+
+def _scalars(value: Any) -> Iterator[str]:
+    if type(value) is str:
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _scalars(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _scalars(item)
+    elif value is not None and value is not UNSET:
+        yield attr_value(value)
+
+
+def contains_all(tokens: list[str], wanted: list[str]) -> bool:
+    """Whether every wanted token is among an event's tokens."""
+    present = set(tokens)
+    return all(word in present for word in wanted)
