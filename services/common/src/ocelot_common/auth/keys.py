@@ -51,7 +51,7 @@ def load_signing_key(path: Path) -> SigningKey:
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} holds no unencrypted private key in PEM: {error}") from None
     if not isinstance(private, PrivateKey):
-        raise ValueError(f"{path}: the key must be EC P-256, Ed25519 or RSA")  # noqa: TRY004
+        raise ValueError(f"{path}: not EC P-256, Ed25519 or RSA")
     return SigningKey(private)
 
 

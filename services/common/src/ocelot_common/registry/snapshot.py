@@ -43,6 +43,7 @@ class RegistrySnapshot:
         self._keys: dict[str, VerificationKey] = {}
         self._version = 0
         self._confirmed_at: float | None = None
+        self._first_read = asyncio.Event()
         self._reading = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -103,9 +104,8 @@ class RegistrySnapshot:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def wait_fresh(self) -> None:
-        """Return when the registry has been read."""
-        while not self.fresh:
-            await asyncio.sleep(0.05)
+        """Return when the registry has been read once."""
+        await self._first_read.wait()
 
     async def confirm(self) -> None:
         """Read, with majority from the primary, what was written since the last read.
@@ -137,6 +137,7 @@ class RegistrySnapshot:
                 self._apply(tenant)
         self._version = max(self._version, version)
         self._confirmed_at = began
+        self._first_read.set()
 
     def _apply(self, tenant: Tenant) -> None:
         self._tenants[tenant.uid] = tenant

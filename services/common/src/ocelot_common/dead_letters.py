@@ -1,0 +1,141 @@
+"""Dead letters: what could not be stored or indexed, with reason and full content (design §6)."""
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+from bson import Binary
+from pymongo import UpdateOne
+from pymongo.asynchronous.database import AsyncDatabase
+
+from ocelot_common.ids import format_id
+from ocelot_common.mongo import MAJORITY
+from ocelot_common.names import DEAD_LETTERS
+from ocelot_common.timestamps import to_datetime
+
+Document = dict[str, Any]
+
+VERSION: Final = 1
+_MAX_DETAIL_CHARS: Final = 1_000
+
+
+class Stage(StrEnum):
+    """Where it failed: while storing or while indexing."""
+
+    STORE = "store"
+    INDEX = "index"
+
+
+class Reason(StrEnum):
+    """Why it failed."""
+
+    MALFORMED = "malformed"
+    CONFLICT = "conflict"
+    NOT_STORABLE = "not_storable"
+    NOT_INDEXABLE = "not_indexable"
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault.
+
+    Attributes:
+        uid: the tenant's; empty where the message does not even tell that.
+        event_id: 16 bytes, or None for a whole message.
+        content: the event's text of record, or the message's body; empty for the stage `index`,
+            whose content is what is stored.
+        received_at: of the event, milliseconds since the epoch; None for a whole message.
+    """
+
+    stage: Stage
+    reason: Reason
+    uid: str
+    event_id: bytes | None
+    content: str
+    detail: str
+    received_at: int | None = None
+    writer: str = ""
+    request_id: str = ""
+
+    @property
+    def key(self) -> str:
+        """One letter a fault: the same fault met again is the same letter."""
+        digest = hashlib.sha256()
+        for part in (self.stage, self.reason, self.uid, self.event_id or b"", self.content):
+            raw = part if isinstance(part, bytes) else part.encode()
+            digest.update(b"%d:" % len(raw))
+            digest.update(raw)
+        return digest.hexdigest()
+
+
+class DeadLetterStore:
+    """The collection `dead_letters`."""
+
+    def __init__(self, database: AsyncDatabase[Document]) -> None:
+        self._letters = database[DEAD_LETTERS].with_options(write_concern=MAJORITY)
+
+    async def put(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep letters; one that is there already counts one more attempt.
+
+        Raises:
+            pymongo.errors.PyMongoError: they are not kept; the caller must not go on.
+        """
+        if not letters:
+            return
+        now = datetime.now(UTC)
+        await self._letters.bulk_write([_upsert(letter, now) for letter in letters], ordered=False)
+
+    async def find(
+        self, *, uid: str | None = None, limit: int = 0, keys: Sequence[str] = ()
+    ) -> AsyncIterator[Document]:
+        """Letters, those seen last first.
+
+        Args:
+            uid: only this tenant's.
+            limit: at most so many; 0 for all.
+            keys: only letters whose `_id` begins with one of these.
+        """
+        query: Document = {}
+        if uid is not None:
+            query["t"] = uid
+        if keys:
+            query["$or"] = [{"_id": {"$gte": key, "$lt": key + "g"}} for key in keys]
+        async for document in self._letters.find(query).sort("last_seen", -1).limit(limit):
+            yield document
+
+    async def remove(self, key: str) -> bool:
+        """Forget one letter; whether it was there."""
+        return (await self._letters.delete_one({"_id": key})).deleted_count == 1
+
+    async def remove_all_of(self, uid: str) -> int:
+        """Forget a tenant's letters; how many there were."""
+        return (await self._letters.delete_many({"t": uid})).deleted_count
+
+
+def _upsert(letter: DeadLetter, now: datetime) -> UpdateOne:
+    first: Document = {
+        "v": VERSION,
+        "stage": letter.stage.value,
+        "reason": letter.reason.value,
+        "t": letter.uid,
+        "content": letter.content,
+        "writer": letter.writer,
+        "request_id": letter.request_id,
+        "first_seen": now,
+    }
+    if letter.event_id is not None:
+        first["event_id"] = format_id(letter.event_id)
+        first["event_key"] = Binary(letter.event_id, 4)
+    if letter.received_at is not None:
+        first["received_at"] = to_datetime(letter.received_at)
+    return UpdateOne(
+        {"_id": letter.key},
+        {
+            "$setOnInsert": first,
+            "$set": {"last_seen": now, "detail": letter.detail[:_MAX_DETAIL_CHARS]},
+            "$inc": {"attempts": 1},
+        },
+        upsert=True,
+    )

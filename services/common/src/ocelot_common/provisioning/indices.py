@@ -1,0 +1,130 @@
+"""The OpenSearch indices of a space, one a period, made explicitly and never by a write."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from opensearchpy import AsyncOpenSearch
+from opensearchpy.exceptions import NotFoundError, RequestError
+
+from ocelot_common.names import PeriodRange, index_name, period_alias, period_at
+from ocelot_common.opensearch import error_type
+from ocelot_common.registry.model import IndexRange, Space
+from ocelot_common.registry.store import RegistryStore, RegistryTransaction
+from ocelot_common.search_document import index_body
+from ocelot_common.telemetry.logs import get_logger
+
+Document = dict[str, Any]
+
+_MAX_GENERATIONS: Final = 1_000
+
+log = get_logger(__name__)
+
+
+class IndexMaker:
+    """Makes the index of a period where it is missing, and records it in the registry."""
+
+    def __init__(self, store: RegistryStore, opensearch: AsyncOpenSearch) -> None:
+        self._store = store
+        self._opensearch = opensearch
+
+    async def ensure_period(self, space_name: str, moment: datetime) -> Space:
+        """Make sure that events received at `moment` have an index behind their alias.
+
+        An index that is made for a range which holds documents is marked `building`: it may lack
+        some of them, and a silently empty index would be a lie.
+
+        Raises:
+            LookupError: no such space, or its search is off.
+            opensearchpy.exceptions.TransportError: OpenSearch is away or refuses.
+            pymongo.errors.PyMongoError: the registry is away.
+        """
+        space = await self._store.space(space_name)
+        if space is None or not space.search_enabled:
+            raise LookupError(f"the space {space_name!r} has no search index")
+        period = period_at(space.period, moment)
+        known = space.range_at(moment)
+        if known is not None and await self._alias_exists(known.alias):
+            return space
+        alias = known.alias if known else period_alias(space.name, period.label)
+        generation = int(known.index.rpartition("_")[2]) + 1 if known else 1
+        index = await self._make(space, alias, generation)
+        building = await self._holds_documents(space, period)
+        made = IndexRange(
+            start=period.start, end=period.end, alias=alias, index=index, building=building
+        )
+        log.info("index_made", index=index, building=building)
+        return await self._record(space.name, made)
+
+    async def _alias_exists(self, alias: str) -> bool:
+        return bool(await self._opensearch.indices.exists_alias(name=alias))
+
+    async def _make(self, space: Space, alias: str, generation: int) -> str:
+        body = index_body(
+            shards=space.shards, replicas=space.replicas, aliases=[alias, space.alias]
+        )
+        for number in range(generation, generation + _MAX_GENERATIONS):
+            name = index_name(alias, number)
+            try:
+                await self._opensearch.indices.create(index=name, body=body)
+            except RequestError as error:
+                if error_type(error) != "resource_already_exists_exception":
+                    raise
+                # Made by another process, or by this one before it died; or it is an old one
+                # that lost its alias, and then the next generation is free.
+                if await self._alias_exists(alias):
+                    return await self._index_behind(alias)
+            else:
+                return name
+        raise RuntimeError(f"{_MAX_GENERATIONS} indices of {alias} exist and none has its alias")
+
+    async def _index_behind(self, alias: str) -> str:
+        answer = await self._opensearch.indices.get_alias(name=alias)
+        return str(next(iter(answer)))
+
+    async def _holds_documents(self, space: Space, period: PeriodRange) -> bool:
+        found = await self._store.database[space.collection].find_one(
+            {"received_at": {"$gte": period.start, "$lt": period.end}}, {"_id": 1}
+        )
+        return found is not None
+
+    async def _record(self, space_name: str, made: IndexRange) -> Space:
+        async def work(transaction: RegistryTransaction) -> Space:
+            space = await transaction.get(Space, space_name)
+            if space is None:
+                raise LookupError(f"the space {space_name!r} is gone")
+            present = space.range_at(made.start)
+            if present is not None and present.index == made.index:
+                return space
+            others = [entry for entry in space.indices if entry.start != made.start]
+            changed = msgspec.structs.replace(
+                space, indices=sorted([*others, made], key=lambda entry: entry.start)
+            )
+            await transaction.replace(changed)
+            return changed
+
+        return await self._store.write(work)
+
+    async def ensure_ahead(self, space: Space, *, now: datetime | None = None) -> None:
+        """Make the present period's index and the next one's."""
+        moment = now or datetime.now(UTC)
+        await self.ensure_period(space.name, moment)
+        await self.ensure_period(space.name, period_at(space.period, moment).end)
+
+    async def remove_all(self, space: Space) -> None:
+        """Delete the indices of a space, each by its own name; safe to repeat."""
+        for entry in space.indices:
+            try:
+                await self._opensearch.indices.delete(index=entry.index)
+            except NotFoundError:
+                continue
+
+    async def remove_tenant(self, space: Space, uid: str) -> None:
+        """Delete one tenant's documents from the indices of a shared space."""
+        for entry in space.indices:
+            await self._opensearch.delete_by_query(
+                index=entry.alias,
+                body={"query": {"term": {"t": uid}}},
+                params={"routing": uid, "conflicts": "proceed", "refresh": "true"},
+                ignore_unavailable=True,
+            )

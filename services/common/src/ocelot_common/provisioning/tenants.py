@@ -1,0 +1,250 @@
+"""A tenant's life: create, suspend, delete, purge (design §8). Every step is safe to repeat."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from opensearchpy import AsyncOpenSearch
+from pymongo.errors import DuplicateKeyError
+
+from ocelot_common import names
+from ocelot_common.dead_letters import DeadLetterStore
+from ocelot_common.names import Period
+from ocelot_common.provisioning.collections import ensure_collection
+from ocelot_common.provisioning.indices import IndexMaker
+from ocelot_common.registry.model import Isolation, Space, Tenant, TenantState
+from ocelot_common.registry.store import RegistryStore, RegistryTransaction
+from ocelot_common.stored import key_range
+from ocelot_common.telemetry.logs import get_logger
+
+#: How long a deleted tenant can be had back.
+GRACE: Final = timedelta(days=7)
+#: Documents removed from a shared collection at a time.
+_PURGE_BATCH: Final = 1_000
+
+log = get_logger(__name__)
+
+
+class ProvisioningError(Exception):
+    """A request that can't be met as things are; the message says why."""
+
+
+class TenantNotFoundError(ProvisioningError):
+    """No live tenant has this id."""
+
+
+class OwnerError(ProvisioningError):
+    """The tenant belongs to somebody else."""
+
+
+class TenantSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant is asked to be.
+
+    Attributes:
+        owner: `cli`, or `namespace/name` of a Tenant resource.
+        isolation: can't be changed later.
+        period, shards, replicas: of a Dedicated tenant's indices.
+    """
+
+    id: str
+    owner: str
+    display_name: str = ""
+    isolation: Isolation = Isolation.DEDICATED
+    retention_days: int | None = None
+    max_event_bytes: int | None = None
+    period: Period = Period.MONTH
+    shards: int = 1
+    replicas: int = 0
+
+
+class Provisioner:
+    """Turns specs into registry entries, collections and indices."""
+
+    def __init__(
+        self,
+        store: RegistryStore,
+        opensearch: AsyncOpenSearch | None,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._indices = IndexMaker(store, opensearch) if opensearch else None
+        self._dead_letters = DeadLetterStore(store.database)
+        self._clock = clock
+
+    async def create(self, spec: TenantSpec) -> Tenant:
+        """Make a tenant, or bring the owner's own back: the same uid, data and tokens.
+
+        Raises:
+            ValueError: the id can't be one.
+            OwnerError: the id belongs to somebody else.
+            ProvisioningError: the isolation differs from the existing one's.
+        """
+        names.check_tenant_id(spec.id)
+        await self._store.prepare()
+        existing = await self._store.live_tenant(spec.id)
+        if existing is None:
+            existing = await self._claim(spec)
+        self._check_owner(existing, spec.owner)
+        if existing.isolation is not spec.isolation:
+            raise ProvisioningError(
+                f"the tenant {spec.id!r} is {existing.isolation}, and isolation can't be changed"
+            )
+        space = await self._space_of(existing)
+        await self._ensure_resources(space)
+        if existing.state in (TenantState.DELETING, TenantState.ORPHANED):
+            existing = await self._update(existing.uid, state=TenantState.ACTIVE, purge_after=None)
+            log.info("tenant_restored", tenant=existing.id, uid=existing.uid)
+        return existing
+
+    async def suspend(self, tenant_id: str, *, owner: str) -> Tenant:
+        """Refuse a tenant's requests; what was acknowledged is still stored."""
+        tenant = await self._live(tenant_id, owner)
+        if tenant.state is TenantState.DELETING:
+            raise ProvisioningError(f"the tenant {tenant_id!r} is being deleted")
+        return await self._update(tenant.uid, state=TenantState.SUSPENDED)
+
+    async def resume(self, tenant_id: str, *, owner: str) -> Tenant:
+        """End a suspension."""
+        tenant = await self._live(tenant_id, owner)
+        if tenant.state is not TenantState.SUSPENDED:
+            return tenant
+        return await self._update(tenant.uid, state=TenantState.ACTIVE)
+
+    async def delete(self, tenant_id: str, *, owner: str, now: bool = False) -> Tenant:
+        """Delete a tenant: in seven days, or at once and for good with `now`."""
+        tenant = await self._live(tenant_id, owner)
+        if not now:
+            if tenant.state is TenantState.DELETING:
+                return tenant
+            return await self._update(
+                tenant.uid, state=TenantState.DELETING, purge_after=self._clock() + GRACE
+            )
+        await self._update(tenant.uid, state=TenantState.DELETED, purge_after=None)
+        return await self.purge(tenant.uid)
+
+    async def finish_purges(self) -> list[Tenant]:
+        """Purge what was deleted and whose purge did not end."""
+        unfinished = [
+            tenant
+            for tenant in await self._store.tenants(tombstones=True)
+            if tenant.state is TenantState.DELETED and tenant.purged_at is None
+        ]
+        return [await self.purge(tenant.uid) for tenant in unfinished]
+
+    async def purge(self, uid: str) -> Tenant:
+        """Remove a Deleted tenant's events from both stores; its tombstone stays."""
+        tenant = await self._store.tenant(uid)
+        if tenant is None or tenant.live:
+            raise ProvisioningError(f"{uid} is no deleted tenant")
+        space = await self._space_of(tenant)
+        if space.search_enabled and self._indices is None:
+            raise ProvisioningError(
+                "this tenant's events are in OpenSearch too: set OPENSEARCH_URL to purge them"
+            )
+        database = self._store.database
+        if tenant.shared:
+            if self._indices and space.search_enabled:
+                await self._indices.remove_tenant(space, uid)
+            await self._remove_documents(space, uid)
+        else:
+            if self._indices and space.search_enabled:
+                await self._indices.remove_all(space)
+            await database.drop_collection(space.collection)
+        await self._dead_letters.remove_all_of(uid)
+        log.info("tenant_purged", tenant=tenant.id, uid=uid)
+        return await self._update(uid, purged_at=self._clock())
+
+    async def _claim(self, spec: TenantSpec) -> Tenant:
+        """Insert the tenant with its space; the unique index on live ids decides a race."""
+        uid = names.new_uid()
+        first = not await self._store.was_used(spec.id)
+        shared = spec.isolation is Isolation.SHARED
+        space_name = names.SHARED_SPACE if shared else names.space_name(spec.id, uid, first=first)
+        space = await self._store.space(space_name) or Space(
+            name=space_name,
+            version=0,
+            collection=space_name,
+            search_enabled=self._indices is not None,
+            alias=space_name,
+            period=Period.MONTH if shared else spec.period,
+            shards=1 if shared else spec.shards,
+            replicas=0 if shared else spec.replicas,
+        )
+        tenant = Tenant(
+            uid=uid,
+            id=spec.id,
+            version=0,
+            display_name=spec.display_name or spec.id,
+            owner=spec.owner,
+            isolation=spec.isolation,
+            state=TenantState.ACTIVE,
+            space=space_name,
+            retention_days=spec.retention_days,
+            max_event_bytes=spec.max_event_bytes,
+            created_at=self._clock(),
+        )
+        # The collection comes first: a consumer that knows a tenant never makes it by an insert.
+        await ensure_collection(self._store.database, space)
+
+        async def work(transaction: RegistryTransaction) -> None:
+            if await transaction.get(Space, space_name) is None:
+                await transaction.insert(space)
+            await transaction.insert(tenant)
+
+        try:
+            await self._store.write(work)
+        except DuplicateKeyError:
+            winner = await self._store.live_tenant(spec.id)
+            if winner is None:
+                raise ProvisioningError(
+                    f"the tenant {spec.id!r} is being made by another process; try again"
+                ) from None
+            return winner
+        log.info("tenant_created", tenant=tenant.id, uid=uid, isolation=spec.isolation)
+        return tenant
+
+    async def _ensure_resources(self, space: Space) -> None:
+        await ensure_collection(self._store.database, space)
+        if space.search_enabled and self._indices is not None:
+            await self._indices.ensure_ahead(space, now=self._clock())
+
+    async def _space_of(self, tenant: Tenant) -> Space:
+        space = await self._store.space(tenant.space)
+        if space is None:
+            raise ProvisioningError(f"the space {tenant.space!r} of {tenant.id!r} is missing")
+        return space
+
+    async def _live(self, tenant_id: str, owner: str) -> Tenant:
+        tenant = await self._store.live_tenant(tenant_id)
+        if tenant is None:
+            raise TenantNotFoundError(f"there is no tenant {tenant_id!r}")
+        self._check_owner(tenant, owner)
+        return tenant
+
+    @staticmethod
+    def _check_owner(tenant: Tenant, owner: str) -> None:
+        if tenant.owner != owner:
+            raise OwnerError(f"the tenant {tenant.id!r} belongs to {tenant.owner!r}")
+
+    async def _update(self, uid: str, **changes: Any) -> Tenant:
+        async def work(transaction: RegistryTransaction) -> Tenant:
+            tenant = await transaction.get(Tenant, uid)
+            if tenant is None:
+                raise TenantNotFoundError(f"there is no tenant of uid {uid}")
+            changed = msgspec.structs.replace(tenant, **changes)
+            await transaction.replace(changed)
+            return changed
+
+        return await self._store.write(work)
+
+    async def _remove_documents(self, space: Space, uid: str) -> None:
+        collection = self._store.database[space.collection]
+        first, last = key_range(uid)
+        while True:
+            cursor = collection.find({"_id": {"$gte": first, "$lte": last}}, {"_id": 1})
+            keys = [document["_id"] async for document in cursor.limit(_PURGE_BATCH)]
+            if not keys:
+                return
+            await collection.delete_many({"_id": {"$in": keys}})

@@ -1,0 +1,63 @@
+"""SQS clients with the time-outs that their users need."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+
+from ocelot_common.settings import SqsSettings
+
+# aiobotocore makes its clients at run time from service descriptions and has no types for them.
+SqsClient = Any
+
+#: AWS limits: entries of a batch call, and seconds of a long poll.
+MAX_BATCH_ENTRIES: Final = 10
+MAX_WAIT_SEC: Final = 20
+#: AWS limit, 14 days: the outage budget of every queue.
+RETENTION_SEC: Final = 1_209_600
+
+SEND_CONNECT_TIMEOUT_SEC: Final = 0.5
+SEND_READ_TIMEOUT_SEC: Final = 1.0
+
+
+def sending_client(
+    settings: SqsSettings, *, connections: int = 8
+) -> AbstractAsyncContextManager[SqsClient]:
+    """A client that gives up within 1.5 s and never repeats by itself: its user knows how."""
+    return _client(
+        settings,
+        AioConfig(
+            connect_timeout=SEND_CONNECT_TIMEOUT_SEC,
+            read_timeout=SEND_READ_TIMEOUT_SEC,
+            retries={"total_max_attempts": 1},
+            max_pool_connections=connections,
+        ),
+    )
+
+
+def working_client(
+    settings: SqsSettings, *, connections: int = 32
+) -> AbstractAsyncContextManager[SqsClient]:
+    """A client for workers: long polls, and a repeat where that is safe."""
+    return _client(
+        settings,
+        AioConfig(
+            connect_timeout=2.0,
+            read_timeout=MAX_WAIT_SEC + 10.0,
+            retries={"total_max_attempts": 2, "mode": "standard"},
+            max_pool_connections=connections,
+        ),
+    )
+
+
+def _client(settings: SqsSettings, config: AioConfig) -> AbstractAsyncContextManager[SqsClient]:
+    client: AbstractAsyncContextManager[SqsClient] = get_session().create_client(
+        "sqs",
+        region_name=settings.aws_region,
+        endpoint_url=settings.sqs_endpoint_url,
+        aws_access_key_id=settings.aws_access_key_id,
+        aws_secret_access_key=settings.aws_secret_access_key,
+        config=config,
+    )
+    return client

@@ -1,0 +1,85 @@
+"""Batch calls to SQS: packing entries into calls, and sending again only what failed."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ocelot_common.queue.client import MAX_BATCH_ENTRIES, SqsClient
+
+#: AWS limit for a message and for a whole batch, 1 MiB, less room for what goes with it.
+MAX_CALL_BYTES: Final = 1_000 * 1024
+
+#: What a call to SQS raises when it can't be reached, times out or refuses.
+SQS_ERRORS: Final = (ClientError, BotoCoreError, TimeoutError, ConnectionError)
+
+
+class Outgoing(NamedTuple):
+    """One message to send; `group` becomes the MessageGroupId, which makes queues fair."""
+
+    body: str
+    group: str
+
+
+class SendError(Exception):
+    """Some messages were not taken by SQS, or it is unknown whether they were."""
+
+
+def calls_of(messages: Iterable[Outgoing]) -> Iterator[list[Outgoing]]:
+    """Messages in lists that fit one batch call each."""
+    call: list[Outgoing] = []
+    size = 0
+    for message in messages:
+        if call and (len(call) == MAX_BATCH_ENTRIES or size + len(message.body) > MAX_CALL_BYTES):
+            yield call
+            call, size = [], 0
+        call.append(message)
+        size += len(message.body)
+    if call:
+        yield call
+
+
+async def send_call(
+    sqs: SqsClient, queue_url: str, messages: Sequence[Outgoing], *, attempts: int = 3
+) -> list[int]:
+    """Send one batch call; entries that SQS refused for the moment are sent again.
+
+    Returns:
+        The indexes of the messages that SQS did not take in `attempts` calls.
+
+    Raises:
+        SQS_ERRORS: a whole call failed; what became of its messages is unknown.
+    """
+    pending = list(range(len(messages)))
+    for _ in range(attempts):
+        answer = await sqs.send_message_batch(
+            QueueUrl=queue_url,
+            Entries=[_entry(index, messages[index]) for index in pending],
+        )
+        failed = answer.get("Failed", [])
+        pending = [int(entry["Id"]) for entry in failed]
+        if not pending or all(entry.get("SenderFault") for entry in failed):
+            break
+    return pending
+
+
+async def send_all(sqs: SqsClient, queue_url: str, messages: Iterable[Outgoing]) -> int:
+    """Send any number of messages.
+
+    Returns:
+        How many were sent.
+
+    Raises:
+        SendError: SQS did not take one of them.
+        SQS_ERRORS: a call failed.
+    """
+    sent = 0
+    for call in calls_of(messages):
+        if refused := await send_call(sqs, queue_url, call):
+            raise SendError(f"SQS refused {len(refused)} of {len(call)} messages")
+        sent += len(call)
+    return sent
+
+
+def _entry(index: int, message: Outgoing) -> dict[str, Any]:
+    return {"Id": str(index), "MessageBody": message.body, "MessageGroupId": message.group}
