@@ -1,0 +1,86 @@
+"""SQS by LocalStack, in an environment of its own."""
+
+from pathlib import Path
+from typing import ClassVar, Final
+
+from ocelot_devstack.backends.backend import Backend
+from ocelot_devstack.cache import install_once
+from ocelot_devstack.commands import run_command
+from ocelot_devstack.errors import DevstackError
+from ocelot_devstack.ports import LOOPBACK, free_port
+from ocelot_devstack.probes import http_json, http_status
+from ocelot_devstack.process import ManagedProcess
+from ocelot_devstack.uv_tool import find_uv
+
+_VERSION: Final = "4.9.2"
+_REQUIREMENT: Final = f"localstack-core[runtime]=={_VERSION}"
+_EXCLUDE_NEWER: Final = "2025-10-25"  # later releases of its dependencies break it
+_PYTHON: Final = "3.11"
+
+
+class Sqs(Backend):
+    """LocalStack with SQS alone. Its queues are gone when it ends."""
+
+    title: ClassVar[str] = "SQS"
+
+    def running_at(self) -> str | None:
+        """The value of AWS_ENDPOINT_URL_SQS."""
+        return self.settings.sqs_endpoint_url
+
+    async def check_running(self, url: str) -> None:
+        """Any HTTP answer will do: not every SQS has a health page."""
+        if await http_status(url, timeout_sec=5) is None:
+            raise DevstackError(f"AWS_ENDPOINT_URL_SQS is set, but there is no answer from {url}")
+        await self._ask_version()
+
+    async def launch(self) -> ManagedProcess:
+        """Hypercorn, because the default server ignores the address and listens on all."""
+        home = await install_once(self.settings.cache_dir, f"localstack-{_VERSION}", self._install)
+        port = self.settings.sqs_port or free_port()
+        scratch = self.settings.state_dir.resolve() / "sqs"
+        scratch.mkdir(parents=True, exist_ok=True)
+        self.url = f"http://{LOOPBACK}:{port}"
+        env = {
+            "SERVICES": "sqs",
+            "EAGER_SERVICE_LOADING": "1",
+            "GATEWAY_SERVER": "hypercorn",
+            "GATEWAY_LISTEN": f"{LOOPBACK}:{port}",
+            # Without these it calls out, starts a DNS server and writes to /var/lib.
+            "SKIP_SSL_CERT_DOWNLOAD": "1",
+            "DNS_ADDRESS": "0",
+            "DISABLE_EVENTS": "1",
+            "OVERRIDE_IN_DOCKER": "0",
+            "FILESYSTEM_ROOT": str(scratch),
+        }
+        argv = [str(home / "venv" / "bin" / "python"), "-m", "localstack.runtime.main"]
+        return self.child(argv, ready=self._is_up, env=env, stop_sec=5)
+
+    async def started(self) -> None:
+        """Ask for the version."""
+        await self._ask_version()
+
+    async def _is_up(self) -> bool:
+        health = await http_json(f"{self.url}/_localstack/health")
+        return health is not None and health.get("services", {}).get("sqs") in (
+            "available",
+            "running",
+        )
+
+    async def _ask_version(self) -> None:
+        health = await http_json(f"{self.url}/_localstack/health")
+        self.version = "" if health is None else f"(LocalStack {health.get('version', '?')})"
+
+    async def _install(self, into: Path) -> None:
+        self.report(f"{self.title}: installing LocalStack {_VERSION} (once, 310 MB)")
+        uv, venv = find_uv(), into / "venv"
+        await run_command(
+            [uv, "venv", "--no-project", "--relocatable", "--python", _PYTHON, str(venv)],
+            what="making LocalStack's environment",
+            cwd=into,
+        )
+        install = ("--python", str(venv / "bin" / "python"), "--exclude-newer", _EXCLUDE_NEWER)
+        await run_command(
+            [uv, "pip", "install", *install, _REQUIREMENT],
+            what=f"installing {_REQUIREMENT}",
+            cwd=into,
+        )
