@@ -21,6 +21,10 @@ _MAX_GENERATIONS: Final = 1_000
 log = get_logger(__name__)
 
 
+class NoIndexError(Exception):
+    """The space has no search index, or none any more."""
+
+
 class IndexMaker:
     """Makes the index of a period where it is missing, and records it in the registry."""
 
@@ -35,13 +39,13 @@ class IndexMaker:
         some of them, and a silently empty index would be a lie.
 
         Raises:
-            LookupError: no such space, or its search is off.
+            NoIndexError: no such space, or its search is off.
             opensearchpy.exceptions.TransportError: OpenSearch is away or refuses.
             pymongo.errors.PyMongoError: the registry is away.
         """
         space = await self._store.space(space_name)
-        if space is None or not space.search_enabled:
-            raise LookupError(f"the space {space_name!r} has no search index")
+        if space is None or space.retired or not space.search_enabled:
+            raise NoIndexError(f"the space {space_name!r} has no search index")
         period = period_at(space.period, moment)
         known = space.range_at(moment)
         if known is not None and await self._alias_exists(known.alias):
@@ -92,7 +96,7 @@ class IndexMaker:
         async def work(transaction: RegistryTransaction) -> Space:
             space = await transaction.get(Space, space_name)
             if space is None:
-                raise LookupError(f"the space {space_name!r} is gone")
+                raise NoIndexError(f"the space {space_name!r} is gone")
             present = space.range_at(made.start)
             if present is not None and present.index == made.index:
                 return space

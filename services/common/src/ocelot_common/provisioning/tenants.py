@@ -149,6 +149,7 @@ class Provisioner:
                 await self._indices.remove_tenant(space, uid)
             await self._remove_documents(space, uid)
         else:
+            await self._retire(space.name)
             if self._indices and space.search_enabled:
                 await self._indices.remove_all(space)
             await database.drop_collection(space.collection)
@@ -238,6 +239,14 @@ class Provisioner:
             return changed
 
         return await self._store.write(work)
+
+    async def _retire(self, space_name: str) -> None:
+        async def work(transaction: RegistryTransaction) -> None:
+            space = await transaction.get(Space, space_name)
+            if space is not None:
+                await transaction.replace(msgspec.structs.replace(space, retired=True))
+
+        await self._store.write(work)
 
     async def _remove_documents(self, space: Space, uid: str) -> None:
         collection = self._store.database[space.collection]

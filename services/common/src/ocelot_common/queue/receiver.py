@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from ocelot_common.batching import batched
-from ocelot_common.gate import Gate
 from ocelot_common.queue.client import MAX_BATCH_ENTRIES, SqsClient
+from ocelot_common.queue.gate import Gate
 from ocelot_common.queue.sending import SQS_ERRORS
 from ocelot_common.retry import retrying
 from ocelot_common.telemetry.logs import get_logger

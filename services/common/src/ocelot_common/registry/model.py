@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import field
@@ -120,7 +120,8 @@ class IndexRange(msgspec.Struct, frozen=True, kw_only=True):
 class Space(msgspec.Struct, frozen=True, kw_only=True):
     """A place for events: one MongoDB collection and, with search on, a family of indices.
 
-    A Dedicated tenant has a space of its own; all Shared tenants have one together.
+    A Dedicated tenant has a space of its own; all Shared tenants have one together. A `retired`
+    space was purged with its tenant: nothing is made in it any more.
     """
 
     name: str = field(name="_id")
@@ -132,10 +133,18 @@ class Space(msgspec.Struct, frozen=True, kw_only=True):
     shards: int = 1
     replicas: int = 0
     indices: list[IndexRange] = []
+    retired: bool = False
 
     def range_at(self, moment: datetime) -> IndexRange | None:
         """The index range that covers `moment`, if it has been made."""
         return next((entry for entry in self.indices if entry.covers(moment)), None)
+
+
+class Home(NamedTuple):
+    """A tenant and the space in which its events live."""
+
+    tenant: Tenant
+    space: Space
 
 
 class VerificationKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Final
 from pymongo.errors import PyMongoError
 
 from ocelot_common import names
-from ocelot_common.registry.model import Space, Tenant, VerificationKey
+from ocelot_common.registry.model import Home, Space, Tenant, VerificationKey
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.retry import retrying
 from ocelot_common.telemetry.logs import get_logger
@@ -76,6 +76,24 @@ class RegistrySnapshot:
     def space(self, name: str) -> Space | None:
         """A space by its name."""
         return self._spaces.get(name)
+
+    def home(self, uid: str) -> Home | None:
+        """A tenant with its space."""
+        tenant = self._tenants.get(uid)
+        space = self._spaces.get(tenant.space) if tenant else None
+        return Home(tenant, space) if tenant and space else None
+
+    async def find_home(self, uid: str) -> Home | None:
+        """As `home`; asks the registry before it says that there is none.
+
+        Raises:
+            pymongo.errors.PyMongoError: the registry can't be read now.
+        """
+        home = self.home(uid)
+        if home is None:
+            await self.confirm()
+            home = self.home(uid)
+        return home
 
     def key(self, kid: str) -> VerificationKey | None:
         """A public key by its id."""

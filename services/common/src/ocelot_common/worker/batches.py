@@ -1,0 +1,118 @@
+"""From received messages to batches of work, several of them in flight."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
+
+from ocelot_common.queue.receiver import Received
+
+
+class Work(Protocol):
+    """What a message asks for."""
+
+    @property
+    def units(self) -> int:
+        """Its weight in a batch: events, say."""
+        ...
+
+
+W = TypeVar("W", bound=Work)
+
+
+class BatchRunner(Generic[W]):
+    """Collects work into batches and handles several at once.
+
+    As in a group commit, a batch starts when it is full, or when its oldest work has waited for the
+    linger; while all places are taken, it grows.
+
+    Args:
+        unpack: turns a message into work; never raises.
+        handle: sees to a batch, its messages' deletion included.
+        max_units: a batch is full at this weight.
+        linger_sec: how long the first work of a batch waits for more.
+        in_flight: batches handled at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        unpack: Callable[[Received], W],
+        handle: Callable[[list[W]], Awaitable[None]],
+        max_units: int,
+        linger_sec: float,
+        in_flight: int,
+    ) -> None:
+        self._unpack = unpack
+        self._handle = handle
+        self._max_units = max_units
+        self._linger_sec = linger_sec
+        self._places = asyncio.Semaphore(in_flight)
+        self._running: set[asyncio.Future[None]] = set()
+        self._waiting: list[W] = []
+        self._units = 0
+        self._oldest = 0.0
+        self._failure: BaseException | None = None
+
+    async def run(self, messages: AsyncIterator[list[Received]]) -> None:
+        """Work until the messages end and every batch is done.
+
+        Raises:
+            BaseException: what `handle` raised, which no handler foresaw. The process is to end:
+                its messages come again elsewhere, and one that kills its reader each time ends in
+                the queue's DLQ.
+        """
+        arrival: asyncio.Task[list[Received] | None] | None = _next(messages)
+        while arrival is not None or self._waiting:
+            if self._failure is not None:
+                raise self._failure
+            if self._waiting and (arrival is None or self._due()):
+                await self._start()
+                continue
+            if arrival is None:
+                break
+            await asyncio.wait({arrival}, timeout=self._until_due())
+            if not arrival.done():
+                continue
+            received = arrival.result()
+            arrival = _next(messages) if received is not None else None
+            for message in received or ():
+                self._add(self._unpack(message))
+        while self._running:
+            await asyncio.wait(self._running)
+        if self._failure is not None:
+            raise self._failure
+
+    def _add(self, work: W) -> None:
+        if not self._waiting:
+            self._oldest = time.monotonic()
+        self._waiting.append(work)
+        self._units += work.units
+
+    def _due(self) -> bool:
+        return self._units >= self._max_units or self._until_due() == 0
+
+    def _until_due(self) -> float | None:
+        if not self._waiting:
+            return None
+        return max(0.0, self._oldest + self._linger_sec - time.monotonic())
+
+    async def _start(self) -> None:
+        await self._places.acquire()
+        batch, self._waiting, self._units = self._waiting, [], 0
+        task = asyncio.ensure_future(self._handle(batch))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Future[None]) -> None:
+        self._running.discard(task)
+        self._places.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = self._failure or error
+
+
+def _next(messages: AsyncIterator[list[Received]]) -> asyncio.Task[list[Received] | None]:
+    async def step() -> list[Received] | None:
+        return await anext(messages, None)
+
+    return asyncio.create_task(step(), name="next-messages")

@@ -1,0 +1,109 @@
+"""What holds a worker's gate shut: an unconfirmed registry, a backend that can't be used."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pymongo
+from pymongo.asynchronous.database import AsyncDatabase
+
+from ocelot_common.mongo import MAJORITY
+from ocelot_common.names import COUNTERS
+from ocelot_common.queue.gate import Gate
+from ocelot_common.registry.snapshot import RegistrySnapshot
+from ocelot_common.telemetry.logs import get_logger
+
+Document = dict[str, Any]
+
+_REGISTRY = "registry"
+_CHECK_SEC = 0.5
+_PROBE_TIMEOUT_SEC = 3.0
+
+log = get_logger(__name__)
+
+
+async def watch_registry(snapshot: RegistrySnapshot, gate: Gate) -> None:
+    """Hold the gate while the registry is unconfirmed (design §8); runs until cancelled."""
+    while True:
+        if snapshot.fresh:
+            if _REGISTRY in gate.causes:
+                log.info("gate_released", cause=_REGISTRY)
+            gate.release(_REGISTRY)
+        elif _REGISTRY not in gate.causes:
+            gate.hold(_REGISTRY, "the registry has not been confirmed for 30 s")
+            log.warning("gate_held", cause=_REGISTRY)
+        await asyncio.sleep(_CHECK_SEC)
+
+
+class BackendMonitor:
+    """Holds the gate from a backend's failure until a probe of it succeeds.
+
+    Args:
+        name: the cause under which the gate is held.
+        gate: the worker's.
+        probe: returns if the backend can be used, raises if not.
+        errors: what `probe` raises when the backend is away.
+        every_sec: pause between probes while the backend is in use; only a failure that nobody
+            reported waits for one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        gate: Gate,
+        probe: Callable[[], Awaitable[None]],
+        *,
+        errors: tuple[type[Exception], ...],
+        every_sec: float = 5.0,
+    ) -> None:
+        self._name = name
+        self._gate = gate
+        self._probe = probe
+        self._errors: tuple[type[Exception], ...] = (*errors, TimeoutError)
+        self._every_sec = every_sec
+        self._failed = asyncio.Event()
+
+    def report_failure(self, error: Exception) -> None:
+        """The backend failed a worker just now: receive nothing until it is probed."""
+        self._hold(error)
+        self._failed.set()
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        while True:
+            self._failed.clear()
+            try:
+                await asyncio.wait_for(self._probe(), _PROBE_TIMEOUT_SEC)
+            except self._errors as error:
+                self._hold(error)
+                await asyncio.sleep(_CHECK_SEC)
+                continue
+            if self._failed.is_set():
+                await asyncio.sleep(_CHECK_SEC)
+                continue
+            if self._name in self._gate.causes:
+                log.info("gate_released", cause=self._name)
+            self._gate.release(self._name)
+            try:
+                await asyncio.wait_for(self._failed.wait(), self._every_sec)
+            except TimeoutError:
+                continue
+
+    def _hold(self, error: Exception) -> None:
+        if self._name not in self._gate.causes:
+            log.warning("gate_held", cause=self._name, error=repr(error)[:500])
+        self._gate.hold(self._name, f"{type(error).__name__}: {str(error)[:200]}")
+
+
+def store_probe(database: AsyncDatabase[Document], process: str) -> Callable[[], Awaitable[None]]:
+    """A probe that writes with majority: a ping succeeds on a store that can't be written."""
+    counters = database[COUNTERS].with_options(write_concern=MAJORITY)
+
+    async def probe() -> None:
+        with pymongo.timeout(_PROBE_TIMEOUT_SEC):
+            await counters.update_one(
+                {"_id": f"probe:{process}"}, {"$set": {"at": datetime.now(UTC)}}, upsert=True
+            )
+
+    return probe

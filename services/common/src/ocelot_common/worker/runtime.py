@@ -1,0 +1,165 @@
+"""Start, readiness and drain of a worker process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry, Gauge
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import PyMongoError
+
+from ocelot_common import mongo
+from ocelot_common.probes import serve_probes
+from ocelot_common.process import tune_garbage_collector
+from ocelot_common.queue.client import SqsClient, working_client
+from ocelot_common.queue.depth import read_depth
+from ocelot_common.queue.gate import Gate
+from ocelot_common.queue.sending import SQS_ERRORS
+from ocelot_common.registry.snapshot import RegistrySnapshot
+from ocelot_common.registry.store import RegistryStore
+from ocelot_common.settings import WorkerSettings
+from ocelot_common.telemetry.logs import configure_logs, get_logger
+from ocelot_common.telemetry.metrics import process_registry
+from ocelot_common.telemetry.tracing import configure_tracing
+from ocelot_common.worker.monitors import BackendMonitor, store_probe, watch_registry
+
+Document = dict[str, Any]
+
+_DEPTH_EVERY_SEC = 15.0
+
+log = get_logger(__name__)
+
+
+class Job(Protocol):
+    """The work of a worker process."""
+
+    async def run(self) -> None:
+        """Work until `stop`, and then until all that was begun is done."""
+        ...
+
+    def stop(self) -> None:
+        """Take nothing new."""
+        ...
+
+    async def abandon(self) -> None:
+        """Give back what is in hand: the time is up."""
+        ...
+
+
+class WorkerRuntime:
+    """The clients and watchers of a worker, opened in the order in which they need each other."""
+
+    def __init__(
+        self,
+        service: str,
+        client: AsyncMongoClient[Document],
+        database: AsyncDatabase[Document],
+        sqs: SqsClient,
+        registry: CollectorRegistry,
+    ) -> None:
+        self.service = service
+        self.client = client
+        self.database = database
+        self.sqs = sqs
+        self.metrics = registry
+        self.store = RegistryStore(database)
+        self.snapshot = RegistrySnapshot(self.store)
+        self.gate = Gate()
+        self.store_monitor = BackendMonitor(
+            "mongodb", self.gate, store_probe(database, service), errors=(PyMongoError,)
+        )
+
+    @asynccontextmanager
+    async def background(self, *tasks: Awaitable[None]) -> AsyncIterator[None]:
+        """Run watchers and `tasks` while the context lasts."""
+        await self.snapshot.start()
+        running = [
+            asyncio.ensure_future(task)
+            for task in (
+                watch_registry(self.snapshot, self.gate),
+                self.store_monitor.run(),
+                *tasks,
+            )
+        ]
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            await self.snapshot.close()
+
+
+@asynccontextmanager
+async def open_runtime(settings: WorkerSettings, service: str) -> AsyncIterator[WorkerRuntime]:
+    """Open a worker's clients and its HTTP port."""
+    configure_logs(service=service, level=settings.log_level)
+    provider = configure_tracing(service=service, otlp_endpoint=settings.otlp_endpoint)
+    async with AsyncExitStack() as stack:
+        client = mongo.connect(settings.mongodb_url, app_name=f"ocelot-{service}")
+        stack.push_async_callback(client.close)
+        sqs = await stack.enter_async_context(working_client(settings))
+        registry = process_registry()
+        runtime = WorkerRuntime(service, client, client[settings.mongodb_database], sqs, registry)
+        await stack.enter_async_context(
+            serve_probes(
+                host=settings.http_host,
+                port=settings.http_port,
+                readiness=lambda: runtime.gate.causes,
+                registry=registry,
+            )
+        )
+        yield runtime
+    if provider:
+        provider.shutdown()
+
+
+async def run_job(job: Job, *, stopping: asyncio.Event, drain_timeout_sec: float) -> None:
+    """Run a job until the process is asked to stop, then drain it within its time.
+
+    Raises:
+        Exception: what ended the job early.
+    """
+    tune_garbage_collector()
+    work = asyncio.create_task(job.run(), name="job")
+    stop = asyncio.create_task(stopping.wait(), name="stop")
+    log.info("worker_started")
+    await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+    if work.done():
+        stop.cancel()
+        work.result()
+        raise RuntimeError("the worker's loop ended by itself")
+    log.info("worker_draining", timeout_sec=drain_timeout_sec)
+    job.stop()
+    done, _ = await asyncio.wait({work}, timeout=drain_timeout_sec)
+    if not done:
+        log.warning("worker_drain_timed_out")
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        await job.abandon()
+        return
+    work.result()
+    log.info("worker_drained")
+
+
+async def report_depth(
+    sqs: SqsClient, queue_url: str, queue: str, registry: CollectorRegistry
+) -> None:
+    """Keep the gauge of a queue's depth; runs until cancelled."""
+    gauge = Gauge(
+        "ocelot_queue_messages",
+        "Messages in a queue, as SQS estimates them",
+        ["queue", "state"],
+        registry=registry,
+    )
+    while True:
+        try:
+            depth = await read_depth(sqs, queue_url)
+        except SQS_ERRORS as error:
+            log.warning("queue_depth_unknown", queue=queue, error=repr(error)[:300])
+        else:
+            for state, value in depth._asdict().items():
+                gauge.labels(queue=queue, state=state).set(value)
+        await asyncio.sleep(_DEPTH_EVERY_SEC)

@@ -1,0 +1,216 @@
+"""The consumer: envelopes from the ingest queue into MongoDB, ids on to the index queue."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
+from ocelot_common.index_message import pack_index_messages
+from ocelot_common.queue.client import SqsClient
+from ocelot_common.queue.receiver import Receiver
+from ocelot_common.queue.sending import SQS_ERRORS, Outgoing, SendError, send_all
+from ocelot_common.registry.model import Home, TenantState
+from ocelot_common.registry.snapshot import RegistrySnapshot
+from ocelot_common.telemetry.logs import get_logger
+from ocelot_common.telemetry.tracing import links_to
+from ocelot_common.timestamps import now_ms
+from ocelot_common.versioned import NewerVersionError
+from ocelot_common.worker.batches import BatchRunner
+from ocelot_common.worker.monitors import BackendMonitor
+from opentelemetry import trace
+from pymongo.errors import PyMongoError
+
+from ocelot_consumer.metrics import ConsumerMetrics
+from ocelot_consumer.storing import EventStore, StoreResult
+from ocelot_consumer.work import Arrival, IngestWork, Outcome, unpack_message
+
+#: Seconds before a message comes again: doubled at each receive, up to the second number.
+_BACK_OFF_SEC: Final = (2, 60)
+_LINGER_SEC: Final = 0.005
+
+log = get_logger(__name__)
+tracer = trace.get_tracer(__name__)
+
+
+class Consumer:
+    """One consumer process.
+
+    Every event of a message ends as one of six outcomes before the message is deleted: stored,
+    duplicate, conflict, permanent, gone; or transient, and then the message comes again.
+    """
+
+    def __init__(
+        self,
+        *,
+        receiver: Receiver,
+        store: EventStore,
+        dead_letters: DeadLetterStore,
+        snapshot: RegistrySnapshot,
+        store_monitor: BackendMonitor,
+        sqs: SqsClient,
+        index_queue_url: str | None,
+        metrics: ConsumerMetrics,
+        batch_events: int,
+        batches_in_flight: int,
+    ) -> None:
+        self._receiver = receiver
+        self._store = store
+        self._dead_letters = dead_letters
+        self._snapshot = snapshot
+        self._store_monitor = store_monitor
+        self._sqs = sqs
+        self._index_queue_url = index_queue_url
+        self._metrics = metrics
+        self._runner = BatchRunner(
+            unpack=unpack_message,
+            handle=self._handle,
+            max_units=batch_events,
+            linger_sec=_LINGER_SEC,
+            in_flight=batches_in_flight,
+        )
+
+    async def run(self) -> None:
+        """Consume until `stop`, and then until what was received is done."""
+        await self._runner.run(self._receiver.messages())
+
+    def stop(self) -> None:
+        """Receive nothing more."""
+        self._receiver.stop()
+
+    async def abandon(self) -> None:
+        """Give back what is in hand."""
+        await self._receiver.release_all()
+
+    async def _handle(self, batch: list[IngestWork]) -> None:
+        traceparents = [
+            segment.traceparent
+            for work in batch
+            if work.envelope
+            for segment in work.envelope.segments
+        ]
+        with tracer.start_as_current_span("store batch", links=links_to(traceparents)):
+            try:
+                await self._consume(batch, traceparents)
+            except PyMongoError as error:
+                self._store_monitor.report_failure(error)
+                await self._postpone(batch, error)
+            except (*SQS_ERRORS, SendError) as error:
+                await self._postpone(batch, error)
+
+    async def _consume(self, batch: list[IngestWork], traceparents: list[str]) -> None:
+        letters: list[DeadLetter] = []
+        arrivals: list[Arrival] = []
+        done: list[IngestWork] = []
+        gone = 0
+        for work in batch:
+            if work.envelope is None:
+                if isinstance(work.fault, NewerVersionError):
+                    await self._postpone([work], work.fault)
+                    continue
+                letters.append(_malformed(work))
+                self._count(Outcome.PERMANENT, 1)
+            else:
+                home = await self._snapshot.find_home(work.envelope.uid)
+                if home is None:
+                    await self._postpone([work], LookupError("unknown tenant"))
+                    continue
+                kept = list(_arrivals(work, home))
+                gone += work.units - len(kept)
+                arrivals.extend(kept)
+            done.append(work)
+        result = await self._store.store(arrivals)
+        result.count(Outcome.GONE, gone)
+        await self._dead_letters.put([*letters, *result.letters])
+        await self._forward(result.indexable, traceparents)
+        await self._receiver.delete([work.message for work in done])
+        self._report(result, len(done), len(arrivals))
+
+    async def _forward(self, indexable: list[Arrival], traceparents: list[str]) -> None:
+        """Hand ids to the index queue; before the delete, so that none is forgotten."""
+        if self._index_queue_url is None:
+            return
+        ids: dict[str, list[bytes]] = defaultdict(list)
+        for arrival in indexable:
+            if arrival.space.search_enabled:
+                ids[arrival.tenant.uid].append(arrival.id)
+        messages = [
+            Outgoing(body, group=uid)
+            for uid, group in ids.items()
+            for body in pack_index_messages(uid, list(dict.fromkeys(group)), traceparents)
+        ]
+        await send_all(self._sqs, self._index_queue_url, messages)
+
+    async def _postpone(self, batch: list[IngestWork], cause: Exception) -> None:
+        """Leave messages to come again, each after a pause that grows with its receives."""
+        log.warning("messages_postponed", messages=len(batch), cause=repr(cause)[:500])
+        self._metrics.messages.labels(result="released").inc(len(batch))
+        by_delay: dict[int, list[IngestWork]] = defaultdict(list)
+        first, longest = _BACK_OFF_SEC
+        for work in batch:
+            self._count(Outcome.TRANSIENT, work.units)
+            delay = min(first * 2 ** min(work.message.receive_count - 1, 10), longest)
+            by_delay[delay].append(work)
+        for delay, group in by_delay.items():
+            await self._receiver.release([work.message for work in group], delay_sec=delay)
+
+    def _report(self, result: StoreResult, messages: int, events: int) -> None:
+        for outcome, number in result.counts.items():
+            self._count(outcome, number)
+        self._metrics.messages.labels(result="deleted").inc(messages)
+        self._metrics.batch_events.observe(events)
+        now = now_ms()
+        by_tenant: dict[str, int] = defaultdict(int)
+        oldest: dict[int, int] = defaultdict(int)
+        for arrival in result.stored:
+            by_tenant[arrival.tenant.id] += 1
+            oldest[arrival.received_at] += 1
+        for received_at in oldest:
+            self._metrics.age_seconds.observe(max(0, now - received_at) / 1000)
+        for tenant_id, number in by_tenant.items():
+            label = self._metrics.tenant_labels.label(tenant_id)
+            self._metrics.tenant_events.labels(tenant=label).inc(number)
+        odd = {
+            outcome.value: number
+            for outcome, number in result.counts.items()
+            if number and outcome not in (Outcome.STORED, Outcome.DUPLICATE)
+        }
+        if odd:
+            log.warning("events_not_stored", **odd)
+
+    def _count(self, outcome: Outcome, number: int) -> None:
+        if number:
+            self._metrics.events.labels(outcome=outcome.value).inc(number)
+
+
+def _arrivals(work: IngestWork, home: Home) -> Iterator[Arrival]:
+    """The events of a message that are still wanted: no tombstone's, none past its cutoff."""
+    tenant, space = home
+    if work.envelope is None or tenant.state is TenantState.DELETED:
+        return
+    cutoff = tenant.cutoff_ms()
+    redelivered = work.message.receive_count > 1
+    for segment in work.envelope.segments:
+        if segment.received_at < cutoff:
+            continue
+        for event in segment.events:
+            yield Arrival(
+                tenant,
+                space,
+                event.id,
+                event.text,
+                segment.received_at,
+                segment.writer,
+                segment.request_id,
+                redelivered,
+            )
+
+
+def _malformed(work: IngestWork) -> DeadLetter:
+    return DeadLetter(
+        stage=Stage.STORE,
+        reason=Reason.MALFORMED,
+        uid="",
+        event_id=None,
+        content=work.message.body,
+        detail=str(work.fault),
+    )

@@ -1,0 +1,57 @@
+"""What the consumer counts."""
+
+from ocelot_common.telemetry.metrics import (
+    AGE_BUCKETS,
+    LATENCY_BUCKETS,
+    SIZE_BUCKETS,
+    BoundedLabels,
+)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class ConsumerMetrics:
+    """Prometheus metrics of one consumer."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.events = Counter(
+            "ocelot_consumer_events",
+            "Events by what became of them (docs/operations/guarantees.md)",
+            ["outcome"],
+            registry=registry,
+        )
+        self.tenant_events = Counter(
+            "ocelot_consumer_tenant_events",
+            "Events stored, by tenant; tenants past the first 200 count as other",
+            ["tenant"],
+            registry=registry,
+        )
+        self.messages = Counter(
+            "ocelot_consumer_messages",
+            "Messages by how they left: deleted, or released to come again",
+            ["result"],
+            registry=registry,
+        )
+        self.batch_events = Histogram(
+            "ocelot_consumer_batch_events",
+            "Events in one batch",
+            buckets=SIZE_BUCKETS,
+            registry=registry,
+        )
+        self.insert_seconds = Histogram(
+            "ocelot_consumer_insert_seconds",
+            "Time of one insert into MongoDB",
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.age_seconds = Histogram(
+            "ocelot_consumer_stored_age_seconds",
+            "From an event's arrival at the api until it was stored",
+            buckets=AGE_BUCKETS,
+            registry=registry,
+        )
+        self.gate_open = Gauge(
+            "ocelot_consumer_receiving",
+            "1 while the consumer receives, 0 while something holds it back",
+            registry=registry,
+        )
+        self.tenant_labels = BoundedLabels()

@@ -1,0 +1,29 @@
+"""The consumer's settings."""
+
+from ocelot_common.settings import WorkerSettings
+from pydantic import Field
+
+
+class ConsumerSettings(WorkerSettings):
+    """Environment variables of the consumer."""
+
+    batch_events: int = Field(
+        default=4_000,
+        alias="OCELOT_CONSUMER_BATCH_EVENTS",
+        ge=1,
+        le=100_000,
+        description="Events inserted together, across envelopes",
+    )
+    batches_in_flight: int = Field(
+        default=3,
+        alias="OCELOT_CONSUMER_BATCHES_IN_FLIGHT",
+        ge=1,
+        le=32,
+        description="Batches that the consumer handles at once",
+    )
+    max_held_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        alias="OCELOT_CONSUMER_MAX_HELD_BYTES",
+        ge=1024 * 1024,
+        description="Messages in hand, in bytes, beyond which the consumer receives nothing",
+    )

@@ -1,0 +1,265 @@
+"""The indexer: ids from the index queue, documents from MongoDB, `_bulk` into OpenSearch."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import pymongo
+from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
+from ocelot_common.mongo import events_of
+from ocelot_common.opensearch import is_transient
+from ocelot_common.provisioning.indices import IndexMaker, NoIndexError
+from ocelot_common.queue.receiver import Receiver
+from ocelot_common.registry.model import Home, TenantState
+from ocelot_common.registry.snapshot import RegistrySnapshot
+from ocelot_common.stored import READ_PROJECTION, VERSION, event_id_of, read_document, store_key
+from ocelot_common.telemetry.logs import get_logger
+from ocelot_common.telemetry.tracing import links_to
+from ocelot_common.timestamps import now_ms, to_datetime
+from ocelot_common.versioned import NewerVersionError
+from ocelot_common.worker.batches import BatchRunner
+from ocelot_common.worker.monitors import BackendMonitor
+from opensearchpy.exceptions import TransportError
+from opentelemetry import trace
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import PyMongoError
+
+from ocelot_indexer.bulk import BulkWriter
+from ocelot_indexer.metrics import IndexerMetrics
+from ocelot_indexer.work import Candidate, IndexWork, Outcome, unpack_message
+
+Document = dict[str, Any]
+
+#: Seconds before a message comes again: doubled at each receive, up to the second number.
+_BACK_OFF_SEC: Final = (2, 60)
+#: A new primary's majority view may lag: an id that is not found is believed gone no sooner.
+_MISSING_SEC: Final = 30
+_LINGER_SEC: Final = 0.02
+_READ_TIMEOUT_SEC: Final = 15
+_BUSY_ATTEMPTS: Final = 3
+_BUSY_PAUSE_SEC: Final = 0.5
+
+log = get_logger(__name__)
+tracer = trace.get_tracer(__name__)
+
+
+class Indexer:
+    """One indexer process. What it indexes is what is stored, never what a message says."""
+
+    def __init__(
+        self,
+        *,
+        receiver: Receiver,
+        database: AsyncDatabase[Document],
+        writer: BulkWriter,
+        indices: IndexMaker,
+        dead_letters: DeadLetterStore,
+        snapshot: RegistrySnapshot,
+        store_monitor: BackendMonitor,
+        search_monitor: BackendMonitor,
+        metrics: IndexerMetrics,
+        batch_events: int,
+        batches_in_flight: int,
+    ) -> None:
+        self._receiver = receiver
+        self._database = database
+        self._writer = writer
+        self._indices = indices
+        self._dead_letters = dead_letters
+        self._snapshot = snapshot
+        self._store_monitor = store_monitor
+        self._search_monitor = search_monitor
+        self._metrics = metrics
+        self._runner = BatchRunner(
+            unpack=unpack_message,
+            handle=self._handle,
+            max_units=batch_events,
+            linger_sec=_LINGER_SEC,
+            in_flight=batches_in_flight,
+        )
+
+    async def run(self) -> None:
+        """Index until `stop`, and then until what was received is done."""
+        await self._runner.run(self._receiver.messages())
+
+    def stop(self) -> None:
+        """Receive nothing more."""
+        self._receiver.stop()
+
+    async def abandon(self) -> None:
+        """Give back what is in hand."""
+        await self._receiver.release_all()
+
+    async def _handle(self, batch: list[IndexWork]) -> None:
+        parents = [parent for work in batch if work.body for parent in work.body.traceparents]
+        with tracer.start_as_current_span("index batch", links=links_to(parents)):
+            try:
+                await self._index(batch)
+            except PyMongoError as error:
+                self._store_monitor.report_failure(error)
+                _postpone(batch, error)
+            except TransportError as error:
+                if is_transient(error):
+                    self._search_monitor.report_failure(error)
+                _postpone(batch, error)
+            except NoIndexError as error:
+                _postpone(batch, error)
+            await self._finish(batch)
+
+    async def _index(self, batch: list[IndexWork]) -> None:
+        letters = []
+        by_uid: dict[str, list[IndexWork]] = defaultdict(list)
+        for work in batch:
+            if work.body is not None:
+                by_uid[work.body.uid].append(work)
+            elif isinstance(work.fault, NewerVersionError):
+                _postpone([work], work.fault)
+            else:
+                letters.append(_malformed(work))
+        candidates: list[Candidate] = []
+        for uid, works in by_uid.items():
+            candidates.extend(await self._candidates(uid, works))
+        letters.extend(await self._write(candidates))
+        await self._dead_letters.put(letters)
+        self._metrics.batch_events.observe(len(candidates))
+
+    async def _candidates(self, uid: str, works: list[IndexWork]) -> list[Candidate]:
+        home = await self._snapshot.find_home(uid)
+        if home is None:
+            _postpone(works, LookupError("unknown tenant"))
+            return []
+        if home.tenant.state is TenantState.DELETED or not home.space.search_enabled:
+            self._count(Outcome.GONE, sum(work.units for work in works))
+            return []
+        asked = {id_: work for work in works if work.body for id_ in work.body.ids}
+        documents = await self._read(home, list(asked))
+        cutoff = home.tenant.cutoff_ms()
+        candidates, gone = [], 0
+        for document in documents:
+            work = asked.pop(event_id_of(document["_id"]))
+            if document["v"] > VERSION:
+                _postpone([work], NewerVersionError(f"document version {document['v']}"))
+                continue
+            stored = read_document(document)
+            if stored.received_at < cutoff:
+                gone += 1
+                continue
+            candidates.append(Candidate(home, stored, work))
+        self._count(Outcome.GONE, gone)
+        self._see_to_missing(asked)
+        return candidates
+
+    async def _read(self, home: Home, ids: Sequence[bytes]) -> list[Document]:
+        collection = events_of(self._database, home.space.collection)
+        # The tenant's uid is asked for too: a collection can't give another incarnation's events.
+        query = {"_id": {"$in": [store_key(home.tenant, id_) for id_ in ids]}, "t": home.tenant.uid}
+        with pymongo.timeout(_READ_TIMEOUT_SEC):
+            return await collection.find(query, READ_PROJECTION, batch_size=10_000).to_list()
+
+    def _see_to_missing(self, missing: dict[bytes, IndexWork]) -> None:
+        skipped = 0
+        for work in missing.values():
+            old = now_ms() - work.message.sent_at >= _MISSING_SEC * 1000
+            if old and work.message.receive_count > 1:
+                skipped += 1
+            else:
+                work.come_again(_MISSING_SEC)
+        if skipped:
+            log.warning("ids_not_in_store", ids=skipped)
+            self._count(Outcome.MISSING, skipped)
+
+    async def _write(self, candidates: list[Candidate]) -> list[DeadLetter]:
+        """Write candidates; returns the letters of those that OpenSearch refuses."""
+        letters: list[DeadLetter] = []
+        pending = candidates
+        for attempt in range(_BUSY_ATTEMPTS):
+            if not pending:
+                break
+            if attempt:
+                await asyncio.sleep(_BUSY_PAUSE_SEC * 2**attempt)
+            await self._find_aliases(pending)
+            result = await self._writer.write(pending)
+            self._observe_indexed(result.indexed)
+            for candidate, reason in result.refused:
+                letters.append(_refused(candidate, reason))
+            self._count(Outcome.PERMANENT, len(result.refused))
+            for candidate in result.homeless:
+                # The alias was there a moment ago: have it checked, and the index made.
+                await self._make_index(candidate)
+            pending = [*result.busy, *result.homeless]
+        for candidate in pending:
+            _postpone([candidate.work], RuntimeError("OpenSearch is busy"))
+        return letters
+
+    async def _find_aliases(self, candidates: Iterable[Candidate]) -> None:
+        for candidate in candidates:
+            moment = to_datetime(candidate.stored.received_at)
+            space = self._snapshot.space(candidate.home.space.name) or candidate.home.space
+            entry = space.range_at(moment)
+            if entry is None:
+                await self._make_index(candidate)
+                space = self._snapshot.space(space.name) or space
+                entry = space.range_at(moment)
+            if entry is None:
+                raise NoIndexError(f"no index of {space.name} covers {moment}")
+            candidate.alias = entry.alias
+
+    async def _make_index(self, candidate: Candidate) -> None:
+        moment = to_datetime(candidate.stored.received_at)
+        await self._indices.ensure_period(candidate.home.space.name, moment)
+        await self._snapshot.confirm()
+
+    async def _finish(self, batch: list[IndexWork]) -> None:
+        done = [work.message for work in batch if work.wait_sec is None]
+        again: dict[int, list[IndexWork]] = defaultdict(list)
+        for work in batch:
+            if work.wait_sec is not None:
+                again[work.wait_sec].append(work)
+        if done:
+            await self._receiver.delete(done)
+            self._metrics.messages.labels(result="deleted").inc(len(done))
+        for delay, works in again.items():
+            self._metrics.messages.labels(result="released").inc(len(works))
+            await self._receiver.release([work.message for work in works], delay_sec=delay)
+
+    def _observe_indexed(self, indexed: list[Candidate]) -> None:
+        self._count(Outcome.INDEXED, len(indexed))
+        now = now_ms()
+        for received_at in {candidate.stored.received_at for candidate in indexed}:
+            self._metrics.age_seconds.observe(max(0, now - received_at) / 1000)
+
+    def _count(self, outcome: Outcome, number: int) -> None:
+        if number:
+            self._metrics.events.labels(outcome=outcome.value).inc(number)
+
+
+def _postpone(works: list[IndexWork], cause: Exception) -> None:
+    log.warning("messages_postponed", messages=len(works), cause=repr(cause)[:500])
+    first, longest = _BACK_OFF_SEC
+    for work in works:
+        work.come_again(min(first * 2 ** min(work.message.receive_count - 1, 10), longest))
+
+
+def _malformed(work: IndexWork) -> DeadLetter:
+    return DeadLetter(
+        stage=Stage.INDEX,
+        reason=Reason.MALFORMED,
+        uid="",
+        event_id=None,
+        content=work.message.body,
+        detail=str(work.fault),
+    )
+
+
+def _refused(candidate: Candidate, reason: str) -> DeadLetter:
+    return DeadLetter(
+        stage=Stage.INDEX,
+        reason=Reason.NOT_INDEXABLE,
+        uid=candidate.home.tenant.uid,
+        event_id=candidate.stored.id,
+        content=candidate.stored.text,
+        detail=reason,
+        received_at=candidate.stored.received_at,
+        writer=candidate.stored.writer,
+    )

@@ -1,0 +1,72 @@
+"""Wires an indexer from its settings."""
+
+import asyncio
+
+from ocelot_common import opensearch
+from ocelot_common.dead_letters import DeadLetterStore
+from ocelot_common.process import run_until_signalled
+from ocelot_common.provisioning.indices import IndexMaker
+from ocelot_common.queue.receiver import Receiver
+from ocelot_common.settings import load
+from ocelot_common.worker.monitors import BackendMonitor
+from ocelot_common.worker.runtime import open_runtime, report_depth, run_job
+from opensearchpy.exceptions import TransportError
+
+from ocelot_indexer.bulk import BulkWriter
+from ocelot_indexer.indexer import Indexer
+from ocelot_indexer.metrics import IndexerMetrics
+from ocelot_indexer.settings import IndexerSettings
+from ocelot_indexer.upkeep import keep_indices_ahead
+
+
+async def serve(settings: IndexerSettings, stopping: asyncio.Event) -> None:
+    """Run an indexer until `stopping` is set, then drain it."""
+    client = opensearch.connect(settings.opensearch_url)
+    try:
+        async with open_runtime(settings, "indexer") as runtime:
+            metrics = IndexerMetrics(runtime.metrics)
+            metrics.gate_open.set_function(lambda: float(runtime.gate.is_open))
+
+            async def probe() -> None:
+                await client.cluster.health(params={"timeout": "2s"})
+
+            search_monitor = BackendMonitor(
+                "opensearch", runtime.gate, probe, errors=(TransportError,)
+            )
+            indices = IndexMaker(runtime.store, client)
+            indexer = Indexer(
+                receiver=Receiver(
+                    runtime.sqs,
+                    settings.sqs_index_queue_url,
+                    gate=runtime.gate,
+                    receivers=settings.receivers,
+                    max_held_bytes=settings.max_held_bytes,
+                ),
+                database=runtime.database,
+                writer=BulkWriter(client, metrics, bulk_bytes=settings.bulk_bytes),
+                indices=indices,
+                dead_letters=DeadLetterStore(runtime.database),
+                snapshot=runtime.snapshot,
+                store_monitor=runtime.store_monitor,
+                search_monitor=search_monitor,
+                metrics=metrics,
+                batch_events=settings.batch_events,
+                batches_in_flight=settings.batches_in_flight,
+            )
+            watchers = (
+                search_monitor.run(),
+                keep_indices_ahead(indices, runtime.snapshot),
+                report_depth(runtime.sqs, settings.sqs_index_queue_url, "index", runtime.metrics),
+            )
+            async with runtime.background(*watchers):
+                await run_job(
+                    indexer, stopping=stopping, drain_timeout_sec=settings.drain_timeout_sec
+                )
+    finally:
+        await client.close()
+
+
+def main() -> None:
+    """The indexer process."""
+    settings = load(IndexerSettings)
+    run_until_signalled(lambda stopping: serve(settings, stopping))

@@ -1,0 +1,45 @@
+"""What the indexer counts."""
+
+from ocelot_common.telemetry.metrics import AGE_BUCKETS, LATENCY_BUCKETS, SIZE_BUCKETS
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class IndexerMetrics:
+    """Prometheus metrics of one indexer."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.events = Counter(
+            "ocelot_indexer_events",
+            "Events by what became of them: indexed, permanent, gone, missing or transient",
+            ["outcome"],
+            registry=registry,
+        )
+        self.messages = Counter(
+            "ocelot_indexer_messages",
+            "Messages by how they left: deleted, or released to come again",
+            ["result"],
+            registry=registry,
+        )
+        self.batch_events = Histogram(
+            "ocelot_indexer_batch_events",
+            "Events in one batch",
+            buckets=SIZE_BUCKETS,
+            registry=registry,
+        )
+        self.bulk_seconds = Histogram(
+            "ocelot_indexer_bulk_seconds",
+            "Time of one _bulk request",
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.age_seconds = Histogram(
+            "ocelot_indexer_indexed_age_seconds",
+            "From an event's arrival at the api until it was indexed",
+            buckets=AGE_BUCKETS,
+            registry=registry,
+        )
+        self.gate_open = Gauge(
+            "ocelot_indexer_receiving",
+            "1 while the indexer receives, 0 while something holds it back",
+            registry=registry,
+        )

@@ -1,0 +1,40 @@
+"""The indexer's settings."""
+
+from ocelot_common.settings import WorkerSettings
+from pydantic import Field
+
+
+class IndexerSettings(WorkerSettings):
+    """Environment variables of the indexer."""
+
+    opensearch_url: str = Field(
+        alias="OPENSEARCH_URL", description="OpenSearch 2.19+ or 3, which the indexer fills"
+    )
+    sqs_index_queue_url: str = Field(alias="SQS_INDEX_QUEUE_URL", description="The index queue")
+    batch_events: int = Field(
+        default=2_000,
+        alias="OCELOT_INDEXER_BATCH_EVENTS",
+        ge=1,
+        le=50_000,
+        description="Events read together from MongoDB",
+    )
+    bulk_bytes: int = Field(
+        default=6 * 1024 * 1024,
+        alias="OCELOT_INDEXER_BULK_BYTES",
+        ge=64 * 1024,
+        le=64 * 1024 * 1024,
+        description="Size of one _bulk request",
+    )
+    batches_in_flight: int = Field(
+        default=3,
+        alias="OCELOT_INDEXER_BATCHES_IN_FLIGHT",
+        ge=1,
+        le=32,
+        description="Batches that the indexer handles at once",
+    )
+    max_held_bytes: int = Field(
+        default=4 * 1024 * 1024,
+        alias="OCELOT_INDEXER_MAX_HELD_BYTES",
+        ge=256 * 1024,
+        description="Messages in hand, in bytes, beyond which the indexer receives nothing",
+    )
