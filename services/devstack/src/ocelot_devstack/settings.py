@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Final
 
+from ocelot_common.settings import Settings
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 ENV_PREFIX: Final = "OCELOT_DEV_"
 # The runner that carries OpenSearch looks for a free port up to 9299 only.
@@ -20,7 +21,7 @@ def _cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "ocelot"
 
 
-class DevSettings(BaseSettings):
+class DevSettings(Settings):
     """What a developer may change; port 0 picks a free one.
 
     Attributes:
@@ -41,9 +42,7 @@ class DevSettings(BaseSettings):
         opensearch_url: a running OpenSearch, used instead of an own one.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, populate_by_name=True, env_ignore_empty=True, extra="ignore"
-    )
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX)
 
     api_port: Port = 8000
     mongodb_port: Port = 27117

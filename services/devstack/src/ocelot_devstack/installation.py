@@ -1,0 +1,52 @@
+"""One Ocelot on the backends: its own database, queues and signing key."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ocelot_devstack.ports import LOOPBACK
+from ocelot_devstack.queues import QueueUrls
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installation:
+    """Where everything of an installation is.
+
+    Attributes:
+        mongodb_url: of the replica set.
+        mongodb_database: this installation's own.
+        sqs_endpoint_url: of SQS.
+        opensearch_url: None where there is none.
+        queues: this installation's own.
+        signing_key_file: PEM of the private key; for provisioning only, no service gets it.
+        aws_env: region and keys.
+        log_level: of the services.
+    """
+
+    mongodb_url: str
+    mongodb_database: str
+    sqs_endpoint_url: str
+    opensearch_url: str | None
+    queues: QueueUrls
+    signing_key_file: Path
+    aws_env: Mapping[str, str] = field(repr=False)
+    log_level: str = "INFO"
+
+    def service_env(self, port: int) -> dict[str, str]:
+        """The environment variables of a service that listens on this port (design §12)."""
+        env = {
+            **self.aws_env,
+            "AWS_ENDPOINT_URL_SQS": self.sqs_endpoint_url,
+            "LOG_LEVEL": self.log_level,
+            "MONGODB_DATABASE": self.mongodb_database,
+            "MONGODB_URL": self.mongodb_url,
+            "OCELOT_HTTP_HOST": LOOPBACK,
+            "OCELOT_HTTP_PORT": str(port),
+            "SQS_DLQ_URL": self.queues.ingest_dlq,
+            "SQS_INDEX_DLQ_URL": self.queues.index_dlq,
+            "SQS_INDEX_QUEUE_URL": self.queues.index,
+            "SQS_QUEUE_URL": self.queues.ingest,
+        }
+        if self.opensearch_url is not None:
+            env["OPENSEARCH_URL"] = self.opensearch_url
+        return env

@@ -1,0 +1,37 @@
+"""The command line: `up` for make dev, `worker` for make sqs-worker."""
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from ocelot_devstack.console import complain
+from ocelot_devstack.dev_run import up
+from ocelot_devstack.errors import DevstackError
+from ocelot_devstack.services import SERVICES
+from ocelot_devstack.settings import ENV_PREFIX, DevSettings
+from ocelot_devstack.worker import become_worker
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; what a developer can mend is one message and exit status 1."""
+    parser = argparse.ArgumentParser(prog="ocelot-devstack", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start backends and services, stop them on Ctrl-C")
+    worker = commands.add_parser("worker", help="run one more worker against a running `up`")
+    worker.add_argument("service", choices=[spec.name for spec in SERVICES if spec.drains])
+    arguments = parser.parse_args(argv)
+    try:
+        settings = DevSettings()
+        if arguments.command == "worker":
+            become_worker(settings, arguments.service)
+        raise SystemExit(asyncio.run(up(settings)))
+    except ValidationError as error:
+        for fault in error.errors():
+            name = str(fault["loc"][0])
+            variable = name if name.isupper() else f"{ENV_PREFIX}{name.upper()}"
+            complain(f"{variable}: {fault['msg']}")
+    except DevstackError as error:
+        complain(str(error))
+    raise SystemExit(1)

@@ -1,0 +1,48 @@
+"""One make dev at a time on a state directory."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from ocelot_devstack.errors import DevstackError
+
+_NAME: Final = "lock"
+
+
+@contextmanager
+def state_lock(state_dir: Path) -> Iterator[None]:
+    """Hold the directory; the kernel lets go of it when this process ends, however it ends.
+
+    Raises:
+        DevstackError: another process holds it.
+    """
+    state_dir.mkdir(parents=True, exist_ok=True)
+    with (state_dir / _NAME).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise DevstackError(
+                f"make dev already runs here (process {lock.read().strip() or 'unknown'}, "
+                f"state in {state_dir}): use that one, or end it with Ctrl-C first; for a second "
+                "one set OCELOT_DEV_STATE_DIR and the ports"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def is_locked(state_dir: Path) -> bool:
+    """True while a make dev runs on the directory."""
+    try:
+        with (state_dir / _NAME).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
