@@ -5,13 +5,34 @@ from typing import Any, Final
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
 from opensearchpy.exceptions import TransportError
+from opensearchpy.serializer import JSONSerializer
 
 #: Statuses of a node or shard that is busy or away, not of a request that is wrong.
 TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
-def connect(url: str, *, timeout_sec: float = 30.0, connections: int = 16) -> AsyncOpenSearch:
-    """A client for the event loop that runs. Retries are its callers' business."""
+class _RawAnswers(JSONSerializer):
+    """Leaves answers as text, so that what is stored in them is passed on byte for byte."""
+
+    def loads(self, s: Any) -> Any:
+        return s
+
+
+def connect(
+    url: str,
+    *,
+    timeout_sec: float = 30.0,
+    connections: int = 16,
+    raw_answers: bool = False,
+) -> AsyncOpenSearch:
+    """A client for the event loop that runs. Retries are its callers' business.
+
+    Args:
+        url: of any node.
+        timeout_sec: bound of one request.
+        connections: kept at most.
+        raw_answers: answers come as JSON text, not decoded.
+    """
     return AsyncOpenSearch(
         hosts=[url],
         timeout=timeout_sec,
@@ -19,6 +40,7 @@ def connect(url: str, *, timeout_sec: float = 30.0, connections: int = 16) -> As
         retry_on_timeout=False,
         pool_maxsize=connections,
         ssl_show_warn=False,
+        serializer=_RawAnswers() if raw_answers else JSONSerializer(),
     )
 
 

@@ -99,7 +99,7 @@ class RegistrySnapshot:
         """A public key by its id."""
         return self._keys.get(kid)
 
-    def keys(self) -> list[VerificationKey]:
+    def published_keys(self) -> list[VerificationKey]:
         """All public keys."""
         return list(self._keys.values())
 

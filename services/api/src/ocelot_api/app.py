@@ -1,0 +1,164 @@
+"""The application: clients opened in the order of their need, closed in reverse."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from ocelot_common import mongo, opensearch
+from ocelot_common.auth.tokens import TokenVerifier
+from ocelot_common.process import tune_garbage_collector
+from ocelot_common.queue.client import sending_client
+from ocelot_common.registry.snapshot import RegistrySnapshot
+from ocelot_common.registry.store import RegistryStore
+from ocelot_common.telemetry.metrics import process_registry
+from ocelot_common.telemetry.tracing import configure_tracing
+from prometheus_client import CollectorRegistry
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from ocelot_api import openapi
+from ocelot_api.authentication import Authenticator
+from ocelot_api.budget import ByteBudget
+from ocelot_api.ingest.coalescer import Coalescer
+from ocelot_api.ingest.endpoints import Ingest
+from ocelot_api.meta import meta_router
+from ocelot_api.metrics import ApiMetrics
+from ocelot_api.middleware import FastRoutes, RequestMiddleware, request_id_of
+from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request
+from ocelot_api.search.endpoints import Reading
+from ocelot_api.search.mongo_backend import MongoBackend
+from ocelot_api.search.opensearch_backend import OpenSearchBackend
+from ocelot_api.search.service import SearchService
+from ocelot_api.settings import ApiSettings
+
+DESCRIPTION = """Multi-tenant audit log. Writers `POST` events, auditors search and read them.
+
+Send a token as `Authorization: Bearer …`. Errors are `application/problem+json` (RFC 9457) with a
+stable `code`. After a `503` with `outcome: unknown`, repeat with the ids that it returns.
+"""
+
+
+def create_app(settings: ApiSettings) -> ASGIApp:
+    """The api as an ASGI application; its lifespan opens and closes all clients."""
+    provider = configure_tracing(service="api", otlp_endpoint=settings.otlp_endpoint)
+    registry = process_registry()
+    metrics = ApiMetrics(registry)
+    routes: FastRoutes
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if provider is not None:
+                stack.callback(provider.shutdown)
+            await _open(stack, app, routes, settings, metrics, registry)
+            tune_garbage_collector()
+            yield
+
+    app = FastAPI(
+        title="Ocelot",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url="/api/v1/docs",
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+    )
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    openapi.install(app)
+    routes = FastRoutes(app)
+    return RequestMiddleware(routes, metrics=metrics, tracing=provider is not None)
+
+
+async def _open(
+    stack: AsyncExitStack,
+    app: FastAPI,
+    routes: FastRoutes,
+    settings: ApiSettings,
+    metrics: ApiMetrics,
+    registry: CollectorRegistry,
+) -> None:
+    """Open the clients and add the routes that use them."""
+    client = mongo.connect(settings.mongodb_url, app_name="ocelot-api", server_selection_sec=2.0)
+    stack.push_async_callback(client.close)
+    database = client[settings.mongodb_database]
+    snapshot = RegistrySnapshot(RegistryStore(database))
+    await snapshot.start()
+    stack.push_async_callback(snapshot.close)
+    metrics.registry_age.set_function(lambda: snapshot.unconfirmed_sec)
+    index = None
+    if settings.opensearch_url:
+        search_client = opensearch.connect(
+            settings.opensearch_url, raw_answers=True, timeout_sec=settings.search_timeout_sec + 1
+        )
+        stack.push_async_callback(search_client.close)
+        index = OpenSearchBackend(search_client, timeout_sec=settings.search_timeout_sec)
+    sqs = await stack.enter_async_context(sending_client(settings))
+    coalescer = Coalescer(
+        sqs, settings.sqs_queue_url, metrics=metrics, linger_sec=settings.linger_sec
+    )
+    await coalescer.start()
+    stack.push_async_callback(coalescer.close)
+
+    verifier = TokenVerifier(
+        snapshot.key, issuer=settings.token_issuer, audience=settings.token_audience
+    )
+    authenticator = Authenticator(snapshot, verifier)
+    ingest = Ingest(
+        authenticator=authenticator,
+        snapshot=snapshot,
+        coalescer=coalescer,
+        budget=ByteBudget(settings.body_budget_bytes, metrics.budget_bytes),
+        metrics=metrics,
+        settings=settings,
+    )
+    routes.add("POST", "/api/v1/logs", ingest.post_one)
+    routes.add("POST", "/api/v1/logs/bulk", ingest.post_bulk)
+    store = MongoBackend(database, timeout_sec=settings.search_timeout_sec)
+    reading = Reading(
+        authenticator=authenticator,
+        snapshot=snapshot,
+        database=database,
+        service=SearchService(index=index, store=store, metrics=metrics),
+        timeout_sec=settings.search_timeout_sec,
+    )
+    app.include_router(reading.router())
+    app.include_router(meta_router(snapshot, registry))
+
+
+async def _answer_problem(request: Request, error: Exception) -> Response:
+    if not isinstance(error, Problem):
+        raise error
+    body = error.document(request_id_of(request.scope))
+    return Response(body, error.status, {"Cache-Control": "no-store", **error.headers}, MEDIA_TYPE)
+
+
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: no such route, wrong method."""
+    if not isinstance(error, HTTPException):
+        raise error
+    codes = {404: "route_not_found", 405: "method_not_allowed"}
+    problem = Problem(
+        error.status_code,
+        codes.get(error.status_code, "http_error"),
+        str(error.detail),
+        headers=dict(error.headers or {}),
+    )
+    return await _answer_problem(request, problem)
+
+
+async def _answer_validation_error(request: Request, error: Exception) -> Response:
+    """FastAPI's refusals of parameters."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    fault = error.errors()[0]
+    path = str(fault["loc"][-1])[:100]
+    if fault["type"] == "extra_forbidden":
+        problem = bad_request("unknown_parameter", "no such parameter", path=path)
+    else:
+        problem = bad_request("invalid_parameter", str(fault["msg"]), path=path)
+    return await _answer_problem(request, problem)

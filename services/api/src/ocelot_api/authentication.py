@@ -1,0 +1,183 @@
+"""From a token to a principal: whose request this is, and what it may do (design §7)."""
+
+import hashlib
+import time
+from collections import OrderedDict
+from typing import Final
+
+import msgspec
+from ocelot_common.auth.scopes import effective_scopes
+from ocelot_common.auth.tokens import LEEWAY_SEC, Claims, TokenError, TokenVerifier
+from ocelot_common.registry.model import KeyState, Tenant, TenantState
+from ocelot_common.registry.snapshot import RegistrySnapshot
+from pymongo.errors import PyMongoError
+
+from ocelot_api.problems import Problem, bad_request, forbidden, unauthenticated
+
+_CACHED_TOKENS: Final = 10_000
+#: The registry is asked about an unknown key or tenant no more often than this.
+_ASK_EVERY_SEC: Final = 1.0
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who asks, and for which tenant.
+
+    Attributes:
+        subject: the token's `sub`.
+    """
+
+    tenant: Tenant
+    subject: str
+    scopes: frozenset[str]
+
+    def require(self, scope: str) -> None:
+        """Refuse a request whose token lacks a scope.
+
+        Raises:
+            Problem: 403 `insufficient_scope`.
+        """
+        if scope not in self.scopes:
+            raise forbidden("insufficient_scope", f"the token lacks the scope {scope}")
+
+
+class _Verified(msgspec.Struct, frozen=True):
+    claims: Claims
+    scopes: frozenset[str]
+
+
+class _UnknownError(Exception):
+    """A key or tenant that this snapshot does not have; the registry may."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+class Authenticator:
+    """Verifies tokens once and remembers them; tenant and key state are looked at every time."""
+
+    def __init__(self, snapshot: RegistrySnapshot, verifier: TokenVerifier) -> None:
+        self._snapshot = snapshot
+        self._verifier = verifier
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._asked_at = 0.0
+
+    async def authenticate(self, headers: dict[bytes, bytes], scope: str) -> Principal:
+        """The principal of a request that needs a scope.
+
+        Raises:
+            Problem: 400, 401 or 403.
+        """
+        token = _bearer(headers)
+        picked = headers.get(b"x-tenant-id", b"").decode("latin-1")
+        try:
+            principal = self._principal(token, picked)
+        except _UnknownError as unknown:
+            if not await self._ask_registry():
+                raise unknown.problem from None
+            try:
+                principal = self._principal(token, picked)
+            except _UnknownError as still_unknown:
+                raise still_unknown.problem from None
+        principal.require(scope)
+        return principal
+
+    def _principal(self, token: bytes, picked: str) -> Principal:
+        verified = self._verify(token)
+        tenant = self._tenant(verified.claims, picked)
+        return Principal(tenant, verified.claims.sub, verified.scopes)
+
+    def _verify(self, token: bytes) -> _Verified:
+        digest = hashlib.sha256(token).digest()
+        known = self._verified.get(digest)
+        if known is not None:
+            if known.claims.exp + LEEWAY_SEC <= time.time():
+                del self._verified[digest]
+                raise unauthenticated("token_expired", "the token has expired")
+            key = self._snapshot.key(known.claims.kid)
+            if key is None or key.state is not KeyState.ACTIVE:
+                raise unauthenticated("token_invalid", "the token's key was revoked")
+            self._verified.move_to_end(digest)
+            return known
+        try:
+            claims = self._verifier.verify(token.decode("latin-1"))
+        except TokenError as error:
+            code = "token_expired" if "expired" in str(error) else "token_invalid"
+            problem = unauthenticated(code, str(error))
+            if "key is unknown" in str(error):
+                raise _UnknownError(problem) from None
+            raise problem from None
+        verified = _Verified(claims, effective_scopes(claims.scope, claims.role))
+        self._verified[digest] = verified
+        if len(self._verified) > _CACHED_TOKENS:
+            self._verified.popitem(last=False)
+        return verified
+
+    def _tenant(self, claims: Claims, picked: str) -> Tenant:
+        if isinstance(claims.tenants, str):
+            tenant_id, uid = self._pick_any(picked), None
+        else:
+            tenant_id = _pick(claims.tenants, picked)
+            uid = claims.tenants[tenant_id]
+        tenant = self._snapshot.live_tenant(tenant_id)
+        if tenant is None or (uid is not None and tenant.uid != uid):
+            # One answer for a tenant that never was, is gone, or was made again.
+            raise _UnknownError(
+                unauthenticated("tenant_unknown", "the token's tenant does not exist any more")
+            )
+        if tenant.not_before and claims.iat < tenant.not_before.timestamp():
+            raise unauthenticated("token_revoked", "the token was revoked")
+        if tenant.state is not TenantState.ACTIVE:
+            code, detail = _STATES[tenant.state]
+            raise forbidden(code, detail)
+        return tenant
+
+    @staticmethod
+    def _pick_any(picked: str) -> str:
+        if not picked:
+            raise bad_request(
+                "tenant_required", "a token for all tenants needs the header X-Tenant-ID"
+            )
+        return picked
+
+    async def _ask_registry(self) -> bool:
+        """Read the registry now, unless that was done a moment ago; whether it was read."""
+        now = time.monotonic()
+        if now - self._asked_at < _ASK_EVERY_SEC:
+            return False
+        self._asked_at = now
+        try:
+            await self._snapshot.confirm()
+        except PyMongoError:
+            return False
+        return True
+
+
+_STATES: Final = {
+    TenantState.SUSPENDED: ("tenant_suspended", "the tenant is suspended"),
+    TenantState.DELETING: ("tenant_deleting", "the tenant is being deleted"),
+    TenantState.ORPHANED: ("tenant_orphaned", "the tenant has no owner at present"),
+    TenantState.DELETED: ("tenant_unknown", "the tenant does not exist any more"),
+}
+
+
+def _bearer(headers: dict[bytes, bytes]) -> bytes:
+    header = headers.get(b"authorization")
+    if not header:
+        raise unauthenticated("token_missing", "send a token: Authorization: Bearer …")
+    kind, _, token = header.partition(b" ")
+    if kind.lower() != b"bearer" or not token.strip():
+        raise unauthenticated("token_invalid", "the header Authorization holds no Bearer token")
+    return token.strip()
+
+
+def _pick(tenants: dict[str, str], picked: str) -> str:
+    if picked:
+        if picked not in tenants:
+            raise forbidden("tenant_forbidden", "the token is not for the tenant of X-Tenant-ID")
+        return picked
+    if len(tenants) != 1:
+        raise bad_request(
+            "tenant_required", "a token for several tenants needs the header X-Tenant-ID"
+        )
+    return next(iter(tenants))

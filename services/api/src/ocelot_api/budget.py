@@ -1,0 +1,69 @@
+"""One byte budget a process: what bodies, buffers and sends hold together (design §6)."""
+
+from types import TracebackType
+from typing import Self
+
+from prometheus_client import Gauge
+
+from ocelot_api.problems import unavailable
+
+
+class ByteBudget:
+    """Bytes that may be held at once. Not waiting but refusing keeps memory bounded."""
+
+    def __init__(self, limit: int, gauge: Gauge) -> None:
+        self._limit = limit
+        self._used = 0
+        gauge.set_function(lambda: float(self._used))
+
+    @property
+    def used(self) -> int:
+        """Bytes held now."""
+        return self._used
+
+    def reservation(self) -> "Reservation":
+        """A reservation of nothing, to be grown; ends with its `with` block."""
+        return Reservation(self)
+
+    def take(self, size: int) -> None:
+        """Hold `size` more bytes.
+
+        Raises:
+            Problem: 503 `overloaded`; nothing of the request was stored.
+        """
+        if self._used + size > self._limit:
+            raise unavailable(
+                "overloaded",
+                "the service holds as much as it may; nothing of this request was taken",
+                members={"outcome": "rejected"},
+            )
+        self._used += size
+
+    def give_back(self, size: int) -> None:
+        """Hold `size` bytes less."""
+        self._used -= size
+
+
+class Reservation:
+    """Bytes held by one request."""
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self._budget = budget
+        self._size = 0
+
+    def grow(self, size: int) -> None:
+        """Hold `size` more bytes, or refuse the request."""
+        self._budget.take(size)
+        self._size += size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._budget.give_back(self._size)
+        self._size = 0

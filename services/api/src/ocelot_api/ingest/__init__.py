@@ -1,0 +1,1 @@
+"""Taking events: from a request's body to SQS (design §6)."""

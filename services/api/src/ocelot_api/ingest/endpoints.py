@@ -1,0 +1,250 @@
+"""`POST /logs` and `POST /logs/bulk`, as plain ASGI: here every microsecond counts."""
+
+import re
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import msgspec
+from ocelot_common.auth.scopes import LOGS_WRITE
+from ocelot_common.envelope import PackedEvent, Segment
+from ocelot_common.ids import format_id
+from ocelot_common.registry.snapshot import RegistrySnapshot
+from ocelot_common.timestamps import now_ms
+from starlette.types import Receive, Scope, Send
+
+from ocelot_api.authentication import Authenticator, Principal
+from ocelot_api.bodies import read_body
+from ocelot_api.budget import ByteBudget, Reservation
+from ocelot_api.ingest.accepting import Accepted, ItemError, accept_events
+from ocelot_api.ingest.coalescer import Coalescer, SendFailedError
+from ocelot_api.ingest.splitting import check_json, split_events
+from ocelot_api.metrics import ApiMetrics
+from ocelot_api.middleware import headers_of, request_id_of, traceparent
+from ocelot_api.problems import Problem, bad_request, unavailable
+from ocelot_api.settings import ApiSettings
+
+#: With the registry away, writes go on for so long (design §8).
+REGISTRY_GRACE_SEC: Final = 3_600.0
+#: An event's JSON may hold white space that its text of record has not.
+_SINGLE_BODY_FACTOR: Final = 2
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+_JSON: Final = (b"content-type", b"application/json")
+
+
+class Ingest:
+    """What the two endpoints share: clients, bounds, and the way to SQS."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        snapshot: RegistrySnapshot,
+        coalescer: Coalescer,
+        budget: ByteBudget,
+        metrics: ApiMetrics,
+        settings: ApiSettings,
+    ) -> None:
+        self._authenticator = authenticator
+        self._snapshot = snapshot
+        self._coalescer = coalescer
+        self._budget = budget
+        self._metrics = metrics
+        self._settings = settings
+
+    async def post_one(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`POST /api/v1/logs`: one event, `202 {id, status}`."""
+        headers = headers_of(scope)
+        principal = await self._writer(headers)
+        _refuse_parameters(scope, frozenset())
+        check_json(headers)
+        with self._budget.reservation() as reservation:
+            limit = self._settings.max_event_bytes * _SINGLE_BODY_FACTOR
+            body = await self._body(receive, headers, limit, reservation)
+            accepted = self._accept([body], principal, headers)
+            if accepted.errors:
+                error = accepted.errors[0]
+                raise Problem(_status_of(error), error.code, error.detail, path=error.path)
+            event = accepted.events[0]
+            text = format_id(event.id)
+            await self._store(scope, principal, [event], ids=[text], single=True)
+        await _answer(
+            send,
+            202,
+            b'{"id":"%b","status":"accepted"}' % text.encode(),
+            (b"location", b"/api/v1/logs/" + text.encode()),
+        )
+
+    async def post_bulk(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`POST /api/v1/logs/bulk`: many events, each taken or refused by itself."""
+        headers = headers_of(scope)
+        principal = await self._writer(headers)
+        atomic = _atomic(scope)
+        with self._budget.reservation() as reservation:
+            body = await self._body(receive, headers, self._settings.max_bulk_bytes, reservation)
+            raws = split_events(body, headers)
+            self._check_number(len(raws))
+            accepted = self._accept(raws, principal, headers)
+            del raws, body
+            total = len(accepted.events) + len(accepted.errors)
+            if not accepted.events or (atomic and accepted.errors):
+                raise _refused(total, accepted.errors, atomic=atomic)
+            ids: list[str | None] = [None] * total
+            for index, event in accepted.events.items():
+                ids[index] = format_id(event.id)
+            await self._store(scope, principal, list(accepted.events.values()), ids=ids)
+        await _answer(
+            send,
+            202,
+            msgspec.json.encode(
+                {
+                    "accepted": len(accepted.events),
+                    "rejected": len(accepted.errors),
+                    "ids": ids,
+                    "errors": accepted.errors,
+                }
+            ),
+        )
+
+    async def _writer(self, headers: dict[bytes, bytes]) -> Principal:
+        if self._snapshot.unconfirmed_sec > REGISTRY_GRACE_SEC:
+            raise unavailable(
+                "registry_stale",
+                "the registry has not been read for an hour",
+                retry_after_sec=5,
+                members={"outcome": "rejected"},
+            )
+        return await self._authenticator.authenticate(headers, LOGS_WRITE)
+
+    async def _body(
+        self,
+        receive: Receive,
+        headers: dict[bytes, bytes],
+        max_bytes: int,
+        reservation: Reservation,
+    ) -> bytes:
+        body = await read_body(
+            receive,
+            headers,
+            max_bytes=max_bytes,
+            timeout_sec=self._settings.body_timeout_sec,
+            reservation=reservation,
+        )
+        if not body:
+            raise bad_request("empty_body", "the request has no body")
+        return body
+
+    def _check_number(self, number: int) -> None:
+        if number == 0:
+            raise bad_request("no_events", "the request holds no event")
+        if number > self._settings.max_bulk_events:
+            raise Problem(
+                413,
+                "too_many_events",
+                f"{number:,} events; one request may hold {self._settings.max_bulk_events:,}",
+            )
+
+    def _accept(
+        self, raws: list[bytes], principal: Principal, headers: dict[bytes, bytes]
+    ) -> Accepted:
+        accepted = accept_events(
+            raws,
+            principal=principal,
+            limits=self._settings.event_limits(principal.tenant.max_event_bytes),
+            now_ms=now_ms(),
+            idempotency_key=_idempotency_key(headers),
+        )
+        if accepted.errors:
+            self._metrics.events.labels("rejected").inc(len(accepted.errors))
+        return accepted
+
+    async def _store(
+        self,
+        scope: Scope,
+        principal: Principal,
+        events: list[PackedEvent],
+        *,
+        ids: list[Any],
+        single: bool = False,
+    ) -> None:
+        segment = Segment(
+            principal.subject, now_ms(), request_id_of(scope), traceparent(scope), events
+        )
+        try:
+            await self._coalescer.submit(principal.tenant.uid, segment)
+        except SendFailedError as error:
+            self._metrics.events.labels("unknown").inc(len(events))
+            # A send that timed out may have arrived: with these ids, a repeat doubles nothing.
+            raise unavailable(
+                "queue_unavailable",
+                f"{error}; they may be stored all the same: repeat with these ids or with"
+                " the same Idempotency-Key",
+                members={"outcome": "unknown"} | ({"id": ids[0]} if single else {"ids": ids}),
+            ) from None
+        self._metrics.events.labels("accepted").inc(len(events))
+        label = self._metrics.tenant_labels.label(principal.tenant.id)
+        self._metrics.tenant_events.labels(label).inc(len(events))
+
+
+def _status_of(error: ItemError) -> int:
+    if error.code == "event_too_large":
+        return 413
+    return 400 if error.code in ("invalid_json", "invalid_unicode") else 422
+
+
+def _refused(total: int, errors: list[ItemError], *, atomic: bool) -> Problem:
+    if atomic:
+        detail = f"{len(errors)} of {total} events are not valid, so none was taken (atomic)"
+    else:
+        detail = f"none of {total} events is valid"
+    return Problem(
+        422,
+        "events_rejected",
+        detail,
+        members={
+            "accepted": 0,
+            "rejected": total if atomic else len(errors),
+            "ids": [None] * total,
+            "errors": errors,
+        },
+    )
+
+
+def _idempotency_key(headers: dict[bytes, bytes]) -> str | None:
+    raw = headers.get(b"idempotency-key")
+    if raw is None:
+        return None
+    key = raw.decode("latin-1").strip()
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise bad_request(
+            "invalid_idempotency_key", "an Idempotency-Key has 1 to 255 printable characters"
+        )
+    return key
+
+
+def _atomic(scope: Scope) -> bool:
+    query = _refuse_parameters(scope, frozenset({"atomic"}))
+    values = query.get("atomic", ["false"])
+    if len(values) != 1 or values[0] not in ("true", "false"):
+        raise bad_request("invalid_parameter", "atomic is true or false", path="atomic")
+    return values[0] == "true"
+
+
+def _refuse_parameters(scope: Scope, known: frozenset[str]) -> dict[str, list[str]]:
+    if not scope["query_string"]:
+        return {}
+    query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    for name in query:
+        if name not in known:
+            raise bad_request("unknown_parameter", "no such parameter", path=name[:100])
+    return query
+
+
+async def _answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [_JSON, (b"content-length", b"%d" % len(body)), *headers],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

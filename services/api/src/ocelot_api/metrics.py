@@ -1,0 +1,67 @@
+"""What the api counts."""
+
+from ocelot_common.telemetry.metrics import LATENCY_BUCKETS, SIZE_BUCKETS, BoundedLabels
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class ApiMetrics:
+    """Prometheus metrics of one api process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "ocelot_api_requests",
+            "HTTP requests",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "ocelot_api_request_seconds",
+            "Time of a request, from its headers to the end of the answer",
+            ["route"],
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.events = Counter(
+            "ocelot_api_events",
+            "Events by what the api said of them: accepted, rejected or unknown",
+            ["result"],
+            registry=registry,
+        )
+        self.tenant_events = Counter(
+            "ocelot_api_tenant_events",
+            "Events accepted, by tenant; tenants past the first 200 count as other",
+            ["tenant"],
+            registry=registry,
+        )
+        self.send_seconds = Histogram(
+            "ocelot_api_sqs_send_seconds",
+            "Time of one batch call to SQS",
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.send_failures = Counter(
+            "ocelot_api_sqs_send_failures", "Batch calls to SQS that failed", registry=registry
+        )
+        self.envelope_events = Histogram(
+            "ocelot_api_envelope_events",
+            "Events in one envelope",
+            buckets=SIZE_BUCKETS,
+            registry=registry,
+        )
+        self.budget_bytes = Gauge(
+            "ocelot_api_body_budget_used_bytes",
+            "Bytes of bodies, buffers and sends now",
+            registry=registry,
+        )
+        self.registry_age = Gauge(
+            "ocelot_api_registry_unconfirmed_seconds",
+            "Seconds since the registry snapshot was confirmed",
+            registry=registry,
+        )
+        self.searches = Counter(
+            "ocelot_api_searches",
+            "Searches by the backend that answered",
+            ["backend"],
+            registry=registry,
+        )
+        self.tenant_labels = BoundedLabels()

@@ -1,0 +1,191 @@
+"""Pure ASGI middleware: request id, metrics, one access line, and problems for what is raised."""
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from ocelot_common.ids import format_id, new_id
+from ocelot_common.telemetry.logs import get_logger
+from ocelot_common.telemetry.tracing import traceparent_of
+from opensearchpy.exceptions import TransportError
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from pymongo.errors import PyMongoError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ocelot_api.bodies import ClientGoneError
+from ocelot_api.metrics import ApiMetrics
+from ocelot_api.problems import MEDIA_TYPE, Problem, unavailable
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+log = get_logger(__name__)
+tracer = trace.get_tracer(__name__)
+_propagator = TraceContextTextMapPropagator()
+
+
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """A request's headers by their lowercase names; a repeated one counts once, the first."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name, value)
+    return headers
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id that this request goes by."""
+    return str(scope["state"]["request_id"])
+
+
+def traceparent(scope: Scope) -> str:
+    """The W3C trace context of this request: ours, or what came with it; or empty."""
+    return str(scope["state"].get("traceparent", ""))
+
+
+async def send_problem(send: Send, problem: Problem, request_id: str) -> None:
+    """Answer with a problem document."""
+    body = problem.document(request_id)
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class RequestMiddleware:
+    """Around everything: what every response and every request has in common.
+
+    Args:
+        app: what answers.
+        metrics: counts.
+        tracing: whether spans are exported; without, only the client's own context is passed on.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: ApiMetrics, tracing: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._tracing = tracing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; lifespan events are passed on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = headers_of(scope)
+        given = headers.get(b"x-request-id", b"")
+        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else format_id(new_id())
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        parent = headers.get(b"traceparent", b"")
+        if _TRACEPARENT.fullmatch(parent):
+            state["traceparent"] = parent.decode()
+        exchange = _Exchange(send, request_id.encode())
+        began = time.perf_counter()
+        try:
+            if self._tracing:
+                await self._traced(scope, receive, exchange)
+            else:
+                await self._app(scope, receive, exchange.send)
+        except Exception as error:  # noqa: BLE001 - the outermost loop of a request
+            await self._answer(error, scope, exchange, request_id)
+        finally:
+            self._observe(scope, exchange.status, time.perf_counter() - began)
+
+    async def _traced(self, scope: Scope, receive: Receive, exchange: "_Exchange") -> None:
+        state = scope["state"]
+        context = _propagator.extract({"traceparent": state.get("traceparent", "")})
+        name = f"{scope['method']} {scope['path']}"
+        with tracer.start_as_current_span(name, context=context, kind=SpanKind.SERVER) as span:
+            state["traceparent"] = traceparent_of(span.get_span_context())
+            await self._app(scope, receive, exchange.send)
+            span.set_attribute("http.response.status_code", exchange.status)
+
+    async def _answer(
+        self, error: Exception, scope: Scope, exchange: "_Exchange", request_id: str
+    ) -> None:
+        if isinstance(error, ClientGoneError):
+            return
+        problem = to_problem(error)
+        if problem.status == 500:
+            log.error("request_failed", request_id=request_id, path=scope["path"], exc_info=error)
+        elif not isinstance(error, Problem):
+            log.warning("backend_failed", request_id=request_id, error=repr(error)[:300])
+        if exchange.started:
+            # The status is out: a cut connection tells the client that the answer is not whole.
+            raise error
+        await send_problem(exchange.send, problem, request_id)
+
+    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+        route = scope.get("route")
+        name = getattr(route, "path", None) or scope.get("route_name") or "unmatched"
+        method = scope["method"] if len(scope["method"]) < 8 else "other"
+        self._metrics.requests.labels(method, name, str(status or 499)).inc()
+        self._metrics.request_seconds.labels(name).observe(seconds)
+
+
+class _Exchange:
+    """Adds the request id to a response and remembers its status."""
+
+    def __init__(self, send: Send, request_id: bytes) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.status = 0
+
+    @property
+    def started(self) -> bool:
+        return self.status != 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers: list[Any] = [*message.get("headers", ())]
+            headers.append((b"x-request-id", self._request_id))
+            message = {**message, "headers": headers}
+        await self._send(message)
+
+
+def to_problem(error: Exception) -> Problem:
+    """What a client is told about an error that nobody else handled."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, PyMongoError):
+        if error.timeout:
+            return Problem(504, "store_timeout", "the store did not answer in time")
+        return unavailable("store_unavailable", "the store can't be reached now")
+    if isinstance(error, TransportError):
+        return unavailable("search_unavailable", "the search index can't be reached now")
+    return Problem(500, "internal", "an error of the service; its log has the request's id")
+
+
+Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class FastRoutes:
+    """Exact routes that bypass the framework: the two write routes, where every µs counts.
+
+    Measured, a request: Starlette's route 75 µs, FastAPI's handling of a body 200 to 300.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._routes: dict[tuple[str, str], Endpoint] = {}
+
+    def add(self, method: str, path: str, endpoint: Endpoint) -> None:
+        """Have one method of one path answered by an ASGI endpoint."""
+        self._routes[method, path] = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer by an exact route, or let the framework do it."""
+        if scope["type"] == "http":
+            endpoint = self._routes.get((scope["method"], scope["path"]))
+            if endpoint is not None:
+                scope["route_name"] = scope["path"]
+                await endpoint(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -1,0 +1,95 @@
+"""Errors that own their HTTP status and code, and become `application/problem+json` (RFC 9457)."""
+
+from typing import Any, Final
+
+import msgspec
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+_TITLES: Final = {
+    400: "Bad request",
+    401: "Not authenticated",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "Request timeout",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "Not valid",
+    429: "Too many requests",
+    500: "Internal error",
+    503: "Unavailable",
+    504: "Timeout",
+}
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457's term
+    """What a client is told when its request fails.
+
+    Attributes:
+        status: HTTP status.
+        code: stable, for programs.
+        detail: one sentence for people.
+        path: of the field at fault.
+        headers: of the response, besides the usual ones.
+        members: further members of the document.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        path: str | None = None,
+        headers: dict[str, str] | None = None,
+        members: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.path = path
+        self.headers = headers or {}
+        self.members = members or {}
+
+    def document(self, request_id: str) -> bytes:
+        """The response's body."""
+        body: dict[str, Any] = {
+            "type": f"urn:ocelot:problem:{self.code}",
+            "title": _TITLES.get(self.status, "Error"),
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if self.path is not None:
+            body["path"] = self.path
+        body["request_id"] = request_id
+        return msgspec.json.encode(body | self.members)
+
+
+def bad_request(code: str, detail: str, *, path: str | None = None) -> Problem:
+    """A request that is wrong in itself."""
+    return Problem(400, code, detail, path=path)
+
+
+def unauthenticated(code: str, detail: str) -> Problem:
+    """No token, or none that is taken (RFC 6750 §3)."""
+    challenge = 'Bearer realm="ocelot"'
+    if code != "token_missing":
+        challenge += ', error="invalid_token"'
+    return Problem(401, code, detail, headers={"WWW-Authenticate": challenge})
+
+
+def forbidden(code: str, detail: str) -> Problem:
+    """A token that is good, but not for this."""
+    return Problem(403, code, detail)
+
+
+def unavailable(
+    code: str, detail: str, *, retry_after_sec: int = 1, members: dict[str, Any] | None = None
+) -> Problem:
+    """Something that the request needs is away for the moment."""
+    return Problem(
+        503, code, detail, headers={"Retry-After": str(retry_after_sec)}, members=members
+    )

@@ -1,0 +1,158 @@
+"""Searching in OpenSearch."""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from ocelot_common.ids import format_id, parse_id
+from ocelot_common.opensearch import error_type, is_transient
+from ocelot_common.registry.model import IndexRange
+from ocelot_common.search_document import SearchDocument
+from ocelot_common.stored import StoredEvent
+from ocelot_common.timestamps import to_ms
+from opensearchpy import AsyncOpenSearch
+from opensearchpy.exceptions import TransportError
+
+from ocelot_api.problems import Problem
+from ocelot_api.search.backend import SearchUnavailableError
+from ocelot_api.search.query import EXACT_TOTAL, Match, Page, SearchQuery, Total
+
+Clause = dict[str, Any]
+
+#: An event may have occurred up to 24 h after it arrived (a client's clock), so an index may hold
+#: events later than its own end by that.
+_AHEAD: Final = timedelta(hours=24)
+
+
+class _Hit(msgspec.Struct, gc=False):
+    source: SearchDocument = msgspec.field(name="_source")
+
+
+class _Hits(msgspec.Struct, gc=False):
+    total: dict[str, Any]
+    hits: list[_Hit]
+
+
+class _Answer(msgspec.Struct, gc=False):
+    hits: _Hits
+    timed_out: bool = False
+
+
+_decoder = msgspec.json.Decoder(_Answer)
+
+
+class OpenSearchBackend:
+    """Searches a tenant's indices, each named, so that one that is missing is noticed.
+
+    Args:
+        opensearch: a client that leaves answers as text.
+        timeout_sec: what one search may take.
+    """
+
+    name = "opensearch"
+
+    def __init__(self, opensearch: AsyncOpenSearch, *, timeout_sec: float) -> None:
+        self._opensearch = opensearch
+        self._timeout_sec = timeout_sec
+
+    async def search(self, query: SearchQuery) -> Page:
+        """One page from the index."""
+        ranges = indices_for(query)
+        if not ranges:
+            raise SearchUnavailableError("no index has been made")
+        if building := [entry.alias for entry in ranges if entry.building]:
+            raise SearchUnavailableError(f"being built: {', '.join(building)}")
+        params = {
+            "timeout": f"{int(self._timeout_sec * 1000)}ms",
+            "allow_partial_search_results": "false",
+            "request_timeout": self._timeout_sec + 1,
+            "filter_path": "timed_out,hits.total,hits.hits._source",
+        }
+        if query.home.tenant.shared:
+            params["routing"] = query.home.tenant.uid
+        try:
+            text = await self._opensearch.search(
+                index=",".join(entry.alias for entry in ranges),
+                body=request_body(query),
+                params=params,
+            )
+        except TransportError as error:
+            if error_type(error) == "index_not_found_exception":
+                raise SearchUnavailableError("an index is missing") from error
+            if is_transient(error):
+                raise SearchUnavailableError("OpenSearch is away or busy") from error
+            raise
+        return _page(text, query)
+
+
+def indices_for(query: SearchQuery) -> list[IndexRange]:
+    """The indices that may hold what is asked for; the newest at least."""
+    ranges = query.home.space.indices
+    fits = [entry for entry in ranges if _may_hold(entry, query)]
+    return fits or ranges[-1:]
+
+
+def _may_hold(entry: IndexRange, query: SearchQuery) -> bool:
+    end: datetime = entry.end
+    if to_ms(end) <= query.cutoff:
+        return False
+    return query.occurred_from is None or to_ms(end + _AHEAD) > query.occurred_from
+
+
+def request_body(query: SearchQuery) -> dict[str, Any]:
+    """The body of a `_search` request. The tenant's term is always in it."""
+    filters: list[Clause] = [{"term": {"t": query.home.tenant.uid}}]
+    if query.cutoff:
+        filters.append({"range": {"received_at": {"gte": query.cutoff}}})
+    occurred: dict[str, int] = {}
+    if query.occurred_from is not None:
+        occurred["gte"] = query.occurred_from
+    if query.occurred_to is not None:
+        occurred["lt"] = query.occurred_to
+    if occurred:
+        filters.append({"range": {"occurred_at": occurred}})
+    filters.extend(_match(match) for match in query.matches)
+    # Tokens are ready-made on both sides: a term each, nothing for an analyser to interpret.
+    filters.extend({"term": {"text": word}} for word in query.words)
+    order = "desc" if query.sort.descending else "asc"
+    body: dict[str, Any] = {
+        "query": {"bool": {"filter": filters}},
+        "sort": [{query.sort.field: order}, {"id": order}],
+        "size": query.limit + 1,
+        "track_total_hits": EXACT_TOTAL,
+    }
+    if query.after is not None:
+        body["search_after"] = [query.after.time_ms, format_id(query.after.event_id)]
+    return body
+
+
+def _match(match: Match) -> Clause:
+    clauses: list[Clause] = [{"prefix": {match.field: prefix}} for prefix in match.prefixes]
+    if match.exact:
+        clauses.append({"terms": {match.field: list(match.exact)}})
+    if len(clauses) == 1:
+        return clauses[0]
+    return {"bool": {"should": clauses, "minimum_should_match": 1}}
+
+
+def _page(text: str, query: SearchQuery) -> Page:
+    answer = _decoder.decode(text)
+    if answer.timed_out:
+        raise Problem(504, "search_timeout", "the search took too long; narrow it")
+    total = answer.hits.total
+    items = [_stored(hit.source) for hit in answer.hits.hits]
+    more = len(items) > query.limit
+    return Page(items[: query.limit], more, Total(total["value"], total["relation"]))
+
+
+def _stored(source: SearchDocument) -> StoredEvent:
+    return StoredEvent(
+        id=parse_id(source.id),
+        uid=source.t,
+        received_at=source.received_at,
+        occurred_at=source.occurred_at,
+        seq=source.seq,
+        writer=source.writer,
+        rev=source.rev,
+        text=bytes(source.event).decode(),
+    )

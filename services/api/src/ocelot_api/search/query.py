@@ -1,0 +1,148 @@
+"""A search as both backends understand it."""
+
+import base64
+import hashlib
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import msgspec
+from ocelot_common.registry.model import Home
+from ocelot_common.stored import StoredEvent
+from ocelot_common.versioned import MalformedError, NewerVersionError, frame, unframe
+
+from ocelot_api.problems import bad_request
+
+MAX_LIMIT: Final = 1_000
+DEFAULT_LIMIT: Final = 100
+#: Totals are counted up to here, and are `gte` beyond.
+EXACT_TOTAL: Final = 10_000
+MAX_VALUES: Final = 50
+MAX_WORDS: Final = 50
+
+
+class Sort(StrEnum):
+    """The order of items; equal times are ordered by id."""
+
+    OCCURRED_DESC = "-occurred_at"
+    OCCURRED_ASC = "occurred_at"
+    RECEIVED_DESC = "-received_at"
+    RECEIVED_ASC = "received_at"
+
+    @property
+    def field(self) -> str:
+        """The time by which it sorts."""
+        return self.value.lstrip("-")
+
+    @property
+    def descending(self) -> bool:
+        """Whether the latest comes first."""
+        return self.value.startswith("-")
+
+
+class Position(NamedTuple):
+    """Where a page ended: the sort value, milliseconds since the epoch, and the event's id."""
+
+    time_ms: int
+    event_id: bytes
+
+
+class Match(msgspec.Struct, frozen=True):
+    """Values of one field, of which one must fit: exactly, or as the beginning."""
+
+    field: str
+    exact: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+
+
+class SearchQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """One search of one tenant.
+
+    Attributes:
+        home: the tenant and its space.
+        matches: all must fit; a field occurs once.
+        occurred_from: milliseconds since the epoch, inclusive.
+        occurred_to: the same, exclusive.
+        words: tokens that must all occur.
+        after: the position after which the page begins.
+        cutoff: events received before it are gone (milliseconds since the epoch).
+    """
+
+    home: Home
+    matches: tuple[Match, ...] = ()
+    occurred_from: int | None = None
+    occurred_to: int | None = None
+    words: tuple[str, ...] = ()
+    sort: Sort = Sort.OCCURRED_DESC
+    limit: int = DEFAULT_LIMIT
+    after: Position | None = None
+    cutoff: int = 0
+
+    def fingerprint(self) -> bytes:
+        """What a cursor is good for: these filters in this order."""
+        content = (
+            self.matches,
+            self.occurred_from,
+            self.occurred_to,
+            self.words,
+            self.sort.value,
+        )
+        return hashlib.sha256(msgspec.msgpack.encode(content)).digest()[:12]
+
+
+class Total(NamedTuple):
+    """How many events match: exactly (`eq`), or at least (`gte`)."""
+
+    value: int
+    relation: str
+
+
+class Page(NamedTuple):
+    """One page of a search; `more` if others follow."""
+
+    items: list[StoredEvent]
+    more: bool
+    total: Total
+
+
+class _Cursor(msgspec.Struct, array_like=True, frozen=True):
+    uid: str
+    fingerprint: bytes
+    time_ms: int
+    event_id: bytes
+
+
+_CURSOR_VERSION: Final = 1
+_MAX_CURSOR_CHARS: Final = 256
+
+
+def write_cursor(query: SearchQuery, last: StoredEvent) -> str:
+    """The opaque text by which the next page is asked for; good on either backend."""
+    cursor = _Cursor(
+        query.home.tenant.uid, query.fingerprint(), sort_value(query.sort, last), last.id
+    )
+    raw = frame(_CURSOR_VERSION, msgspec.msgpack.encode(cursor))
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def read_cursor(text: str, query: SearchQuery) -> Position:
+    """The position in a cursor.
+
+    Raises:
+        Problem: 400 `invalid_cursor`: it is none, or belongs to another tenant or other filters.
+    """
+    try:
+        text = text[:_MAX_CURSOR_CHARS]  # a longer one is none, and fails below
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        cursor = msgspec.msgpack.decode(unframe(raw, newest=_CURSOR_VERSION), type=_Cursor)
+    except (ValueError, MalformedError, NewerVersionError, msgspec.MsgspecError):
+        raise bad_request("invalid_cursor", "not a cursor of this service", path="cursor") from None
+    if cursor.uid != query.home.tenant.uid or cursor.fingerprint != query.fingerprint():
+        raise bad_request("invalid_cursor", "the cursor belongs to another search", path="cursor")
+    if len(cursor.event_id) != 16 or not -(2**63) <= cursor.time_ms < 2**63:
+        raise bad_request("invalid_cursor", "not a cursor of this service", path="cursor")
+    return Position(cursor.time_ms, cursor.event_id)
+
+
+def sort_value(sort: Sort, event: StoredEvent) -> int:
+    """The time by which an event is ordered."""
+    return event.occurred_at if sort.field == "occurred_at" else event.received_at

@@ -1,0 +1,58 @@
+"""Which backend answers, and in what form."""
+
+import time
+from typing import Final
+
+import msgspec
+from ocelot_common.stored import answer_json
+from ocelot_common.telemetry.logs import get_logger
+
+from ocelot_api.metrics import ApiMetrics
+from ocelot_api.search.backend import SearchBackend, SearchUnavailableError
+from ocelot_api.search.query import Page, SearchQuery, write_cursor
+
+#: After a failure, the index is left alone for so long: no search waits for it in vain.
+_PAUSE_SEC: Final = 5.0
+
+log = get_logger(__name__)
+
+
+class SearchService:
+    """Searches the index where there is one that holds everything asked for, else the store.
+
+    Args:
+        index: OpenSearch, where the installation has it.
+        store: MongoDB.
+        metrics: counts.
+    """
+
+    def __init__(
+        self, *, index: SearchBackend | None, store: SearchBackend, metrics: ApiMetrics
+    ) -> None:
+        self._index = index
+        self._store = store
+        self._metrics = metrics
+        self._paused_until = 0.0
+
+    async def search(self, query: SearchQuery) -> bytes:
+        """The JSON of one page: `{items, next_cursor, total, backend}`."""
+        page, backend = await self._find(query)
+        self._metrics.searches.labels(backend).inc()
+        tenant_id = query.home.tenant.id
+        cursor = write_cursor(query, page.items[-1]) if page.more else None
+        rest = msgspec.json.encode(
+            {"next_cursor": cursor, "total": page.total._asdict(), "backend": backend}
+        )
+        items = b",".join([answer_json(event, tenant_id) for event in page.items])
+        return b'{"items":[' + items + b"]," + rest[1:]
+
+    async def _find(self, query: SearchQuery) -> tuple[Page, str]:
+        index = self._index
+        if index and query.home.space.search_enabled and time.monotonic() >= self._paused_until:
+            try:
+                return await index.search(query), index.name
+            except SearchUnavailableError as error:
+                log.warning("search_falls_back", tenant=query.home.tenant.id, reason=str(error))
+                if error.__cause__ is not None:
+                    self._paused_until = time.monotonic() + _PAUSE_SEC
+        return await self._store.search(query), self._store.name

@@ -1,0 +1,75 @@
+"""The api's settings."""
+
+from ocelot_common.event_limits import EventLimits
+from ocelot_common.settings import (
+    HttpSettings,
+    MongoSettings,
+    OpenSearchSettings,
+    SqsSettings,
+    TelemetrySettings,
+    TokenSettings,
+)
+from pydantic import Field
+
+_MIB = 1024 * 1024
+
+
+class ApiSettings(
+    MongoSettings, SqsSettings, OpenSearchSettings, TelemetrySettings, HttpSettings, TokenSettings
+):
+    """Environment variables of the api."""
+
+    max_event_bytes: int = Field(
+        default=65_536,
+        alias="OCELOT_MAX_EVENT_BYTES",
+        ge=1_024,
+        le=262_144,
+        description="Largest event, in bytes of JSON; a tenant's own limit may be lower",
+    )
+    max_bulk_events: int = Field(
+        default=10_000,
+        alias="OCELOT_MAX_BULK_EVENTS",
+        ge=1,
+        le=100_000,
+        description="Most events in one bulk request",
+    )
+    max_bulk_bytes: int = Field(
+        default=16 * _MIB,
+        alias="OCELOT_MAX_BULK_BYTES",
+        ge=65_536,
+        le=64 * _MIB,
+        description="Largest bulk request, in bytes after decompression",
+    )
+    body_budget_bytes: int = Field(
+        default=256 * _MIB,
+        alias="OCELOT_BODY_BUDGET_BYTES",
+        ge=16 * _MIB,
+        description="Bodies, buffers and sends of one process together; beyond it: 503",
+    )
+    body_timeout_sec: float = Field(
+        default=30.0,
+        alias="OCELOT_BODY_TIMEOUT_SEC",
+        gt=0,
+        description="Time in which a request's body must arrive",
+    )
+    linger_sec: float = Field(
+        default=0.005,
+        alias="OCELOT_LINGER_SEC",
+        ge=0,
+        le=1,
+        description="How long an event waits for others before it is sent to SQS",
+    )
+    search_timeout_sec: float = Field(
+        default=5.0,
+        alias="OCELOT_SEARCH_TIMEOUT_SEC",
+        gt=0,
+        le=60,
+        description="Time that one search may take on a backend",
+    )
+
+    def event_limits(self, tenant_max_event_bytes: int | None) -> EventLimits:
+        """The bounds on one event of a tenant."""
+        size = self.max_event_bytes
+        if tenant_max_event_bytes is not None:
+            size = min(size, tenant_max_event_bytes)
+        return EventLimits(max_event_bytes=size)
