@@ -38,19 +38,27 @@ class Backend(ABC):
         """Where its output goes."""
         return self.settings.state_dir / "log" / f"{self.title.lower()}.log"
 
-    async def start(self) -> None:
-        """Make it usable: obtain, start, wait until ready; or check the running one.
+    async def borrow(self) -> None:
+        """Check the running one, if a variable names one.
 
         Raises:
-            DevstackError: it cannot be had or does not become ready.
+            DevstackError: it does not answer or does not fit.
         """
-        began = time.monotonic()
         running_at = self.running_at()
         if running_at is not None:
             self.url = running_at
             await self.check_running(running_at)
             self.report(f"{self.title} {self.version}: using the one at {running_at}")
+
+    async def start(self) -> None:
+        """Obtain it, start it and wait until it is ready, unless it is borrowed.
+
+        Raises:
+            DevstackError: it cannot be had or does not become ready.
+        """
+        if self.running_at() is not None:
             return
+        began = time.monotonic()
         self.process = await self.launch()
         await self.process.start()
         await self.process.wait_ready(120)

@@ -1,6 +1,7 @@
 """The three backends together."""
 
 import asyncio
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Self
 
@@ -64,16 +65,8 @@ class Backends:
         await asyncio.gather(*(backend.stop(timeout_sec) for backend in self.all))
 
     async def _start(self) -> None:
-        problems: list[str] = []
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self.mongodb.start())
-                group.create_task(self.sqs.start())
-                group.create_task(self._start_opensearch())
-        except* DevstackError as failed:
-            problems = [str(error) for error in failed.exceptions]
-        if problems:
-            raise DevstackError("\n".join(problems))
+        await _all_or_problems(*(backend.borrow() for backend in self.all))
+        await _all_or_problems(self.mongodb.start(), self.sqs.start(), self._start_opensearch())
 
     async def _start_opensearch(self) -> None:
         if self.opensearch is None:
@@ -84,3 +77,20 @@ class Backends:
             self.opensearch = None
             self.opensearch_problem = str(error)
             self.report(f"OpenSearch: left out, search runs on MongoDB: {error}")
+
+
+async def _all_or_problems(*steps: Coroutine[None, None, None]) -> None:
+    """Run all to their end, and raise what went wrong in any of them as one error."""
+    async with asyncio.TaskGroup() as group:
+        done = [group.create_task(_problem(step)) for step in steps]
+    problems = [problem for task in done if (problem := task.result()) is not None]
+    if problems:
+        raise DevstackError("\n".join(problems))
+
+
+async def _problem(step: Coroutine[None, None, None]) -> str | None:
+    try:
+        await step
+    except DevstackError as error:
+        return str(error)
+    return None

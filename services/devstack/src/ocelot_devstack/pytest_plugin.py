@@ -1,0 +1,211 @@
+"""Fixtures for tests on real backends: load with `-p ocelot_devstack.pytest_plugin`.
+
+Backends start once a session, the first time a test asks for them, in a directory of their own on
+free ports, so that several sessions run side by side. A running backend is used instead where
+`MONGODB_URL`, `AWS_ENDPOINT_URL_SQS` or `OPENSEARCH_URL` is set.
+
+A test that needs search is marked `opensearch`. Where OpenSearch cannot run it is skipped with the
+reason, or fails if `OCELOT_REQUIRE_BACKENDS=1` or `CI=true`.
+"""
+
+import os
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+import pytest
+import pytest_asyncio
+
+from ocelot_devstack.backends import Backend, Backends
+from ocelot_devstack.services import SERVICES, ServiceSpec
+from ocelot_devstack.settings import DevSettings
+from ocelot_devstack.stack import Stack
+
+MakeInstallation = Callable[..., Awaitable[Stack]]
+
+#: The backends that a fixture brings, for the counts at the end.
+_BY_FIXTURE: Final = {
+    "backends": (),
+    "installation": ("MongoDB", "SQS"),
+    "make_installation": ("MongoDB", "SQS"),
+    "mongodb_url": ("MongoDB",),
+    "opensearch_url": ("OpenSearch",),
+    "sqs_endpoint_url": ("SQS",),
+}
+_MARKS: Final = {"mongodb": "MongoDB", "sqs": "SQS", "opensearch": "OpenSearch"}
+
+
+class _Ledger:
+    """What ran, for the summary."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.opensearch_problem: str | None = None
+        self.uses: dict[str, frozenset[str]] = {}
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def started(self, backends: Backends) -> None:
+        """Note what the session runs on."""
+        self.lines = [_describe(backend) for backend in backends.all]
+        self.opensearch_problem = backends.opensearch_problem
+
+
+_LEDGER: Final = pytest.StashKey[_Ledger]()
+
+
+def _describe(backend: Backend) -> str:
+    origin = "running already" if backend.process is None else "started here"
+    return f"{backend.title} {backend.version} at {backend.url} ({origin})"
+
+
+def required() -> bool:
+    """True where a backend that cannot run is an error: OCELOT_REQUIRE_BACKENDS=1 or CI=true."""
+    return any(
+        os.environ.get(name, "").lower() in {"1", "true", "yes"}
+        for name in ("OCELOT_REQUIRE_BACKENDS", "CI")
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks."""
+    config.stash[_LEDGER] = _Ledger()
+    for mark, title in _MARKS.items():
+        config.addinivalue_line("markers", f"{mark}: runs on a real {title}")
+
+
+def pytest_report_header() -> str:
+    """Say where the backends will come from."""
+    variables = ("MONGODB_URL", "AWS_ENDPOINT_URL_SQS", "OPENSEARCH_URL")
+    given = [name for name in variables if os.environ.get(name)]
+    return f"ocelot backends: {'running: ' + ', '.join(given) if given else 'own, on free ports'}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Make tests marked `opensearch` ask for it, and note who uses which backend."""
+    ledger = config.stash[_LEDGER]
+    for item in items:
+        fixtures: list[str] = getattr(item, "fixturenames", [])
+        if item.get_closest_marker("opensearch") and "opensearch_url" not in fixtures:
+            fixtures.insert(0, "opensearch_url")
+        uses = {title for fixture in fixtures for title in _BY_FIXTURE.get(fixture, ())}
+        uses |= {title for mark, title in _MARKS.items() if item.get_closest_marker(mark)}
+        ledger.uses[item.nodeid] = frozenset(uses)
+
+
+class _Counting:
+    def __init__(self, ledger: _Ledger) -> None:
+        self._ledger = ledger
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            for title in self._ledger.uses.get(report.nodeid, ()):
+                self._ledger.counts[title, report.outcome] += 1
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Count results by backend."""
+    session.config.pluginmanager.register(_Counting(session.config.stash[_LEDGER]))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the backends that ran, and the tests by backend."""
+    ledger = config.stash[_LEDGER]
+    if not ledger.lines:
+        return
+    terminalreporter.section("real backends")
+    for line in ledger.lines:
+        terminalreporter.write_line(line)
+    if ledger.opensearch_problem is not None:
+        terminalreporter.write_line(f"OpenSearch left out: {ledger.opensearch_problem}")
+    for title in _MARKS.values():
+        outcomes = {o: n for (t, o), n in sorted(ledger.counts.items()) if t == title}
+        listed = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
+        terminalreporter.write_line(f"tests on {title}: {listed or 'none'}")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def backends(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Backends]:
+    """The session's backends."""
+    settings = dev_settings(tmp_path_factory.mktemp("backends"))
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    lines: list[str] = []
+    async with Backends(settings, report=lines.append) as started:
+        request.config.stash[_LEDGER].started(started)
+        if reporter is not None and request.config.get_verbosity() > 0:
+            reporter.write_line("")
+            for line in lines:
+                reporter.write_line(line)
+        yield started
+
+
+@pytest.fixture(scope="session")
+def mongodb_url(backends: Backends) -> str:
+    """Of the session's replica set."""
+    return backends.mongodb.url
+
+
+@pytest.fixture(scope="session")
+def sqs_endpoint_url(backends: Backends) -> str:
+    """Of the session's SQS."""
+    return backends.sqs.url
+
+
+@pytest.fixture(scope="session")
+def opensearch_url(backends: Backends) -> str:
+    """Of the session's OpenSearch; skips the test, or fails it, where there is none."""
+    if backends.opensearch is None:
+        reason = f"OpenSearch is not available: {backends.opensearch_problem}"
+        if required():
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return backends.opensearch.url
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def make_installation(backends: Backends, tmp_path: Path) -> AsyncIterator[MakeInstallation]:
+    """A function that makes installations of their own on the session's backends.
+
+    It takes `services=` to run others than Ocelot's. Services are stopped, and databases and
+    queues removed, at the test's end.
+    """
+    async with AsyncExitStack() as cleanup:
+
+        async def make(*, services: Sequence[ServiceSpec] = SERVICES) -> Stack:
+            name = secrets.token_hex(4)
+            settings = dev_settings(tmp_path / name)
+            stack = Stack(
+                settings, backends=backends, name=name, services=services, report=lambda _: None
+            )
+            await cleanup.enter_async_context(stack)
+            cleanup.push_async_callback(stack.remove)
+            cleanup.push_async_callback(stack.stop_services)
+            return stack
+
+        yield make
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def installation(make_installation: MakeInstallation) -> Stack:
+    """One installation of its own on the session's backends; no service runs yet."""
+    return await make_installation()
+
+
+def dev_settings(state_dir: Path) -> DevSettings:
+    """Settings for a test: free ports everywhere, state in its directory."""
+    return DevSettings(
+        api_port=0,
+        mongodb_port=0,
+        sqs_port=0,
+        opensearch_port=0,
+        consumer_port=0,
+        indexer_port=0,
+        state_dir=state_dir,
+    )
