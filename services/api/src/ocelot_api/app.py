@@ -13,7 +13,9 @@ from ocelot_common.registry.snapshot import RegistrySnapshot
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.telemetry.metrics import process_registry
 from ocelot_common.telemetry.tracing import configure_tracing
+from opensearchpy.exceptions import TransportError
 from prometheus_client import CollectorRegistry
+from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,7 +28,7 @@ from ocelot_api.ingest.coalescer import Coalescer
 from ocelot_api.ingest.endpoints import Ingest
 from ocelot_api.meta import meta_router
 from ocelot_api.metrics import ApiMetrics
-from ocelot_api.middleware import FastRoutes, RequestMiddleware, request_id_of
+from ocelot_api.middleware import FastRoutes, RequestMiddleware, request_id_of, to_problem
 from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request
 from ocelot_api.search.endpoints import Reading
 from ocelot_api.search.mongo_backend import MongoBackend
@@ -66,7 +68,8 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
     )
-    app.add_exception_handler(Problem, _answer_problem)
+    for kind in (Problem, PyMongoError, TransportError, Exception):
+        app.add_exception_handler(kind, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     openapi.install(app)
@@ -131,10 +134,10 @@ async def _open(
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
-    if not isinstance(error, Problem):
-        raise error
-    body = error.document(request_id_of(request.scope))
-    return Response(body, error.status, {"Cache-Control": "no-store", **error.headers}, MEDIA_TYPE)
+    problem = to_problem(error)
+    body = problem.document(request_id_of(request.scope))
+    headers = {"Cache-Control": "no-store", **problem.headers}
+    return Response(body, problem.status, headers, MEDIA_TYPE)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:

@@ -116,7 +116,9 @@ class RequestMiddleware:
             log.error("request_failed", request_id=request_id, path=scope["path"], exc_info=error)
         elif not isinstance(error, Problem):
             log.warning("backend_failed", request_id=request_id, error=repr(error)[:300])
-        if exchange.started:
+        if exchange.finished:
+            return  # the framework has answered with the same problem and raised it again
+        if exchange.status:
             # The status is out: a cut connection tells the client that the answer is not whole.
             raise error
         await send_problem(exchange.send, problem, request_id)
@@ -136,10 +138,7 @@ class _Exchange:
         self._send = send
         self._request_id = request_id
         self.status = 0
-
-    @property
-    def started(self) -> bool:
-        return self.status != 0
+        self.finished = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -147,6 +146,8 @@ class _Exchange:
             headers: list[Any] = [*message.get("headers", ())]
             headers.append((b"x-request-id", self._request_id))
             message = {**message, "headers": headers}
+        elif not message.get("more_body", False):
+            self.finished = True
         await self._send(message)
 
 

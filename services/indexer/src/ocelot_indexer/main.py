@@ -28,7 +28,7 @@ async def serve(settings: IndexerSettings, stopping: asyncio.Event) -> None:
             metrics.gate_open.set_function(lambda: float(runtime.gate.is_open))
 
             async def probe() -> None:
-                await client.cluster.health(params={"timeout": "2s"})
+                await client.cluster.health()
 
             search_monitor = BackendMonitor(
                 "opensearch", runtime.gate, probe, errors=(TransportError,)

@@ -30,7 +30,7 @@ class _Hit(msgspec.Struct, gc=False):
 
 class _Hits(msgspec.Struct, gc=False):
     total: dict[str, Any]
-    hits: list[_Hit]
+    hits: list[_Hit] = []  # left out by filter_path where there is none
 
 
 class _Answer(msgspec.Struct, gc=False):
@@ -62,8 +62,7 @@ class OpenSearchBackend:
             raise SearchUnavailableError("no index has been made")
         if building := [entry.alias for entry in ranges if entry.building]:
             raise SearchUnavailableError(f"being built: {', '.join(building)}")
-        params = {
-            "timeout": f"{int(self._timeout_sec * 1000)}ms",
+        params: dict[str, Any] = {
             "allow_partial_search_results": "false",
             "request_timeout": self._timeout_sec + 1,
             "filter_path": "timed_out,hits.total,hits.hits._source",
@@ -73,7 +72,7 @@ class OpenSearchBackend:
         try:
             text = await self._opensearch.search(
                 index=",".join(entry.alias for entry in ranges),
-                body=request_body(query),
+                body=request_body(query) | {"timeout": f"{int(self._timeout_sec * 1000)}ms"},
                 params=params,
             )
         except TransportError as error:

@@ -42,9 +42,11 @@ def configure_logs(*, service: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # Their information is about every call; ours says what matters of it.
-    for name in ("botocore", "aiobotocore", "opensearch", "pymongo", "aiohttp.access", "uvicorn"):
+    # Their lines are about every call; ours say what matters of it.
+    for name in ("botocore", "aiobotocore", "pymongo", "aiohttp.access", "uvicorn"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # Warns with a traceback of each failed request, which its caller handles.
+    logging.getLogger("opensearch").setLevel(logging.ERROR)
 
 
 def get_logger(name: str) -> Any:
