@@ -4,6 +4,7 @@ BSON and OpenSearch dates have millisecond resolution; the event's own text keep
 wrote. Every conversion floors, so that one instant has one number everywhere.
 """
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,9 @@ import msgspec
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+# msgspec rounds what is finer than a microsecond, into the next millisecond or day if need be.
+_FINER = re.compile(r"(?<=\.\d{6})\d+", re.ASCII)
+_LONGEST_EXACT = len("2026-11-24T12:00:00.123456Z")
 
 
 def now_ms() -> int:
@@ -24,6 +28,8 @@ def parse_rfc3339(text: str) -> int:
     Raises:
         ValueError: the text is no RFC 3339 date-time, or has no offset.
     """
+    if len(text) > _LONGEST_EXACT:
+        text = _FINER.sub("", text, count=1)
     try:
         moment = msgspec.convert(text, datetime)
     except msgspec.ValidationError:
@@ -49,4 +55,5 @@ def to_ms(moment: datetime) -> int:
 
 def format_rfc3339(ms: int) -> str:
     """`ms` as RFC 3339 in UTC with three digits of a second and the suffix Z."""
-    return to_datetime(ms).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+    # Not strftime, whose %Y leaves out the zeros before a year below 1000.
+    return to_datetime(ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
