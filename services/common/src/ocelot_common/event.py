@@ -241,6 +241,8 @@ def _from_validation(message: str) -> EventError:
     if what.startswith("Invalid enum value"):
         known = OUTCOMES if path == "outcome" else SEVERITIES
         return EventError("invalid_value", path, f"not one of {', '.join(known)}")
+    if what.startswith("Integer value out of range"):  # over 4,300 digits, Python's own bound
+        return EventError("integer_too_long", path, "an integer has too many digits")
     if "out of range" in what:
         return EventError("number_out_of_range", path, what)
     return EventError("invalid_type", path, what.replace("`", ""))
