@@ -5,14 +5,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from ocelot_common import mongo, opensearch
-from ocelot_common.auth.tokens import TokenVerifier
-from ocelot_common.process import tune_garbage_collector
-from ocelot_common.queue.client import sending_client
-from ocelot_common.registry.snapshot import RegistrySnapshot
-from ocelot_common.registry.store import RegistryStore
-from ocelot_common.telemetry.metrics import process_registry
-from ocelot_common.telemetry.tracing import configure_tracing
 from opensearchpy.exceptions import TransportError
 from prometheus_client import CollectorRegistry
 from pymongo.errors import PyMongoError
@@ -35,6 +27,14 @@ from ocelot_api.search.mongo_backend import MongoBackend
 from ocelot_api.search.opensearch_backend import OpenSearchBackend
 from ocelot_api.search.service import SearchService
 from ocelot_api.settings import ApiSettings
+from ocelot_common import mongo, opensearch
+from ocelot_common.auth.tokens import TokenVerifier
+from ocelot_common.process import tune_garbage_collector
+from ocelot_common.queue.client import sending_client
+from ocelot_common.registry.snapshot import RegistrySnapshot
+from ocelot_common.registry.store import RegistryStore
+from ocelot_common.telemetry.metrics import process_registry
+from ocelot_common.telemetry.tracing import configure_tracing
 
 DESCRIPTION = """Multi-tenant audit log. Writers `POST` events, auditors search and read them.
 

@@ -6,13 +6,13 @@ from collections import OrderedDict
 from typing import Final
 
 import msgspec
+from pymongo.errors import PyMongoError
+
+from ocelot_api.problems import Problem, bad_request, forbidden, unauthenticated
 from ocelot_common.auth.scopes import effective_scopes
 from ocelot_common.auth.tokens import LEEWAY_SEC, Claims, TokenError, TokenVerifier
 from ocelot_common.registry.model import KeyState, Tenant, TenantState
 from ocelot_common.registry.snapshot import RegistrySnapshot
-from pymongo.errors import PyMongoError
-
-from ocelot_api.problems import Problem, bad_request, forbidden, unauthenticated
 
 _CACHED_TOKENS: Final = 10_000
 #: The registry is asked about an unknown key or tenant no more often than this.

@@ -1,11 +1,11 @@
 """The api process."""
 
 import uvicorn
-from ocelot_common.settings import load
-from ocelot_common.telemetry.logs import configure_logs
 
 from ocelot_api.app import create_app
 from ocelot_api.settings import ApiSettings
+from ocelot_common.settings import load
+from ocelot_common.telemetry.logs import configure_logs
 
 
 def main() -> None:

@@ -2,12 +2,12 @@
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
-from ocelot_common.registry.model import KeyState
-from ocelot_common.registry.snapshot import RegistrySnapshot
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ocelot_api.ingest.endpoints import REGISTRY_GRACE_SEC
+from ocelot_common.registry.model import KeyState
+from ocelot_common.registry.snapshot import RegistrySnapshot
 
 
 def meta_router(snapshot: RegistrySnapshot, registry: CollectorRegistry) -> APIRouter:

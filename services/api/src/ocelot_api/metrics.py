@@ -1,7 +1,8 @@
 """What the api counts."""
 
-from ocelot_common.telemetry.metrics import LATENCY_BUCKETS, SIZE_BUCKETS, BoundedLabels
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from ocelot_common.telemetry.metrics import LATENCY_BUCKETS, SIZE_BUCKETS, BoundedLabels
 
 
 class ApiMetrics:

@@ -5,9 +5,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from ocelot_common.ids import format_id, new_id
-from ocelot_common.telemetry.logs import get_logger
-from ocelot_common.telemetry.tracing import traceparent_of
 from opensearchpy.exceptions import TransportError
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
@@ -18,6 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ocelot_api.bodies import ClientGoneError
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.problems import MEDIA_TYPE, Problem, unavailable
+from ocelot_common.ids import format_id, new_id
+from ocelot_common.telemetry.logs import get_logger
+from ocelot_common.telemetry.tracing import traceparent_of
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI
+
 from ocelot_common.event import Event
 
 Schema = dict[str, Any]

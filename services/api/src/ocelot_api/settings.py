@@ -1,5 +1,7 @@
 """The api's settings."""
 
+from pydantic import Field
+
 from ocelot_common.event_limits import EventLimits
 from ocelot_common.settings import (
     HttpSettings,
@@ -9,7 +11,6 @@ from ocelot_common.settings import (
     TelemetrySettings,
     TokenSettings,
 )
-from pydantic import Field
 
 _MIB = 1024 * 1024
 

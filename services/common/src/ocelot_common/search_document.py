@@ -71,8 +71,8 @@ ANALYSIS: Final[dict[str, Any]] = {
 }
 
 
-def index_body(*, shards: int, replicas: int, aliases: list[str]) -> dict[str, Any]:
-    """The body of the request that makes an index."""
+def index_body(*, space_key: str, shards: int, replicas: int, aliases: list[str]) -> dict[str, Any]:
+    """The body of the request that makes an index of the space with this key."""
     return {
         "settings": {
             "index": {
@@ -86,7 +86,7 @@ def index_body(*, shards: int, replicas: int, aliases: list[str]) -> dict[str, A
             },
             "analysis": ANALYSIS,
         },
-        "mappings": MAPPING,
+        "mappings": {"_meta": {"space_key": space_key}, **MAPPING},
         "aliases": {alias: {} for alias in aliases},
     }
 

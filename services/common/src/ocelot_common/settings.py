@@ -74,6 +74,18 @@ class OpenSearchSettings(Settings):
     )
 
 
+class ProvisioningSettings(MongoSettings, OpenSearchSettings):
+    """What making tenants needs."""
+
+    index_prefix: str = Field(
+        default="",
+        alias="OCELOT_INDEX_PREFIX",
+        pattern=r"^([a-z0-9][a-z0-9-]{0,30}_)?$",
+        description="What the names of new indices begin with, ending in '_'; for installations"
+        " that share an OpenSearch",
+    )
+
+
 class TelemetrySettings(Settings):
     """What a process tells of itself."""
 

@@ -4,6 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
+from opentelemetry import trace
+from pymongo.errors import PyMongoError
+
 from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
 from ocelot_common.index_message import pack_index_messages
 from ocelot_common.queue.client import SqsClient
@@ -17,9 +20,6 @@ from ocelot_common.timestamps import now_ms
 from ocelot_common.versioned import NewerVersionError
 from ocelot_common.worker.batches import BatchRunner
 from ocelot_common.worker.monitors import BackendMonitor
-from opentelemetry import trace
-from pymongo.errors import PyMongoError
-
 from ocelot_consumer.metrics import ConsumerMetrics
 from ocelot_consumer.storing import EventStore, StoreResult
 from ocelot_consumer.work import Arrival, IngestWork, Outcome, unpack_message

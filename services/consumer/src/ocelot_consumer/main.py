@@ -7,7 +7,6 @@ from ocelot_common.process import run_until_signalled
 from ocelot_common.queue.receiver import Receiver
 from ocelot_common.settings import load
 from ocelot_common.worker.runtime import open_runtime, report_depth, run_job
-
 from ocelot_consumer.consumer import Consumer
 from ocelot_consumer.metrics import ConsumerMetrics
 from ocelot_consumer.settings import ConsumerSettings

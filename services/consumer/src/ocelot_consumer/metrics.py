@@ -1,12 +1,13 @@
 """What the consumer counts."""
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
 from ocelot_common.telemetry.metrics import (
     AGE_BUCKETS,
     LATENCY_BUCKETS,
     SIZE_BUCKETS,
     BoundedLabels,
 )
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class ConsumerMetrics:

@@ -1,7 +1,8 @@
 """The consumer's settings."""
 
-from ocelot_common.settings import WorkerSettings
 from pydantic import Field
+
+from ocelot_common.settings import WorkerSettings
 
 
 class ConsumerSettings(WorkerSettings):

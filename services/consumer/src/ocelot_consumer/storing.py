@@ -8,14 +8,14 @@ from typing import Any, Final
 import msgspec
 import pymongo
 from bson import Binary
-from ocelot_common.batching import batched
-from ocelot_common.dead_letters import DeadLetter, Reason, Stage
-from ocelot_common.mongo import events_of
-from ocelot_common.stored import build_document, store_key
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, WriteConcernError
 
+from ocelot_common.batching import batched
+from ocelot_common.dead_letters import DeadLetter, Reason, Stage
+from ocelot_common.mongo import events_of
+from ocelot_common.stored import build_document, store_key
 from ocelot_consumer.metrics import ConsumerMetrics
 from ocelot_consumer.work import Arrival, Outcome
 

@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
+
 from ocelot_common.envelope import Envelope, unpack
 from ocelot_common.queue.receiver import Received
 from ocelot_common.registry.model import Space, Tenant

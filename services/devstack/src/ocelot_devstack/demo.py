@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from ocelot_common.registry.model import Isolation
-
 from ocelot_devstack.stack import Stack
 
 #: Tokens by tenant and role.

@@ -5,9 +5,9 @@ import time
 from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
+
 from ocelot_common.queue.client import SqsClient
 from ocelot_common.queue.depth import read_depth
-
 from ocelot_devstack.queues import open_sqs
 from ocelot_devstack.stack import Stack
 

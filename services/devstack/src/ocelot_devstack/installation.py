@@ -21,6 +21,7 @@ class Installation:
         signing_key_file: PEM of the private key; for provisioning only, no service gets it.
         aws_env: region and keys.
         log_level: of the services.
+        index_prefix: what the names of this installation's indices begin with.
     """
 
     mongodb_url: str
@@ -31,6 +32,7 @@ class Installation:
     signing_key_file: Path
     aws_env: Mapping[str, str] = field(repr=False)
     log_level: str = "INFO"
+    index_prefix: str = ""
 
     def service_env(self, port: int) -> dict[str, str]:
         """The environment variables of a service that listens on this port (design §12)."""

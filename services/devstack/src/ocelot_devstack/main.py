@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from ocelot_devstack.console import complain
 from ocelot_devstack.dev_run import up
 from ocelot_devstack.errors import DevstackError
+from ocelot_devstack.provisioning import provision_tenant
 from ocelot_devstack.services import SERVICES
 from ocelot_devstack.settings import ENV_PREFIX, DevSettings
 from ocelot_devstack.worker import become_worker
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings = DevSettings()
         if arguments.command == "worker":
             become_worker(settings, arguments.service)
-        raise SystemExit(asyncio.run(up(settings)))
+        raise SystemExit(asyncio.run(up(settings, provision=provision_tenant)))
     except ValidationError as error:
         for fault in error.errors():
             name = str(fault["loc"][0])

@@ -6,19 +6,12 @@ from datetime import timedelta
 from typing import Final
 
 from ocelot_common import mongo, opensearch
-from ocelot_common.auth.keys import (
-    SigningKey,
-    load_signing_key,
-    new_signing_key,
-    publish_key,
-    save_signing_key,
-)
+from ocelot_common.auth.keys import SigningKey, load_signing_key, publish_key
 from ocelot_common.auth.tokens import mint_token
 from ocelot_common.provisioning.tenants import Provisioner, TenantSpec
 from ocelot_common.registry.model import Isolation, Tenant
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.settings import TokenSettings
-
 from ocelot_devstack.demo import ROLES
 from ocelot_devstack.installation import Installation
 from ocelot_devstack.stack import Stack
@@ -58,7 +51,7 @@ class TenantMaker:
 
 @asynccontextmanager
 async def open_tenant_maker(installation: Installation) -> AsyncIterator[TenantMaker]:
-    """Connect to an installation's backends; makes and publishes its signing key if need be."""
+    """Connect to an installation's backends; publishes its signing key."""
     async with AsyncExitStack() as stack:
         client = mongo.connect(installation.mongodb_url, app_name="ocelot-devstack")
         stack.push_async_callback(client.close)
@@ -68,19 +61,10 @@ async def open_tenant_maker(installation: Installation) -> AsyncIterator[TenantM
             stack.push_async_callback(search.close)
         store = RegistryStore(client[installation.mongodb_database])
         await store.prepare()
-        key = _signing_key(installation)
+        key = load_signing_key(installation.signing_key_file)
         await publish_key(store, key)
-        yield TenantMaker(Provisioner(store, search), store, key)
-
-
-def _signing_key(installation: Installation) -> SigningKey:
-    path = installation.signing_key_file
-    if path.exists():
-        return load_signing_key(path)
-    key = new_signing_key()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_signing_key(key, path)
-    return key
+        prefix = installation.index_prefix
+        yield TenantMaker(Provisioner(store, search, index_prefix=prefix), store, key)
 
 
 async def provision_tenant(stack: Stack, tenant: str, isolation: Isolation) -> Mapping[str, str]:

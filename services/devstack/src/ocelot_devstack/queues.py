@@ -9,6 +9,7 @@ from typing import Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from botocore.exceptions import ClientError
+
 from ocelot_common.queue.client import RETENTION_SEC, SqsClient, working_client
 from ocelot_common.settings import SqsSettings
 

@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Final
 
-from ocelot_common.settings import Settings
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
+
+from ocelot_common.settings import Settings
 
 ENV_PREFIX: Final = "OCELOT_DEV_"
 # The runner that carries OpenSearch looks for a free port up to 9299 only.

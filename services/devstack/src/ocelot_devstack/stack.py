@@ -7,9 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ocelot_common.auth.keys import new_signing_key, save_signing_key
+import httpx
 from pymongo import AsyncMongoClient
 
+from ocelot_common.auth.keys import new_signing_key, save_signing_key
 from ocelot_devstack.backends import Backends
 from ocelot_devstack.console import Report, say
 from ocelot_devstack.errors import DevstackError
@@ -196,7 +197,13 @@ class Stack:
             return await ensure_queues(sqs, self.sqs_endpoint_url, prefix=prefix)
 
     async def remove(self) -> None:
-        """Delete the installation's database and queues; for tests on shared backends."""
+        """Delete the installation's database, queues and indices; for tests on shared backends."""
+        if self.opensearch_url is not None and self.name:
+            async with httpx.AsyncClient(base_url=self.opensearch_url) as http:
+                pattern = f"{self.installation.index_prefix}*"
+                listed = await http.get(f"/_cat/indices/{pattern}", params={"format": "json"})
+                for entry in listed.raise_for_status().json():
+                    (await http.delete(f"/{entry['index']}")).raise_for_status()
         async with open_sqs(self.sqs_endpoint_url, self.settings.aws_env()) as sqs:
             await delete_queues(sqs, self.queues)
         client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(self.mongodb_url)
@@ -214,6 +221,7 @@ class Stack:
             signing_key_file=await asyncio.to_thread(self._signing_key_file),
             aws_env=self.settings.aws_env(),
             log_level=self.settings.log_level,
+            index_prefix=f"{self.name}_" if self.name else "",
         )
 
     def _signing_key_file(self) -> Path:

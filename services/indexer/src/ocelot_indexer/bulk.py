@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from ocelot_common.event_limits import EventError
-from ocelot_common.search_document import build_search_document, document_id
 from opensearchpy import AsyncOpenSearch
 
+from ocelot_common.event_limits import EventError
+from ocelot_common.search_document import build_search_document, document_id
 from ocelot_indexer.metrics import IndexerMetrics
 from ocelot_indexer.work import Candidate
 

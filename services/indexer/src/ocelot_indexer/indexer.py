@@ -6,6 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import pymongo
+from opensearchpy.exceptions import TransportError
+from opentelemetry import trace
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import PyMongoError
+
 from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
 from ocelot_common.mongo import events_of
 from ocelot_common.opensearch import is_transient
@@ -20,11 +25,6 @@ from ocelot_common.timestamps import now_ms, to_datetime
 from ocelot_common.versioned import NewerVersionError
 from ocelot_common.worker.batches import BatchRunner
 from ocelot_common.worker.monitors import BackendMonitor
-from opensearchpy.exceptions import TransportError
-from opentelemetry import trace
-from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import PyMongoError
-
 from ocelot_indexer.bulk import BulkWriter
 from ocelot_indexer.metrics import IndexerMetrics
 from ocelot_indexer.work import Candidate, IndexWork, Outcome, unpack_message

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from opensearchpy.exceptions import TransportError
+
 from ocelot_common import opensearch
 from ocelot_common.dead_letters import DeadLetterStore
 from ocelot_common.process import run_until_signalled
@@ -10,8 +12,6 @@ from ocelot_common.queue.receiver import Receiver
 from ocelot_common.settings import load
 from ocelot_common.worker.monitors import BackendMonitor
 from ocelot_common.worker.runtime import open_runtime, report_depth, run_job
-from opensearchpy.exceptions import TransportError
-
 from ocelot_indexer.bulk import BulkWriter
 from ocelot_indexer.indexer import Indexer
 from ocelot_indexer.metrics import IndexerMetrics

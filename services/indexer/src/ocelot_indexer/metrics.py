@@ -1,7 +1,8 @@
 """What the indexer counts."""
 
-from ocelot_common.telemetry.metrics import AGE_BUCKETS, LATENCY_BUCKETS, SIZE_BUCKETS
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from ocelot_common.telemetry.metrics import AGE_BUCKETS, LATENCY_BUCKETS, SIZE_BUCKETS
 
 
 class IndexerMetrics:

@@ -1,7 +1,8 @@
 """The indexer's settings."""
 
-from ocelot_common.settings import WorkerSettings
 from pydantic import Field
+
+from ocelot_common.settings import WorkerSettings
 
 
 class IndexerSettings(WorkerSettings):

@@ -3,11 +3,12 @@
 import asyncio
 from typing import Final
 
+from opensearchpy.exceptions import TransportError
+from pymongo.errors import PyMongoError
+
 from ocelot_common.provisioning.indices import IndexMaker, NoIndexError
 from ocelot_common.registry.snapshot import RegistrySnapshot
 from ocelot_common.telemetry.logs import get_logger
-from opensearchpy.exceptions import TransportError
-from pymongo.errors import PyMongoError
 
 _EVERY_SEC: Final = 3600.0
 

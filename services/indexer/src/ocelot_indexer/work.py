@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 import msgspec
+
 from ocelot_common.index_message import IndexMessage, unpack_index_message
 from ocelot_common.queue.receiver import Received
 from ocelot_common.registry.model import Home

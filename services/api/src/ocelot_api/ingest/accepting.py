@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
+
+from ocelot_api.authentication import Principal
 from ocelot_common.envelope import PackedEvent
 from ocelot_common.event import AcceptedEvent, accept_event
 from ocelot_common.event_limits import EventError, EventLimits
 from ocelot_common.ids import ids_by_idempotency_key, new_id
-
-from ocelot_api.authentication import Principal
 
 
 class ItemError(msgspec.Struct):

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
+
+from ocelot_api.metrics import ApiMetrics
 from ocelot_common.envelope import MAX_ENCODED_BYTES, Envelope, PackedEvent, Segment, pack
 from ocelot_common.queue.client import MAX_BATCH_ENTRIES, SqsClient
 from ocelot_common.queue.sending import MAX_CALL_BYTES, SQS_ERRORS, Outgoing, send_call
 from ocelot_common.telemetry.logs import get_logger
-
-from ocelot_api.metrics import ApiMetrics
 
 ENVELOPE_TARGET_BYTES: Final = 128 * 1024
 CALLS_IN_FLIGHT: Final = 4

@@ -5,11 +5,6 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 import msgspec
-from ocelot_common.auth.scopes import LOGS_WRITE
-from ocelot_common.envelope import PackedEvent, Segment
-from ocelot_common.ids import format_id
-from ocelot_common.registry.snapshot import RegistrySnapshot
-from ocelot_common.timestamps import now_ms
 from starlette.types import Receive, Scope, Send
 
 from ocelot_api.authentication import Authenticator, Principal
@@ -22,6 +17,11 @@ from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import headers_of, request_id_of, traceparent
 from ocelot_api.problems import Problem, bad_request, unavailable
 from ocelot_api.settings import ApiSettings
+from ocelot_common.auth.scopes import LOGS_WRITE
+from ocelot_common.envelope import PackedEvent, Segment
+from ocelot_common.ids import format_id
+from ocelot_common.registry.snapshot import RegistrySnapshot
+from ocelot_common.timestamps import now_ms
 
 #: With the registry away, writes go on for so long (design §8).
 REGISTRY_GRACE_SEC: Final = 3_600.0

@@ -3,9 +3,9 @@
 from typing import Final
 
 import msgspec
-from ocelot_common.event import json_fault
 
 from ocelot_api.problems import Problem, bad_request
+from ocelot_common.event import json_fault
 
 _JSON_TYPES: Final = frozenset({b"application/json", b"text/json", b""})
 _NDJSON_TYPES: Final = frozenset(

@@ -3,12 +3,6 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request, Response
-from ocelot_common.auth.scopes import LOGS_READ
-from ocelot_common.ids import parse_id
-from ocelot_common.mongo import events_of
-from ocelot_common.registry.model import Home
-from ocelot_common.registry.snapshot import RegistrySnapshot
-from ocelot_common.stored import READ_PROJECTION, answer_json, read_document, store_key
 from pymongo.asynchronous.database import AsyncDatabase
 
 from ocelot_api.authentication import Authenticator
@@ -16,6 +10,12 @@ from ocelot_api.middleware import headers_of
 from ocelot_api.problems import Problem, bad_request, unavailable
 from ocelot_api.search.parameters import Parameters, to_query
 from ocelot_api.search.service import SearchService
+from ocelot_common.auth.scopes import LOGS_READ
+from ocelot_common.ids import parse_id
+from ocelot_common.mongo import events_of
+from ocelot_common.registry.model import Home
+from ocelot_common.registry.snapshot import RegistrySnapshot
+from ocelot_common.stored import READ_PROJECTION, answer_json, read_document, store_key
 
 Document = dict[str, Any]
 

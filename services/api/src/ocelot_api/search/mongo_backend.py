@@ -6,10 +6,6 @@ from typing import Any, Final
 
 from bson import Binary
 from bson.datetime_ms import DatetimeMS
-from ocelot_common.event import decode_event
-from ocelot_common.mongo import events_of
-from ocelot_common.stored import READ_PROJECTION, StoredEvent, read_document, store_key
-from ocelot_common.text_tokens import contains_all, tokens_of_event
 from pymongo import ASCENDING, DESCENDING
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -17,6 +13,10 @@ from pymongo.errors import ExecutionTimeout
 
 from ocelot_api.problems import Problem, unavailable
 from ocelot_api.search.query import EXACT_TOTAL, Match, Page, SearchQuery, Total
+from ocelot_common.event import decode_event
+from ocelot_common.mongo import events_of
+from ocelot_common.stored import READ_PROJECTION, StoredEvent, read_document, store_key
+from ocelot_common.text_tokens import contains_all, tokens_of_event
 
 Document = dict[str, Any]
 

@@ -4,18 +4,18 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from ocelot_common.ids import format_id, parse_id
-from ocelot_common.opensearch import error_type, is_transient
-from ocelot_common.registry.model import IndexRange
-from ocelot_common.search_document import SearchDocument
-from ocelot_common.stored import StoredEvent
-from ocelot_common.timestamps import to_ms
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import TransportError
 
 from ocelot_api.problems import Problem
 from ocelot_api.search.backend import SearchUnavailableError
 from ocelot_api.search.query import EXACT_TOTAL, Match, Page, SearchQuery, Total
+from ocelot_common.ids import format_id, parse_id
+from ocelot_common.opensearch import error_type, is_transient
+from ocelot_common.registry.model import IndexRange
+from ocelot_common.search_document import SearchDocument
+from ocelot_common.stored import StoredEvent
+from ocelot_common.timestamps import to_ms
 
 Clause = dict[str, Any]
 

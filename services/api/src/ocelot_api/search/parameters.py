@@ -4,10 +4,6 @@ from typing import Annotated, Final
 
 import msgspec
 from fastapi import Query
-from ocelot_common.event import OUTCOMES, SEVERITIES
-from ocelot_common.registry.model import Home
-from ocelot_common.text_tokens import tokens_of_text
-from ocelot_common.timestamps import parse_rfc3339
 from pydantic import BaseModel, ConfigDict, Field
 
 from ocelot_api.problems import bad_request
@@ -21,6 +17,10 @@ from ocelot_api.search.query import (
     Sort,
     read_cursor,
 )
+from ocelot_common.event import OUTCOMES, SEVERITIES
+from ocelot_common.registry.model import Home
+from ocelot_common.text_tokens import tokens_of_text
+from ocelot_common.timestamps import parse_rfc3339
 
 _MAX_VALUE_CHARS: Final = 1_024
 _MAX_Q_CHARS: Final = 2_048

@@ -6,11 +6,11 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 import msgspec
+
+from ocelot_api.problems import bad_request
 from ocelot_common.registry.model import Home
 from ocelot_common.stored import StoredEvent
 from ocelot_common.versioned import MalformedError, NewerVersionError, frame, unframe
-
-from ocelot_api.problems import bad_request
 
 MAX_LIMIT: Final = 1_000
 DEFAULT_LIMIT: Final = 100

@@ -4,12 +4,12 @@ import time
 from typing import Final
 
 import msgspec
-from ocelot_common.stored import answer_json
-from ocelot_common.telemetry.logs import get_logger
 
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.search.backend import SearchBackend, SearchUnavailableError
 from ocelot_api.search.query import Page, SearchQuery, write_cursor
+from ocelot_common.stored import answer_json
+from ocelot_common.telemetry.logs import get_logger
 
 #: After a failure, the index is left alone for so long: no search waits for it in vain.
 _PAUSE_SEC: Final = 5.0

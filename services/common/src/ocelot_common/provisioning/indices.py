@@ -25,6 +25,10 @@ class NoIndexError(Exception):
     """The space has no search index, or none any more."""
 
 
+class ForeignIndexError(Exception):
+    """An index with the name that is wanted exists and is not this installation's."""
+
+
 class IndexMaker:
     """Makes the index of a period where it is missing, and records it in the registry."""
 
@@ -50,7 +54,7 @@ class IndexMaker:
         known = space.range_at(moment)
         if known is not None and await self._alias_exists(known.alias):
             return space
-        alias = known.alias if known else period_alias(space.name, period.label)
+        alias = known.alias if known else period_alias(space.alias, period.label)
         generation = int(known.index.rpartition("_")[2]) + 1 if known else 1
         index = await self._make(space, alias, generation)
         building = await self._holds_documents(space, period)
@@ -65,7 +69,10 @@ class IndexMaker:
 
     async def _make(self, space: Space, alias: str, generation: int) -> str:
         body = index_body(
-            shards=space.shards, replicas=space.replicas, aliases=[alias, space.alias]
+            space_key=space.key,
+            shards=space.shards,
+            replicas=space.replicas,
+            aliases=[alias, space.alias],
         )
         for number in range(generation, generation + _MAX_GENERATIONS):
             name = index_name(alias, number)
@@ -76,11 +83,21 @@ class IndexMaker:
                     raise
                 # Made by another process, or by this one before it died; or it is an old one
                 # that lost its alias, and then the next generation is free.
+                await self._check_ours(space, name)
                 if await self._alias_exists(alias):
                     return await self._index_behind(alias)
             else:
                 return name
         raise RuntimeError(f"{_MAX_GENERATIONS} indices of {alias} exist and none has its alias")
+
+    async def _check_ours(self, space: Space, index: str) -> None:
+        answer = await self._opensearch.indices.get_mapping(index=index)
+        meta = answer[index]["mappings"].get("_meta", {})
+        if meta.get("space_key") != space.key:
+            raise ForeignIndexError(
+                f"the index {index} belongs to another installation or program;"
+                " set OCELOT_INDEX_PREFIX to keep this installation's names apart"
+            )
 
     async def _index_behind(self, alias: str) -> str:
         answer = await self._opensearch.indices.get_alias(name=alias)

@@ -59,16 +59,26 @@ class TenantSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provisioner:
-    """Turns specs into registry entries, collections and indices."""
+    """Turns specs into registry entries, collections and indices.
+
+    Args:
+        store: the registry.
+        opensearch: None where the installation has none: search then runs on MongoDB.
+        index_prefix: what the names of new indices begin with, for installations that share an
+            OpenSearch.
+        clock: the time, aware.
+    """
 
     def __init__(
         self,
         store: RegistryStore,
         opensearch: AsyncOpenSearch | None,
         *,
+        index_prefix: str = "",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
+        self._index_prefix = index_prefix
         self._indices = IndexMaker(store, opensearch) if opensearch else None
         self._dead_letters = DeadLetterStore(store.database)
         self._clock = clock
@@ -166,9 +176,10 @@ class Provisioner:
         space = await self._store.space(space_name) or Space(
             name=space_name,
             version=0,
+            key=names.new_uid(),
             collection=space_name,
             search_enabled=self._indices is not None,
-            alias=space_name,
+            alias=self._index_prefix + space_name,
             period=Period.MONTH if shared else spec.period,
             shards=1 if shared else spec.shards,
             replicas=0 if shared else spec.replicas,

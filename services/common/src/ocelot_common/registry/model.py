@@ -122,10 +122,16 @@ class Space(msgspec.Struct, frozen=True, kw_only=True):
 
     A Dedicated tenant has a space of its own; all Shared tenants have one together. A `retired`
     space was purged with its tenant: nothing is made in it any more.
+
+    Attributes:
+        key: random; stands in every index of the space too, so that installations which share an
+            OpenSearch notice that they would share an index.
+        alias: the read alias, and what the names of its indices begin with.
     """
 
     name: str = field(name="_id")
     version: int
+    key: str
     collection: str
     search_enabled: bool
     alias: str

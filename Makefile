@@ -1,0 +1,54 @@
+# Ocelot: `make help` lists what there is. Needs Python 3.11+; gets uv by itself where it is missing.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ocelot
+UV := $(shell command -v uv 2>/dev/null || echo $(CACHE)/uv/bin/uv)
+export UV_PROJECT_ENVIRONMENT ?= .venv
+RUN := $(UV) run --frozen
+
+.PHONY: help setup dev sqs-worker test test-unit test-members lint format env-example clean
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(CACHE)/uv/bin/uv:
+	@echo "uv is not on the path: installing it into $(CACHE)/uv"
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Ocelot needs Python 3.11 or later"; exit 1; }
+	@python3 -m venv $(CACHE)/uv && $(CACHE)/uv/bin/pip install --quiet --disable-pip-version-check uv
+
+setup: $(UV) ## Install what Ocelot needs into .venv
+	@$(UV) sync --frozen --quiet
+
+dev: setup ## Run everything on this machine: MongoDB, SQS, OpenSearch, api, consumer, indexer
+	@exec $(RUN) --no-sync python -m ocelot_devstack up
+
+sqs-worker: setup ## Run one more consumer against a running `make dev`
+	@exec $(RUN) --no-sync python -m ocelot_devstack worker consumer
+
+test: setup ## Run all tests, on real backends
+	$(RUN) --no-sync pytest
+
+test-unit: setup ## Run the tests that need no backend
+	$(RUN) --no-sync pytest tests/unit
+
+test-members: $(UV) ## Run each member's unit tests with only that member's dependencies
+	@scripts/test-members $(UV)
+
+lint: setup ## Check style, types, layers and the lock
+	$(RUN) --no-sync ruff check .
+	$(RUN) --no-sync ruff format --check .
+	$(RUN) --no-sync mypy
+	$(RUN) --no-sync lint-imports
+	$(UV) lock --check
+
+format: setup ## Bring the code into its style
+	$(RUN) --no-sync ruff check --fix .
+	$(RUN) --no-sync ruff format .
+
+env-example: setup ## Write .env.example from the settings classes
+	$(RUN) --no-sync python scripts/env_example.py
+
+clean: ## Remove what was made here; the cache and .ocelot stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

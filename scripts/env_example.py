@@ -1,0 +1,54 @@
+"""Writes `.env.example` from the settings classes: every variable, what it means, its default."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic.fields import FieldInfo
+
+from ocelot_api.settings import ApiSettings
+from ocelot_common.settings import ProvisioningSettings, Settings, SigningSettings
+from ocelot_consumer.settings import ConsumerSettings
+from ocelot_indexer.settings import IndexerSettings
+
+TARGET: Final = Path(__file__).resolve().parent.parent / ".env.example"
+PROCESSES: Final[dict[str, type[Settings]]] = {
+    "api": ApiSettings,
+    "consumer": ConsumerSettings,
+    "indexer": IndexerSettings,
+    "cli": ProvisioningSettings,
+    "cli, token create": SigningSettings,
+}
+_HEADER: Final = """\
+# All settings of Ocelot's processes. Made from the settings classes by `make env-example`.
+# A variable that is commented out shows its default, or may be left out.
+"""
+
+
+def render() -> str:
+    """The file's content."""
+    fields: dict[str, FieldInfo] = {}
+    readers: dict[str, list[str]] = {}
+    for process, kind in PROCESSES.items():
+        for field in kind.model_fields.values():
+            name = field.alias or ""
+            fields.setdefault(name, field)
+            readers.setdefault(name, []).append(process)
+    blocks = [_HEADER]
+    for name, field in sorted(fields.items(), key=lambda item: _order(item[0])):
+        blocks.append(f"# {field.description} ({', '.join(readers[name])})\n{_line(name, field)}\n")
+    return "\n".join(blocks)
+
+
+def _order(name: str) -> tuple[bool, str]:
+    return name.startswith("OCELOT_"), name
+
+
+def _line(name: str, field: FieldInfo) -> str:
+    if field.is_required():
+        return f"{name}="
+    default: Any = field.default
+    return f"# {name}={'' if default is None else default}"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(render())
