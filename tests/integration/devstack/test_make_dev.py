@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo import AsyncMongoClient
+
 from ocelot_devstack.ports import free_port
 from ocelot_devstack.queues import open_sqs
 from ocelot_devstack.settings import DevSettings
-from pymongo import AsyncMongoClient
 
 PROGRAM = Path(__file__).with_name("run_dev.py")
 

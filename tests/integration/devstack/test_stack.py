@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from pymongo import AsyncMongoClient
+
 from ocelot_devstack.backends import Backends
 from ocelot_devstack.errors import DevstackError
 from ocelot_devstack.probes import http_status
 from ocelot_devstack.pytest_plugin import MakeInstallation, dev_settings
 from ocelot_devstack.queues import open_sqs
 from ocelot_devstack.services import ServiceSpec
-from pymongo import AsyncMongoClient
 
 STUB = (sys.executable, str(Path(__file__).with_name("stub_service.py")), "api")
 SERVICES = (ServiceSpec("api", STUB),)

@@ -2,6 +2,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from ocelot_devstack.cache import install_once
 
 

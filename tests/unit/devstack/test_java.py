@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from ocelot_devstack.backends.group import Backends
 from ocelot_devstack.backends.java import find_java, java_major
 from ocelot_devstack.settings import DevSettings

@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+
 from ocelot_devstack.interrupts import Interrupts
 from ocelot_devstack.main import main
 

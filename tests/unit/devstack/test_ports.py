@@ -1,10 +1,11 @@
 import socket
 
 import pytest
+from pydantic import ValidationError
+
 from ocelot_devstack.errors import DevstackError
 from ocelot_devstack.ports import check_ports, free_opensearch_port, free_port, is_free
 from ocelot_devstack.settings import DevSettings
-from pydantic import ValidationError
 
 SERVICES = ("api", "consumer", "indexer")
 

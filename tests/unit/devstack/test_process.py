@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from ocelot_devstack.errors import DevstackError
 from ocelot_devstack.process import ManagedProcess
 

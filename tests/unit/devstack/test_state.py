@@ -3,6 +3,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from ocelot_devstack.dev_file import read_installation, remove_dev_file, write_dev_file
 from ocelot_devstack.errors import DevstackError
 from ocelot_devstack.installation import Installation
