@@ -1,0 +1,193 @@
+"""A running Ocelot on real backends, one for the session; each test makes its own tenants."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+import pytest_asyncio
+from opensearchpy import AsyncOpenSearch
+from pymongo.asynchronous.database import AsyncDatabase
+
+from ocelot_common import mongo, opensearch
+from ocelot_common.mongo import events_of
+from ocelot_common.registry.model import Isolation, Tenant
+from ocelot_common.stored import READ_PROJECTION, StoredEvent, read_document
+from ocelot_devstack.backends import Backends
+from ocelot_devstack.provisioning import TenantMaker, open_tenant_maker
+from ocelot_devstack.pytest_plugin import dev_settings
+from ocelot_devstack.stack import Stack
+
+
+class TenantAccess(NamedTuple):
+    """A tenant with ready-made authorisation headers."""
+
+    tenant: Tenant
+    writer: dict[str, str]
+    reader: dict[str, str]
+    admin: dict[str, str]
+
+
+class Running:
+    """A started installation and clients for looking at it from every side."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        maker: TenantMaker,
+        http: httpx.AsyncClient,
+        database: AsyncDatabase[dict[str, Any]],
+        search: AsyncOpenSearch | None,
+    ) -> None:
+        self.stack = stack
+        self.maker = maker
+        self.http = http
+        self.database = database
+        self.search = search
+
+    async def tenant(
+        self, tenant_id: str = "", isolation: Isolation = Isolation.DEDICATED
+    ) -> TenantAccess:
+        """Make a tenant, of a random id unless one is given."""
+        made = await self.maker.create(tenant_id or f"t-{secrets.token_hex(5)}", isolation)
+        return self.access(made)
+
+    def access(self, tenant: Tenant) -> TenantAccess:
+        """Headers for a tenant."""
+        return TenantAccess(
+            tenant, *(self.bearer(tenant, role) for role in ("writer", "reader", "admin"))
+        )
+
+    def bearer(self, tenant: Tenant, role: str) -> dict[str, str]:
+        """The header of a fresh token."""
+        return {"Authorization": f"Bearer {self.maker.token(tenant, role)}"}
+
+    async def space_of(self, tenant: Tenant) -> Any:
+        """The tenant's space, read now."""
+        space = await self.maker.store.space(tenant.space)
+        assert space is not None
+        return space
+
+    async def stored(self, tenant: Tenant) -> list[StoredEvent]:
+        """Everything MongoDB holds of a tenant."""
+        space = await self.space_of(tenant)
+        collection = events_of(self.database, space.collection)
+        cursor = collection.find({"t": tenant.uid}, READ_PROJECTION)
+        return [read_document(document) async for document in cursor]
+
+    async def indexed_ids(self, tenant: Tenant) -> list[str]:
+        """The event ids that OpenSearch holds of a tenant, refreshed and looked up past every alias
+        filter and routing, in order."""
+        assert self.search is not None
+        space = await self.space_of(tenant)
+        ids: list[str] = []
+        for entry in space.indices:
+            await self.search.indices.refresh(index=entry.index)
+            after: list[Any] | None = None
+            while True:
+                body: dict[str, Any] = {
+                    "query": {"term": {"t": tenant.uid}},
+                    "size": 5_000,
+                    "sort": ["id"],
+                    "_source": ["id"],
+                }
+                if after:
+                    body["search_after"] = after
+                hits = (await self.search.search(index=entry.index, body=body))["hits"]["hits"]
+                if not hits:
+                    break
+                ids += [hit["_source"]["id"] for hit in hits]
+                after = hits[-1]["sort"]
+        return ids
+
+    async def until_stored(
+        self, tenant: Tenant, number: int, *, timeout_sec: float = 60
+    ) -> list[StoredEvent]:
+        """Wait until MongoDB holds so many events of a tenant."""
+
+        async def enough() -> list[StoredEvent] | None:
+            events = await self.stored(tenant)
+            return events if len(events) >= number else None
+
+        return await eventually(enough, timeout_sec=timeout_sec, what=f"{number} stored events")
+
+    async def until_indexed(
+        self, tenant: Tenant, number: int, *, timeout_sec: float = 90
+    ) -> list[str]:
+        """Wait until OpenSearch holds so many events of a tenant."""
+
+        async def enough() -> list[str] | None:
+            ids = await self.indexed_ids(tenant)
+            return ids if len(ids) >= number else None
+
+        return await eventually(enough, timeout_sec=timeout_sec, what=f"{number} indexed events")
+
+    async def post_lines(
+        self, access: TenantAccess, lines: Iterable[bytes], **headers: str
+    ) -> httpx.Response:
+        """Send NDJSON."""
+        return await self.http.post(
+            "/api/v1/logs/bulk",
+            content=b"\n".join(lines),
+            headers={**access.writer, "Content-Type": "application/x-ndjson", **headers},
+        )
+
+
+async def eventually(
+    probe: Callable[[], Awaitable[Any]], *, timeout_sec: float = 30, what: str = "it"
+) -> Any:
+    """Ask until the answer is neither None nor False, and return it."""
+    deadline = time.monotonic() + timeout_sec
+    while True:
+        answer = await probe()
+        if answer is not None and answer is not False:
+            return answer
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not within {timeout_sec:g} s")
+        await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def running_on(stack: Stack) -> AsyncIterator[Running]:
+    """Clients for an installation whose services run."""
+    async with AsyncExitStack() as cleanup:
+        maker = await cleanup.enter_async_context(open_tenant_maker(stack.installation))
+        api = next(service for service in stack.services if service.spec.name == "api")
+        http = await cleanup.enter_async_context(httpx.AsyncClient(base_url=api.url, timeout=60))
+        client = mongo.connect(stack.mongodb_url, app_name="tests")
+        cleanup.push_async_callback(client.close)
+        search = None
+        if stack.opensearch_url is not None:
+            search = opensearch.connect(stack.opensearch_url)
+            cleanup.push_async_callback(search.close)
+        database = client[stack.installation.mongodb_database]
+        yield Running(stack, maker, http, database, search)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def running(
+    backends: Backends, opensearch_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Running]:
+    """Api, consumer and indexer on the session's backends."""
+    del opensearch_url  # asked for so that a missing OpenSearch skips or fails by name
+    name = secrets.token_hex(4)
+    stack = Stack(
+        dev_settings(tmp_path_factory.mktemp("running")),
+        backends=backends,
+        name=name,
+        report=lambda _: None,
+    )
+    async with stack:
+        async with open_tenant_maker(stack.installation):
+            pass  # publishes the key and makes the collections
+        await stack.start_services()
+        try:
+            async with running_on(stack) as clients:
+                yield clients
+        finally:
+            await stack.stop_services()
+            await stack.remove()
