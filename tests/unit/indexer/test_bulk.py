@@ -1,0 +1,155 @@
+"""`_bulk` bodies and what is made of the answers."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ocelot_common.ids import format_id, new_id
+from ocelot_common.queue.receiver import Received
+from ocelot_common.registry.model import Home, Isolation, Space, Tenant, TenantState
+from ocelot_common.stored import StoredEvent
+from ocelot_indexer.bulk import BulkWriter
+from ocelot_indexer.metrics import IndexerMetrics
+from ocelot_indexer.work import Candidate, IndexWork, unpack_message
+
+UID = "0123456789abcdef"
+
+
+def home(isolation: Isolation = Isolation.DEDICATED) -> Home:
+    return Home(
+        Tenant(
+            uid=UID,
+            id="acme",
+            version=1,
+            display_name="Acme",
+            owner="cli",
+            isolation=isolation,
+            state=TenantState.ACTIVE,
+            space="logs_acme",
+            created_at=datetime.now(UTC),
+        ),
+        Space(
+            name="logs_acme",
+            version=1,
+            key="k",
+            collection="logs_acme",
+            search_enabled=True,
+            alias="logs_acme",
+        ),
+    )
+
+
+def candidate(
+    text: str = '{"action":"a","actor":{"id":"u"}}',
+    *,
+    isolation: Isolation = Isolation.DEDICATED,
+    rev: int = 1,
+) -> Candidate:
+    stored = StoredEvent(
+        id=new_id(), uid=UID, received_at=1, occurred_at=1, seq=1, writer="w", rev=rev, text=text
+    )
+    work = IndexWork(Received("r", "", 1, 0, 0.0))
+    return Candidate(home(isolation), stored, work, alias="logs_acme_2026-11")
+
+
+class FakeOpenSearch:
+    def __init__(self, *answers: dict[str, Any]) -> None:
+        self.answers = list(answers)
+        self.bodies: list[bytes] = []
+        self.params: list[dict[str, str]] = []
+
+    async def bulk(self, *, body: bytes, params: dict[str, str]) -> dict[str, Any]:
+        self.bodies.append(body)
+        self.params.append(params)
+        return self.answers.pop(0) if self.answers else {"errors": False}
+
+
+def writer(search: FakeOpenSearch, *, bulk_bytes: int = 1_000_000) -> BulkWriter:
+    fake: Any = search
+    return BulkWriter(fake, IndexerMetrics(CollectorRegistry()), bulk_bytes=bulk_bytes)
+
+
+async def test_an_action_names_alias_id_and_revision():
+    search = FakeOpenSearch()
+    one = candidate(rev=3)
+    await writer(search).write([one])
+    action, document = search.bodies[0].splitlines()
+    assert json.loads(action) == {
+        "index": {
+            "_index": "logs_acme_2026-11",
+            "_id": format_id(one.stored.id),
+            "version": 3,
+            "version_type": "external",
+        }
+    }
+    assert json.loads(document)["event"] == {"action": "a", "actor": {"id": "u"}}
+    assert search.params[0]["require_alias"] == "true"
+
+
+async def test_a_shared_tenants_action_carries_uid_and_routing():
+    search = FakeOpenSearch()
+    one = candidate(isolation=Isolation.SHARED)
+    await writer(search).write([one])
+    action = json.loads(search.bodies[0].splitlines()[0])["index"]
+    assert action["_id"] == f"{UID}:{format_id(one.stored.id)}"
+    assert action["routing"] == UID
+
+
+async def test_requests_are_cut_by_size():
+    search = FakeOpenSearch()
+    many = [candidate() for _ in range(10)]
+    result = await writer(search, bulk_bytes=1_000).write(many)
+    assert len(search.bodies) > 1
+    assert all(len(body) <= 1_000 for body in search.bodies)
+    assert result.indexed == many
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "where"),
+    [
+        (201, None, "indexed"),
+        (200, None, "indexed"),
+        (409, "version_conflict_engine_exception", "indexed"),
+        (429, "rejected_execution_exception", "busy"),
+        (503, "unavailable_shards_exception", "busy"),
+        (404, "index_not_found_exception", "homeless"),
+        (400, "mapper_parsing_exception", "refused"),
+    ],
+)
+async def test_each_item_is_judged_by_itself(status: int, error: str | None, where: str):
+    item: dict[str, Any] = {"status": status}
+    if error:
+        item["error"] = {"type": error, "reason": "because"}
+    search = FakeOpenSearch(
+        {"errors": True, "items": [{"index": item}, {"index": {"status": 201}}]}
+    )
+    first, second = candidate(), candidate()
+    result = await writer(search).write([first, second])
+    found = getattr(result, where)
+    assert first in ([each for each, _ in found] if where == "refused" else found)
+    assert second in result.indexed
+
+
+async def test_a_stored_text_that_is_no_event_is_refused_and_the_others_are_sent():
+    search = FakeOpenSearch()
+    bad, good = candidate('{"actor":{"id":"u"}}'), candidate()
+    result = await writer(search).write([bad, good])
+    assert [each for each, _ in result.refused] == [bad]
+    assert result.indexed == [good]
+
+
+def test_a_message_of_garbage_keeps_its_fault_for_the_batch():
+    work = unpack_message(Received("r", "garbage", 1, 0, 0.0))
+    assert work.body is None
+    assert work.fault is not None
+    assert work.units == 0
+
+
+def test_the_longest_wait_asked_for_counts():
+    work = IndexWork(Received("r", "", 1, 0, 0.0))
+    work.come_again(30)
+    work.come_again(2)
+    assert work.wait_sec == 30
