@@ -221,7 +221,7 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 
 
-def _from_validation(message: str) -> EventError:
+def _from_validation(message: str) -> EventError:  # noqa: PLR0911 - one return a kind of fault
     """Turn msgspec's message, which ends with a path, into code, path and detail."""
     match = _AT.match(message)
     what, path = (match["what"], match["path"] or "") if match else (message, "")

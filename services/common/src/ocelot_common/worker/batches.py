@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ocelot_common.queue.receiver import Received
 
@@ -47,7 +47,7 @@ class BatchRunner(Generic[W]):
         self._handle = handle
         self._max_units = max_units
         self._linger_sec = linger_sec
-        self._places = asyncio.Semaphore(in_flight)
+        self._in_flight = in_flight
         self._running: set[asyncio.Future[None]] = set()
         self._waiting: list[W] = []
         self._units = 0
@@ -66,19 +66,21 @@ class BatchRunner(Generic[W]):
         while arrival is not None or self._waiting:
             if self._failure is not None:
                 raise self._failure
-            if self._waiting and (arrival is None or self._due()):
-                await self._start()
+            free = len(self._running) < self._in_flight
+            if self._waiting and free and (arrival is None or self._due()):
+                self._start()
                 continue
-            if arrival is None:
-                break
-            await asyncio.wait({arrival}, timeout=self._until_due())
-            if not arrival.done():
-                continue
-            received = arrival.result()
-            arrival = _next(messages) if received is not None else None
-            for message in received or ():
-                self._add(self._unpack(message))
-        while self._running:
+            waits: set[asyncio.Future[Any]] = set(self._running)
+            if arrival is not None and (free or self._units < self._max_units):
+                waits.add(arrival)
+            timeout = self._until_due() if free else None
+            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if arrival is not None and arrival.done():
+                received = arrival.result()
+                arrival = _next(messages) if received is not None else None
+                for message in received or ():
+                    self._add(self._unpack(message))
+        if self._running:
             await asyncio.wait(self._running)
         if self._failure is not None:
             raise self._failure
@@ -97,8 +99,7 @@ class BatchRunner(Generic[W]):
             return None
         return max(0.0, self._oldest + self._linger_sec - time.monotonic())
 
-    async def _start(self) -> None:
-        await self._places.acquire()
+    def _start(self) -> None:
         batch, self._waiting, self._units = self._waiting, [], 0
         task = asyncio.ensure_future(self._handle(batch))
         self._running.add(task)
@@ -106,7 +107,6 @@ class BatchRunner(Generic[W]):
 
     def _ended(self, task: asyncio.Future[None]) -> None:
         self._running.discard(task)
-        self._places.release()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = self._failure or error
 
