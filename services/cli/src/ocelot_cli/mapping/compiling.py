@@ -174,7 +174,8 @@ class Compiler:
             if sum(test is not None for test in given_tests) != 1:
                 raise self._source.fault(place, "expected one of is, like, matches, between")
             if case.is_ is not None:
-                wanted = frozenset([case.is_] if isinstance(case.is_, str) else case.is_)
+                given_values = case.is_ if isinstance(case.is_, list) else [case.is_]
+                wanted = frozenset(text_of(value) for value in given_values)
                 cases.append((_is_among(wanted), case.to))
                 continue
             if case.matches is not None:
@@ -197,5 +198,5 @@ class Compiler:
             )
 
 
-def _is_among(wanted: frozenset[str]) -> Callable[[object, str], bool]:
+def _is_among(wanted: frozenset[str | None]) -> Callable[[object, str], bool]:
     return lambda _value, text: text in wanted

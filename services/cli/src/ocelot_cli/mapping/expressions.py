@@ -92,7 +92,7 @@ class Expression:
 def _syntax_fault(text: str, position: int | None, what: str) -> ExpressionError:
     column = (len(text) if position is None else position) + 1
     if position is None or position >= len(text):
-        what = "it ends too early"
+        what = "it ends too early (in a YAML list in brackets, quote what holds a comma)"
     return ExpressionError(f"no valid JMESPath at column {column}: {what.rstrip('.')}: {text}")
 
 

@@ -142,7 +142,7 @@ def _pick(value: object, names: object) -> object:
 
 
 def _pluck(value: object, key: object) -> object:
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not isinstance(key, str):
         return None
     return {
         name: item[key] for name, item in value.items() if isinstance(item, dict) and key in item

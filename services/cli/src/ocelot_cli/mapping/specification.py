@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 
 
+Scalar = str | int | float | bool
 Unit = Literal["auto", "s", "ms", "us", "ns"]
 
 
@@ -28,7 +29,7 @@ class CaseSpec(
     """One line of a table: exactly one condition, and the value that it leads to."""
 
     to: str
-    is_: str | list[str] | None = None
+    is_: Scalar | list[Scalar] | None = None
     like: str | list[str] | None = None
     matches: str | None = None
     between: Annotated[list[float | None], Meta(min_length=2, max_length=2)] | None = None

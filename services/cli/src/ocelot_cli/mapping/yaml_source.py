@@ -43,8 +43,8 @@ class MappingSource:
             self._root = yaml.compose(text, Loader=_Loader)
             if self._root is None:
                 raise MappingError(file, "", "the file is empty")
-            self._refuse_repeated_keys(self._root)
-            loaded: object = yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+            self._check_keys(self._root)
+            loaded: object = _Loader("").construct_document(self._root)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             line = None if mark is None else mark.line + 1
@@ -60,20 +60,26 @@ class MappingSource:
         """A fault of this file at the dotted `key`, with its line."""
         return MappingError(self._file, key, detail, self._line(key))
 
-    def _refuse_repeated_keys(self, node: yaml.Node, key: str = "") -> None:
+    def _check_keys(self, node: yaml.Node, key: str = "") -> None:
+        """Refuse keys given twice, and make keys text: `404:` in a table is the text 404."""
         if isinstance(node, yaml.MappingNode):
             seen: set[str] = set()
             for name, value in node.value:
+                if not isinstance(name, yaml.ScalarNode):
+                    raise MappingError(
+                        self._file, key, "expected a plain key", name.start_mark.line + 1
+                    )
+                name.tag = "tag:yaml.org,2002:str"
                 inner = f"{key}.{name.value}".removeprefix(".")
                 if name.value in seen:
                     raise MappingError(
                         self._file, inner, "this key is given twice", name.start_mark.line + 1
                     )
                 seen.add(name.value)
-                self._refuse_repeated_keys(value, inner)
+                self._check_keys(value, inner)
         elif isinstance(node, yaml.SequenceNode):
             for index, value in enumerate(node.value):
-                self._refuse_repeated_keys(value, f"{key}[{index}]")
+                self._check_keys(value, f"{key}[{index}]")
 
     def _line(self, key: str) -> int | None:
         """The line of `key`, or of the innermost part of it that there is."""
