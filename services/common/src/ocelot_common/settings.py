@@ -153,10 +153,19 @@ class WorkerSettings(
     )
 
 
+def read(kind: type[S]) -> S:
+    """Read settings from the environment.
+
+    Raises:
+        pydantic.ValidationError: naming every wrong variable.
+    """
+    return kind()
+
+
 def load(kind: type[S]) -> S:
     """Read the settings of a process from the environment, or end it with one clear message."""
     try:
-        return kind()
+        return read(kind)
     except ValidationError as error:
         exit_with_faults(kind, error)
 

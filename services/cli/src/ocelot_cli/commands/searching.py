@@ -1,0 +1,136 @@
+"""`ocelot search` and `ocelot get`."""
+
+from typing import Annotated, Any
+
+import httpx
+import msgspec
+import typer
+from rich.table import Table
+
+from ocelot_cli.access import ApiUrl, TenantOption, Token, problem_text
+from ocelot_cli.console import fail, out, say
+from ocelot_cli.durations import parse_moment
+from ocelot_cli.environment import api_access
+from ocelot_cli.running import run
+
+_PAGE = 1_000
+Values = list[str] | None
+
+
+def search(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="Words that must all occur.", show_default=False)
+    ] = None,
+    action: Annotated[Values, typer.Option(help="Action; 'document.*' is a prefix.")] = None,
+    actor: Annotated[Values, typer.Option(help="Actor's id.")] = None,
+    target: Annotated[Values, typer.Option(help="Target's id.")] = None,
+    outcome: Annotated[Values, typer.Option(help="success, failure, denied, unknown.")] = None,
+    severity: Annotated[Values, typer.Option(help="debug … critical.")] = None,
+    request_id: Annotated[Values, typer.Option(help="Correlation id.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="RFC 3339, or -24h: 24 hours ago.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", help="RFC 3339, or -1h.")] = None,
+    sort: Annotated[
+        str, typer.Option(help="occurred_at or received_at; '-' before it: the latest first.")
+    ] = "-occurred_at",
+    limit: Annotated[int, typer.Option(min=1, help="Events in all.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print NDJSON, whole events.")] = False,
+    tenant: TenantOption = None,
+    api_url: ApiUrl = None,
+    token: Token = None,
+) -> None:
+    """Find events. An option given twice means either; different ones must all fit."""
+    url, bearer = api_access(api_url=api_url, token=token, tenant=tenant, role="reader")
+    params: list[tuple[str, str]] = [("sort", sort)]
+    if words:
+        params.append(("q", " ".join(words)))
+    for name, values in (
+        ("action", action),
+        ("actor.id", actor),
+        ("target.id", target),
+        ("outcome", outcome),
+        ("severity", severity),
+        ("request_id", request_id),
+    ):
+        params += [(name, value) for value in values or ()]
+
+    async def work() -> None:
+        for name, moment in (("from", since), ("to", until)):
+            if moment:
+                params.append((name, parse_moment(moment)))
+        async with httpx.AsyncClient(
+            base_url=url, headers={"Authorization": f"Bearer {bearer}"}, timeout=60
+        ) as http:
+            await _pages(http, params, limit, as_json=as_json)
+
+    run(work())
+
+
+async def _pages(
+    http: httpx.AsyncClient, params: list[tuple[str, str]], limit: int, *, as_json: bool
+) -> None:
+    shown = 0
+    cursor: str | None = None
+    rows: list[dict[str, Any]] = []
+    while True:
+        page = [*params, ("limit", str(min(_PAGE, limit - shown)))]
+        if cursor:
+            page.append(("cursor", cursor))
+        body = await _get(http, "/api/v1/logs", page)
+        for item in body["items"]:
+            shown += 1
+            if as_json:
+                out.file.write(msgspec.json.encode(item).decode() + "\n")
+            else:
+                rows.append(item)
+        cursor = body["next_cursor"]
+        if cursor is None or shown >= limit:
+            break
+    if not as_json:
+        out.print(_table(rows))
+    total = body["total"]
+    at_least = "at least " if total["relation"] == "gte" else ""
+    say(f"{shown:,} of {at_least}{total['value']:,} events, from {body['backend']}")
+
+
+def _table(items: list[dict[str, Any]]) -> Table:
+    table = Table("time", "action", "actor", "target", "outcome", "message", box=None)
+    for item in items:
+        actor = item["actor"]
+        target = (item.get("targets") or [{}])[0]
+        table.add_row(
+            (item.get("occurred_at") or item["received_at"])[:23],
+            item["action"],
+            (actor.get("name") or actor["id"])[:40],
+            (target.get("name") or target.get("id") or "")[:40],
+            item.get("outcome") or "",
+            " ".join((item.get("message") or "").split())[:80],
+        )
+    return table
+
+
+def get(
+    event_id: Annotated[str, typer.Argument(metavar="ID", help="The event's UUID.")],
+    tenant: TenantOption = None,
+    api_url: ApiUrl = None,
+    token: Token = None,
+) -> None:
+    """Print one event."""
+    url, bearer = api_access(api_url=api_url, token=token, tenant=tenant, role="reader")
+
+    async def work() -> dict[str, Any]:
+        async with httpx.AsyncClient(
+            base_url=url, headers={"Authorization": f"Bearer {bearer}"}, timeout=60
+        ) as http:
+            return await _get(http, f"/api/v1/logs/{event_id}", [])
+
+    out.print_json(msgspec.json.encode(run(work())).decode())
+
+
+async def _get(http: httpx.AsyncClient, path: str, params: list[tuple[str, str]]) -> dict[str, Any]:
+    answer = await http.get(path, params=tuple(params))
+    if answer.status_code != httpx.codes.OK:
+        fail(problem_text(answer))
+    body: dict[str, Any] = msgspec.json.decode(answer.content)
+    return body

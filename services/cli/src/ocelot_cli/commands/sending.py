@@ -1,0 +1,181 @@
+"""`ocelot send` and `ocelot import`."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+
+from ocelot_cli.access import ApiUrl, TenantOption, Token
+from ocelot_cli.console import FAILED, REJECTED, err, fail, out, say
+from ocelot_cli.environment import api_access
+from ocelot_cli.mapping import Mapping, MappingError, load_mapping, shipped_mappings
+from ocelot_cli.transfer.account import Account
+from ocelot_cli.transfer.delivery import Delivery, RefusedError
+from ocelot_cli.transfer.lines import STDIN, Source
+from ocelot_cli.transfer.preparing import EventPreparer, MappingPreparer, Preparer
+from ocelot_cli.transfer.progress import ProgressReport
+from ocelot_cli.transfer.transfer import Transfer
+
+Files = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="FILE…", help="NDJSON, also .gz and .zst; '-' or none: stdin.", show_default=False
+    ),
+]
+Rejects = Annotated[
+    Path | None,
+    typer.Option(help="Write lines that came to nothing here, with number and reason (NDJSON)."),
+]
+Patience = Annotated[
+    float,
+    typer.Option(min=1, help="Seconds for which a batch is repeated while the api is away."),
+]
+
+
+def send(
+    files: Files = None,
+    rejects: Rejects = None,
+    patience: Patience = 300.0,
+    tenant: TenantOption = None,
+    api_url: ApiUrl = None,
+    token: Token = None,
+) -> None:
+    """Send Ocelot events, one JSON object a line.
+
+    Ids follow from the lines, so the same file sent again doubles nothing, and a run that was
+    interrupted is simply started again. Exit status 3: some lines came to nothing.
+    """
+    access = api_access(api_url=api_url, token=token, tenant=tenant, role="writer")
+    _transfer(files, EventPreparer, access=access, rejects=rejects, patience_sec=patience)
+
+
+def import_(
+    files: Files = None,
+    mapping: Annotated[
+        str | None,
+        typer.Option(
+            "--mapping", "-m", help="A shipped mapping, or a YAML file: docs/mappings.md."
+        ),
+    ] = None,
+    zone: Annotated[
+        str | None,
+        typer.Option(help="Zone of times that have none: Europe/Vienna, +02:00.", metavar="ZONE"),
+    ] = None,
+    list_mappings: Annotated[
+        bool, typer.Option("--list-mappings", help="List the shipped mappings.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the mapped events and send nothing.")
+    ] = False,
+    show: Annotated[int, typer.Option(min=0, help="With --dry-run: stop after so many.")] = 0,
+    rejects: Rejects = None,
+    patience: Patience = 300.0,
+    tenant: TenantOption = None,
+    api_url: ApiUrl = None,
+    token: Token = None,
+) -> None:
+    """Import audit logs of other systems by a mapping.
+
+    The whole foreign event goes into metadata. Ids follow from the lines, so the same file
+    imported again doubles nothing. Exit status 3: some lines came to nothing.
+    """
+    if list_mappings:
+        for shipped in shipped_mappings():
+            out.print(f"{shipped.name:<18} {shipped.description}", markup=False)
+        return
+    if mapping is None:
+        fail(
+            "name a mapping: --mapping NAME|FILE; --list-mappings lists the shipped ones", status=2
+        )
+    loaded = _load(mapping, zone)
+    if dry_run:
+        _dry_run(files, lambda: MappingPreparer(loaded), show=show, rejects=rejects)
+        return
+    access = api_access(api_url=api_url, token=token, tenant=tenant, role="writer")
+    _transfer(
+        files,
+        lambda: MappingPreparer(loaded),
+        access=access,
+        rejects=rejects,
+        patience_sec=patience,
+    )
+
+
+def _load(name: str, zone: str | None) -> Mapping:
+    try:
+        return load_mapping(name, zone=zone)
+    except MappingError as error:
+        fail(str(error))
+
+
+def _sources(files: list[str] | None) -> list[Source]:
+    try:
+        return [Source(name) for name in files or [STDIN]]
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
+
+
+def _dry_run(
+    files: list[str] | None,
+    make_preparer: Callable[[], Preparer],
+    *,
+    show: int,
+    rejects: Path | None,
+) -> None:
+    with Account(rejects) as account:
+        transfer = Transfer(_sources(files), make_preparer=make_preparer, account=account)
+        for number, prepared in enumerate(transfer.events(), start=1):
+            out.file.write(prepared.event.decode() + "\n")
+            if number == show:
+                break
+    if account.rejected:
+        say(f"{account.rejected:,} of {account.read:,} lines can't be mapped")
+        raise typer.Exit(REJECTED)
+
+
+def _transfer(
+    files: list[str] | None,
+    make_preparer: Callable[[], Preparer],
+    *,
+    access: tuple[str, str],
+    rejects: Path | None,
+    patience_sec: float,
+) -> None:
+    sources = _sources(files)
+    url, token = access
+    began = time.monotonic()
+    with Account(rejects) as account:
+        transfer = Transfer(sources, make_preparer=make_preparer, account=account)
+
+        async def work() -> None:
+            async with httpx.AsyncClient(
+                base_url=url,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=httpx.Timeout(30.0, connect=5.0),
+            ) as http:
+                with ProgressReport(sum(source.size for source in sources)) as progress:
+                    delivery = Delivery(http, patience_sec=patience_sec, report=say)
+                    await transfer.send(delivery, progress)
+
+        status = 0
+        try:
+            asyncio.run(work())
+        except KeyboardInterrupt:
+            say("interrupted; the same command goes on where it is needed and doubles nothing")
+            status = 130
+        except (RefusedError, TimeoutError, OSError) as error:
+            err.print("[bold red]error:[/] ", end="")
+            say(str(error))
+            status = FAILED
+        account.summary(time.monotonic() - began)
+    if status == 0 and account.open:
+        say(f"{account.open:,} lines are not accounted for: a defect of this program")
+        status = FAILED
+    if status == 0 and account.rejected:
+        status = REJECTED
+    if status:
+        raise typer.Exit(status)

@@ -1,0 +1,175 @@
+"""`ocelot tenants`."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from ocelot_cli.console import fail, out, say
+from ocelot_cli.running import administration, run
+from ocelot_common.names import Period
+from ocelot_common.provisioning.tenants import TenantNotFoundError, TenantSpec
+from ocelot_common.registry.model import Isolation, Tenant
+
+app = typer.Typer(no_args_is_help=True, help="Make, list, suspend and delete tenants.")
+
+TenantId = Annotated[str, typer.Argument(metavar="ID", help="The tenant's id.")]
+Owner = Annotated[str, typer.Option(help="Who owns the tenant; only its owner may change it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def create(
+    tenant_id: TenantId,
+    display_name: Annotated[str, typer.Option(help="Its name for people.")] = "",
+    isolation: Annotated[
+        str,
+        typer.Option(help="dedicated (own store and index) or shared (one for many small ones)."),
+    ] = "dedicated",
+    retention_days: Annotated[
+        int | None, typer.Option(min=1, help="Age at which events end; left out: never.")
+    ] = None,
+    max_event_bytes: Annotated[
+        int | None, typer.Option(min=1_024, help="Largest event, if less than the api's limit.")
+    ] = None,
+    period: Annotated[Period, typer.Option(help="How much time one index holds.")] = Period.MONTH,
+    shards: Annotated[int, typer.Option(min=1, max=64, help="Primary shards of an index.")] = 1,
+    replicas: Annotated[int, typer.Option(min=0, max=5, help="Replicas of an index.")] = 0,
+    owner: Owner = "cli",
+) -> None:
+    """Make a tenant, or bring back one that is being deleted: the same data and tokens."""
+    tier = {kind.lower(): kind for kind in Isolation}.get(isolation.lower())
+    if tier is None:
+        fail("--isolation is dedicated or shared", status=2)
+    spec = TenantSpec(
+        id=tenant_id,
+        owner=owner,
+        display_name=display_name,
+        isolation=tier,
+        retention_days=retention_days,
+        max_event_bytes=max_event_bytes,
+        period=period,
+        shards=shards,
+        replicas=replicas,
+    )
+
+    async def work() -> Tenant:
+        async with administration() as admin:
+            return await admin.provisioner.create(spec)
+
+    tenant = run(work())
+    say(f"{tenant.id} is {tenant.state}, {tenant.isolation}, uid {tenant.uid}")
+
+
+@app.command(name="list")
+def list_tenants(
+    every: Annotated[bool, typer.Option("--all", help="Deleted ones too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the tenants."""
+
+    async def work() -> list[Tenant]:
+        async with administration() as admin:
+            return await admin.store.tenants(tombstones=every)
+
+    tenants = run(work())
+    if as_json:
+        out.print_json(msgspec.json.encode(tenants).decode())
+        return
+    table = Table("id", "state", "isolation", "owner", "created", "uid", box=None)
+    for tenant in tenants:
+        table.add_row(
+            tenant.id,
+            tenant.state,
+            tenant.isolation,
+            tenant.owner,
+            _day(tenant.created_at),
+            tenant.uid,
+        )
+    out.print(table)
+
+
+@app.command()
+def show(tenant_id: TenantId, as_json: AsJson = False) -> None:
+    """Show a tenant, its space and its indices."""
+
+    async def work() -> dict[str, object]:
+        async with administration() as admin:
+            tenant = await admin.store.live_tenant(tenant_id)
+            if tenant is None:
+                raise TenantNotFoundError(f"there is no tenant {tenant_id!r}")
+            space = await admin.store.space(tenant.space)
+            return {"tenant": tenant, "space": space}
+
+    found = run(work())
+    if as_json:
+        out.print_json(msgspec.json.encode(found).decode())
+        return
+    for part in found.values():
+        for name, value in msgspec.to_builtins(part).items():
+            out.print(f"{name.lstrip('_'):>16}  {value}", markup=False)
+
+
+@app.command()
+def suspend(tenant_id: TenantId, owner: Owner = "cli") -> None:
+    """Refuse a tenant's requests; what was acknowledged is still stored."""
+
+    async def work() -> Tenant:
+        async with administration() as admin:
+            return await admin.provisioner.suspend(tenant_id, owner=owner)
+
+    say(f"{tenant_id} is {run(work()).state}")
+
+
+@app.command()
+def resume(tenant_id: TenantId, owner: Owner = "cli") -> None:
+    """End a suspension."""
+
+    async def work() -> Tenant:
+        async with administration() as admin:
+            return await admin.provisioner.resume(tenant_id, owner=owner)
+
+    say(f"{tenant_id} is {run(work()).state}")
+
+
+@app.command()
+def delete(
+    tenant_id: TenantId,
+    now: Annotated[
+        bool, typer.Option("--now", help="Remove its events at once and for good.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    owner: Owner = "cli",
+) -> None:
+    """Delete a tenant: in seven days, until when it can be had back, or at once with --now."""
+    if now and not yes:
+        typed = typer.prompt(f"Type {tenant_id} to remove all its events for good", err=True)
+        if typed != tenant_id:
+            fail("nothing was deleted")
+
+    async def work() -> Tenant:
+        async with administration() as admin:
+            try:
+                return await admin.provisioner.delete(tenant_id, owner=owner, now=now)
+            except TenantNotFoundError:
+                # A purge that did not end is ended by the same command.
+                for purged in await admin.provisioner.finish_purges() if now else ():
+                    if purged.id == tenant_id:
+                        return purged
+                raise
+
+    tenant = run(work())
+    if now:
+        say(f"{tenant_id} and its events are gone")
+    else:
+        until = tenant.purge_after.isoformat(timespec="minutes") if tenant.purge_after else "then"
+        say(
+            f"{tenant_id} is being deleted; until {until},"
+            f" `ocelot tenants create {tenant_id}` brings it back"
+        )
+
+
+def _day(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d")

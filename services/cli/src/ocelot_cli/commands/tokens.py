@@ -1,0 +1,100 @@
+"""`ocelot token`."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ocelot_cli.console import fail, out, say
+from ocelot_cli.durations import parse_duration
+from ocelot_cli.environment import use_dev_backends
+from ocelot_cli.running import administration, run
+from ocelot_common.auth.keys import (
+    load_signing_key,
+    new_signing_key,
+    publish_key,
+    save_signing_key,
+)
+from ocelot_common.auth.scopes import ROLES, SCOPES
+from ocelot_common.auth.tokens import EVERY_TENANT, mint_token
+from ocelot_common.provisioning.tenants import TenantNotFoundError
+from ocelot_common.registry.model import Tenant
+from ocelot_common.registry.store import RegistryStore
+from ocelot_common.settings import SigningSettings, TokenSettings
+
+app = typer.Typer(no_args_is_help=True, help="Make keys and tokens.")
+
+
+@app.command()
+def create(
+    tenant: Annotated[
+        list[str], typer.Option("--tenant", help="For which tenant; several, or '*' for all.")
+    ],
+    role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}.")] = "",
+    scope: Annotated[
+        list[str] | None, typer.Option(help=f"Besides the role's: {', '.join(sorted(SCOPES))}.")
+    ] = None,
+    ttl: Annotated[str, typer.Option(help="How long it lives: 90s, 15m, 12h, 30d.")] = "30d",
+    subject: Annotated[
+        str, typer.Option(help="Its `sub`, stored as writer of what is sent with it.")
+    ] = "",
+) -> None:
+    """Print a token for tenants. Needs the private key of OCELOT_SIGNING_KEY_FILE."""
+
+    async def work() -> str:
+        life = parse_duration(ttl)
+        use_dev_backends()
+        path = SigningSettings().signing_key_file
+        if path is None:
+            fail("set OCELOT_SIGNING_KEY_FILE to the private key; `ocelot token key` makes one")
+        key = load_signing_key(path)
+        names = TokenSettings()
+        async with administration() as admin:
+            await admin.store.prepare()
+            tenants = await _tenants(admin.store, tenant)
+            ready_at = await publish_key(admin.store, key)
+            wait_sec = (ready_at - datetime.now(UTC)).total_seconds()
+            if wait_sec > 0:
+                say(f"the key is new: in {wait_sec:.0f} s every api knows it, waiting")
+                await asyncio.sleep(wait_sec)
+            return mint_token(
+                key,
+                subject=subject or f"{role or 'token'}@{','.join(tenant)}",
+                tenants=tenants,
+                role=role,
+                scopes=scope or (),
+                ttl=life,
+                issuer=names.token_issuer,
+                audience=names.token_audience,
+            )
+
+    out.print(run(work()), markup=False)
+
+
+async def _tenants(store: RegistryStore, ids: list[str]) -> list[Tenant] | Literal["*"]:
+    if ids == [EVERY_TENANT]:
+        return EVERY_TENANT
+    found = []
+    for tenant_id in ids:
+        one = await store.live_tenant(tenant_id)
+        if one is None:
+            raise TenantNotFoundError(f"there is no tenant {tenant_id!r}")
+        found.append(one)
+    return found
+
+
+@app.command(name="key")
+def make_key(
+    path: Annotated[Path, typer.Argument(help="Where to write it; must not exist.")],
+) -> None:
+    """Make a private key (EC P-256) for signing tokens."""
+    if path.exists():
+        fail(f"{path} exists; a key is never overwritten")
+    key = new_signing_key()
+    try:
+        save_signing_key(key, path)
+    except OSError as error:
+        fail(str(error))
+    say(f"wrote {path}, key id {key.kid}; set OCELOT_SIGNING_KEY_FILE={path}")

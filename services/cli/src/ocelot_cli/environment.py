@@ -1,0 +1,111 @@
+"""Where the command works: the environment, completed by a running `make dev`."""
+
+import json
+import os
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any, Final
+
+from ocelot_cli.console import err, fail
+
+_DEV_JSON: Final = Path(".ocelot") / "dev.json"
+DEV_JSON_VARIABLE: Final = "OCELOT_DEV_JSON"
+#: Where one of these is set, the others are the user's too: never a mixture of two installations.
+_BACKENDS: Final = ("MONGODB_URL", "OPENSEARCH_URL", "SQS_QUEUE_URL", "AWS_ENDPOINT_URL_SQS")
+
+
+class DevStack:
+    """What `make dev` wrote of itself."""
+
+    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+        self.path = path
+        self._content = content
+
+    def token(self, tenant: str, role: str) -> str | None:
+        """The ready-made token of a demo tenant."""
+        token = self._content.get("tenants", {}).get(tenant, {}).get(role)
+        return str(token) if token else None
+
+    def variables(self) -> dict[str, str]:
+        """Its backends as the settings' variables."""
+        queues = self._content["queues"]
+        named = {
+            "MONGODB_URL": self._content["mongodb_url"],
+            "MONGODB_DATABASE": self._content["mongodb_database"],
+            "OPENSEARCH_URL": self._content["opensearch_url"],
+            "AWS_ENDPOINT_URL_SQS": self._content["sqs_endpoint_url"],
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "SQS_QUEUE_URL": queues["ingest"],
+            "SQS_DLQ_URL": queues["ingest_dlq"],
+            "SQS_INDEX_QUEUE_URL": queues["index"],
+            "SQS_INDEX_DLQ_URL": queues["index_dlq"],
+            "OCELOT_SIGNING_KEY_FILE": self._content["signing_key_file"],
+        }
+        return {name: value for name, value in named.items() if value}
+
+    @property
+    def api_url(self) -> str:
+        """Where its api answers."""
+        return str(self._content["api_url"])
+
+
+def find_dev_stack(environ: MutableMapping[str, str] = os.environ) -> DevStack | None:
+    """The running `make dev` of this folder or one above it, if there is one."""
+    named = environ.get(DEV_JSON_VARIABLE)
+    if named == "":
+        return None
+    here = Path.cwd()
+    candidates = (
+        [Path(named)] if named else [folder / _DEV_JSON for folder in (here, *here.parents)]
+    )
+    for path in candidates:
+        try:
+            return DevStack(path, json.loads(path.read_text()))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            fail(f"{path}: {error}")
+    if named:
+        fail(f"{named} (from {DEV_JSON_VARIABLE}) does not exist")
+    return None
+
+
+def use_dev_backends(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Fill in the backends of a running `make dev`, unless the environment names any."""
+    if any(environ.get(name) for name in _BACKENDS):
+        return
+    stack = find_dev_stack(environ)
+    if stack is None:
+        return
+    err.print(f"[dim]using the backends of make dev ({stack.path})[/]")
+    for name, value in stack.variables().items():
+        environ.setdefault(name, value)
+
+
+def api_access(
+    *, api_url: str | None, token: str | None, tenant: str | None, role: str
+) -> tuple[str, str]:
+    """URL and token for HTTP: as given, else those of a running `make dev`.
+
+    Args:
+        api_url: from option or environment.
+        token: the same.
+        tenant: whose ready-made token to take.
+        role: of that token.
+    """
+    stack = None if api_url and token else find_dev_stack()
+    if stack is not None and not token and tenant:
+        token = stack.token(tenant, role)
+        if token is None:
+            fail(f"{stack.path} has no {role} token of a tenant {tenant!r}; give --token")
+    if stack is not None and not api_url:
+        api_url = stack.api_url
+        err.print(f"[dim]using the api of make dev at {api_url}[/]")
+    if not api_url:
+        fail("where is the api? give --api-url or set OCELOT_API_URL")
+    if not token:
+        hint = " or --tenant, for a ready-made one of make dev" if stack else ""
+        fail(f"a token is needed: give --token or set OCELOT_TOKEN{hint}")
+    return api_url.rstrip("/"), token

@@ -1,0 +1,1 @@
+"""From files to the api: lines, events with ids, batches, retries, and an account of every line."""

@@ -1,0 +1,140 @@
+"""Sending batches until the api has said what becomes of each event."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import httpx
+import msgspec
+import zstandard
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from ocelot_cli.access import problem_text
+from ocelot_cli.transfer.preparing import Prepared
+
+#: What the api may answer differently a moment later.
+_RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
+_ANSWERED: Final = frozenset({202, 422})
+_MAX_PAUSE_SEC: Final = 30.0
+
+
+class RefusedError(Exception):
+    """The api refuses the whole request, and will again."""
+
+
+class _UnavailableError(Exception):
+    def __init__(self, text: str, retry_after_sec: float) -> None:
+        super().__init__(text)
+        self.retry_after_sec = retry_after_sec
+
+
+class ItemRefusal(NamedTuple):
+    """One event that the api did not take, and why."""
+
+    prepared: Prepared
+    reason: str
+
+
+class Delivered(NamedTuple):
+    """What became of a batch."""
+
+    accepted: int
+    refused: list[ItemRefusal]
+
+
+class Delivery:
+    """Posts batches to `/logs/bulk`. Every event has an id, so a repeat doubles nothing.
+
+    Args:
+        http: a client with base URL and token.
+        patience_sec: how long one batch is repeated before the command gives up.
+        report: is told of each pause.
+    """
+
+    def __init__(
+        self, http: httpx.AsyncClient, *, patience_sec: float, report: Callable[[str], None]
+    ) -> None:
+        self._http = http
+        self._patience_sec = patience_sec
+        self._report = report
+
+    async def deliver(self, batch: Sequence[Prepared]) -> Delivered:
+        """Send a batch until it is answered.
+
+        Raises:
+            RefusedError: the request is refused as a whole, by its token for example.
+            TimeoutError: it was not answered in time; it may have been taken all the same.
+        """
+        body = await asyncio.to_thread(_packed, batch)
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type((_UnavailableError, httpx.TransportError)),
+            wait=_pause,
+            stop=stop_after_delay(self._patience_sec),
+            before_sleep=self._before_sleep,
+            reraise=True,
+        )
+        try:
+            return _read(await attempts(self._post, body), batch)
+        except (_UnavailableError, httpx.TransportError) as error:
+            raise TimeoutError(
+                f"the api took nothing for {self._patience_sec:.0f} s: {str(error) or repr(error)}"
+            ) from None
+
+    async def _post(self, body: bytes) -> httpx.Response:
+        answer = await self._http.post(
+            "/api/v1/logs/bulk",
+            content=body,
+            headers={"Content-Type": "application/x-ndjson", "Content-Encoding": "zstd"},
+        )
+        if answer.status_code in _RETRYABLE:
+            raise _UnavailableError(problem_text(answer), _retry_after(answer))
+        if answer.status_code not in _ANSWERED:
+            raise RefusedError(problem_text(answer))
+        return answer
+
+    def _before_sleep(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        pause = state.next_action.sleep if state.next_action else 0
+        self._report(f"{str(error) or type(error).__name__}; again in {pause:.1f} s")
+
+
+def _pause(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    least = error.retry_after_sec if isinstance(error, _UnavailableError) else 0.0
+    return max(least, wait_random_exponential(multiplier=0.5, max=_MAX_PAUSE_SEC)(state))
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    try:
+        return min(float(answer.headers.get("Retry-After", "0")), _MAX_PAUSE_SEC)
+    except ValueError:
+        return 0.0
+
+
+def _packed(batch: Sequence[Prepared]) -> bytes:
+    text = b"\n".join([prepared.event for prepared in batch])
+    return zstandard.ZstdCompressor(level=1).compress(text)
+
+
+def _read(answer: httpx.Response, batch: Sequence[Prepared]) -> Delivered:
+    body: dict[str, Any] = msgspec.json.decode(answer.content)
+    if "errors" not in body:
+        raise RefusedError(problem_text(answer))
+    refused = [
+        ItemRefusal(
+            batch[error["index"]],
+            f"{error['code']}: {error['detail']}"
+            + (f" ({error['path']})" if error["path"] else ""),
+        )
+        for error in body["errors"]
+    ]
+    accepted = int(body["accepted"])
+    if accepted + len(refused) != len(batch):
+        raise RefusedError(f"the api answered for {accepted + len(refused)} events of {len(batch)}")
+    return Delivered(accepted, refused)
