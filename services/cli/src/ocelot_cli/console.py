@@ -1,12 +1,16 @@
 """What people see: results on stdout, everything else on stderr."""
 
-from typing import NoReturn
+import sys
+from typing import Final, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-out = Console(soft_wrap=True, highlight=False)
+#: Where nobody looks at it, a table is as wide as it needs to be.
+_PIPED_WIDTH: Final = 240
+
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 #: Exit statuses; 2 is a wrong command line.

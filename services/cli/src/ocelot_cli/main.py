@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from ocelot_cli.commands import dead_letters, searching, sending, tenants, tokens
+from ocelot_cli.commands import searching, sending
 from ocelot_cli.console import out
+from ocelot_cli.lazy import LazyGroups
 from ocelot_cli.running import VERBOSE_VARIABLE
 
 app = typer.Typer(
     name="ocelot",
+    cls=LazyGroups,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -20,13 +22,10 @@ app = typer.Typer(
     " folder or above gives defaults. Exit status: 0 done, 1 failed, 2 wrong command line, 3 some"
     " lines came to nothing.",
 )
-app.add_typer(tenants.app, name="tenants")
-app.add_typer(tokens.app, name="token")
 app.command()(sending.send)
 app.command(name="import")(sending.import_)
 app.command()(searching.search)
 app.command()(searching.get)
-app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,76 +2,43 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import httpx
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
-from opensearchpy import AsyncOpenSearch
-from opensearchpy.exceptions import TransportError
-from pydantic import ValidationError
-from pymongo.errors import PyMongoError
 
 from ocelot_cli.console import fail
-from ocelot_cli.environment import use_dev_backends
-from ocelot_common import mongo, opensearch
-from ocelot_common.provisioning.indices import ForeignIndexError
-from ocelot_common.provisioning.tenants import Provisioner, ProvisioningError
-from ocelot_common.queue.sending import SendError
-from ocelot_common.registry.store import RegistryStore
-from ocelot_common.settings import ProvisioningSettings, read
 
 T = TypeVar("T")
 VERBOSE_VARIABLE = "OCELOT_VERBOSE"
 
 
+def verbose() -> bool:
+    """Whether the log and tracebacks are wanted."""
+    return bool(os.environ.get(VERBOSE_VARIABLE))
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end; failures become one line on stderr and exit status 1."""
-    if os.environ.get(VERBOSE_VARIABLE):
+    if verbose():
         return asyncio.run(work)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     try:
         return asyncio.run(work)
-    except ValidationError as error:
-        missing = [str(fault["loc"][0]) for fault in error.errors()]
-        fail(f"set {', '.join(missing)} (.env.example says what it means), or run make dev")
-    except PyMongoError as error:
-        fail(f"MongoDB at MONGODB_URL can't be used: {_first_line(error)}")
-    except TransportError as error:
-        fail(f"OpenSearch at OPENSEARCH_URL can't be used: {_first_line(error)}")
-    except (BotoCoreError, ClientError, SendError) as error:
-        fail(f"SQS can't be used: {_first_line(error)}")
     except httpx.HTTPError as error:
-        fail(f"the api can't be reached: {_first_line(error) or type(error).__name__}")
-    except (ProvisioningError, ForeignIndexError, ValueError, OSError) as error:
+        fail(f"the api can't be reached: {first_line(error) or type(error).__name__}")
+    except (OSError, ValueError) as error:
+        if not _is_plain(error):
+            raise
         fail(str(error))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says first."""
     return (str(error).splitlines() or [""])[0][:300]
 
 
-class Administration(NamedTuple):
-    """The registry and what writes it."""
-
-    store: RegistryStore
-    provisioner: Provisioner
-
-
-@asynccontextmanager
-async def administration() -> AsyncIterator[Administration]:
-    """Connect to MongoDB and OpenSearch as the environment says."""
-    use_dev_backends()
-    settings = read(ProvisioningSettings)
-    async with AsyncExitStack() as stack:
-        client = mongo.connect(settings.mongodb_url, app_name="ocelot-cli")
-        stack.push_async_callback(client.close)
-        search: AsyncOpenSearch | None = None
-        if settings.opensearch_url:
-            search = opensearch.connect(settings.opensearch_url)
-            stack.push_async_callback(search.close)
-        store = RegistryStore(client[settings.mongodb_database])
-        provisioner = Provisioner(store, search, index_prefix=settings.index_prefix)
-        yield Administration(store, provisioner)
+def _is_plain(error: Exception) -> bool:
+    """Ours, or the operating system's; libraries derive their own errors from these, too."""
+    return type(error).__module__ in ("builtins", "socket")

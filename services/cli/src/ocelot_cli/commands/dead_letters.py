@@ -9,8 +9,8 @@ import msgspec
 import typer
 from rich.table import Table
 
+from ocelot_cli.administration import Administration, administration, run_on_backends
 from ocelot_cli.console import fail, out, say
-from ocelot_cli.running import Administration, administration, run
 from ocelot_common.dead_letters import DeadLetterStore, Reason, Stage
 from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
 from ocelot_common.ids import derived_id
@@ -57,7 +57,7 @@ def list_letters(
             names = {each.uid: each.id for each in await at.admin.store.tenants(tombstones=True)}
             return [letter async for letter in at.letters.find(uid=uid, limit=limit)], names
 
-    letters, names = run(work())
+    letters, names = run_on_backends(work())
     if as_json:
         for letter in letters:
             out.file.write(_json(letter) + "\n")
@@ -85,7 +85,7 @@ def show(key: Annotated[str, typer.Argument(metavar="KEY", help="Its key or begi
         async with desk() as at:
             return await _one(at, key)
 
-    out.print_json(_json(run(work())))
+    out.print_json(_json(run_on_backends(work())))
 
 
 @app.command()
@@ -118,7 +118,7 @@ def retry(
                 done[await _retry(at, sqs, settings, letter, new_id=new_id)] += 1
         return done
 
-    done = run(work())
+    done = run_on_backends(work())
     say(", ".join(f"{number} {what}" for what, number in done.items()) or "no letters")
 
 
@@ -135,7 +135,7 @@ def discard(
             letters = [await _one(at, key) for key in keys]
             return sum([await at.letters.remove(letter["_id"]) for letter in letters])
 
-    say(f"{run(work())} dead letters forgotten")
+    say(f"{run_on_backends(work())} dead letters forgotten")
 
 
 @asynccontextmanager

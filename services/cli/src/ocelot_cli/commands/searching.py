@@ -95,7 +95,9 @@ async def _pages(
 
 
 def _table(items: list[dict[str, Any]]) -> Table:
-    table = Table("time", "action", "actor", "target", "outcome", "message", box=None)
+    table = Table(box=None)
+    for name in ("time", "action", "actor", "target", "outcome", "message"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
     for item in items:
         actor = item["actor"]
         target = (item.get("targets") or [{}])[0]

@@ -7,11 +7,11 @@ import msgspec
 import typer
 from rich.table import Table
 
+from ocelot_cli.administration import administration, run_on_backends
 from ocelot_cli.console import fail, out, say
-from ocelot_cli.running import administration, run
 from ocelot_common.names import Period
 from ocelot_common.provisioning.tenants import TenantNotFoundError, TenantSpec
-from ocelot_common.registry.model import Isolation, Tenant
+from ocelot_common.registry.model import Isolation, Space, Tenant
 
 app = typer.Typer(no_args_is_help=True, help="Make, list, suspend and delete tenants.")
 
@@ -59,7 +59,7 @@ def create(
         async with administration() as admin:
             return await admin.provisioner.create(spec)
 
-    tenant = run(work())
+    tenant = run_on_backends(work())
     say(f"{tenant.id} is {tenant.state}, {tenant.isolation}, uid {tenant.uid}")
 
 
@@ -74,7 +74,7 @@ def list_tenants(
         async with administration() as admin:
             return await admin.store.tenants(tombstones=every)
 
-    tenants = run(work())
+    tenants = run_on_backends(work())
     if as_json:
         out.print_json(msgspec.json.encode(tenants).decode())
         return
@@ -95,7 +95,7 @@ def list_tenants(
 def show(tenant_id: TenantId, as_json: AsJson = False) -> None:
     """Show a tenant, its space and its indices."""
 
-    async def work() -> dict[str, object]:
+    async def work() -> dict[str, Tenant | Space | None]:
         async with administration() as admin:
             tenant = await admin.store.live_tenant(tenant_id)
             if tenant is None:
@@ -103,13 +103,15 @@ def show(tenant_id: TenantId, as_json: AsJson = False) -> None:
             space = await admin.store.space(tenant.space)
             return {"tenant": tenant, "space": space}
 
-    found = run(work())
+    found = run_on_backends(work())
     if as_json:
         out.print_json(msgspec.json.encode(found).decode())
         return
     for part in found.values():
-        for name, value in msgspec.to_builtins(part).items():
-            out.print(f"{name.lstrip('_'):>16}  {value}", markup=False)
+        if part is not None:
+            for name in part.__struct_fields__:
+                value = msgspec.to_builtins(getattr(part, name))
+                out.print(f"{name:>16}  {value}", markup=False)
 
 
 @app.command()
@@ -120,7 +122,7 @@ def suspend(tenant_id: TenantId, owner: Owner = "cli") -> None:
         async with administration() as admin:
             return await admin.provisioner.suspend(tenant_id, owner=owner)
 
-    say(f"{tenant_id} is {run(work()).state}")
+    say(f"{tenant_id} is {run_on_backends(work()).state}")
 
 
 @app.command()
@@ -131,7 +133,7 @@ def resume(tenant_id: TenantId, owner: Owner = "cli") -> None:
         async with administration() as admin:
             return await admin.provisioner.resume(tenant_id, owner=owner)
 
-    say(f"{tenant_id} is {run(work()).state}")
+    say(f"{tenant_id} is {run_on_backends(work()).state}")
 
 
 @app.command()
@@ -160,7 +162,7 @@ def delete(
                         return purged
                 raise
 
-    tenant = run(work())
+    tenant = run_on_backends(work())
     if now:
         say(f"{tenant_id} and its events are gone")
     else:

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from ocelot_cli.administration import administration, run_on_backends
 from ocelot_cli.console import fail, out, say
 from ocelot_cli.durations import parse_duration
 from ocelot_cli.environment import use_dev_backends
-from ocelot_cli.running import administration, run
 from ocelot_common.auth.keys import (
     load_signing_key,
     new_signing_key,
@@ -70,7 +70,7 @@ def create(
                 audience=names.token_audience,
             )
 
-    out.print(run(work()), markup=False)
+    out.print(run_on_backends(work()), markup=False)
 
 
 async def _tenants(store: RegistryStore, ids: list[str]) -> list[Tenant] | Literal["*"]:

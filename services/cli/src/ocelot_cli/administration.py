@@ -1,0 +1,66 @@
+"""Commands that work on the backends themselves: their connections, and what can go wrong there."""
+
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+from opensearchpy import AsyncOpenSearch
+from opensearchpy.exceptions import TransportError
+from pydantic import ValidationError
+from pymongo.errors import PyMongoError
+
+from ocelot_cli.console import fail
+from ocelot_cli.environment import use_dev_backends
+from ocelot_cli.running import first_line, run, verbose
+from ocelot_common import mongo, opensearch
+from ocelot_common.provisioning.indices import ForeignIndexError
+from ocelot_common.provisioning.tenants import Provisioner, ProvisioningError
+from ocelot_common.queue.sending import SendError
+from ocelot_common.registry.store import RegistryStore
+from ocelot_common.settings import ProvisioningSettings, read
+
+T = TypeVar("T")
+
+
+def run_on_backends(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end; failures become one line on stderr and exit status 1."""
+    if verbose():
+        return run(work)
+    try:
+        return run(work)
+    except ValidationError as error:
+        missing = [str(fault["loc"][0]) for fault in error.errors()]
+        fail(f"set {', '.join(missing)} (.env.example says what it means), or run make dev")
+    except PyMongoError as error:
+        fail(f"MongoDB at MONGODB_URL can't be used: {first_line(error)}")
+    except TransportError as error:
+        fail(f"OpenSearch at OPENSEARCH_URL can't be used: {first_line(error)}")
+    except (BotoCoreError, ClientError, SendError) as error:
+        fail(f"SQS can't be used: {first_line(error)}")
+    except (ProvisioningError, ForeignIndexError) as error:
+        fail(str(error))
+
+
+class Administration(NamedTuple):
+    """The registry and what writes it."""
+
+    store: RegistryStore
+    provisioner: Provisioner
+
+
+@asynccontextmanager
+async def administration() -> AsyncIterator[Administration]:
+    """Connect to MongoDB and OpenSearch as the environment says."""
+    use_dev_backends()
+    settings = read(ProvisioningSettings)
+    async with AsyncExitStack() as stack:
+        client = mongo.connect(settings.mongodb_url, app_name="ocelot-cli")
+        stack.push_async_callback(client.close)
+        search: AsyncOpenSearch | None = None
+        if settings.opensearch_url:
+            search = opensearch.connect(settings.opensearch_url)
+            stack.push_async_callback(search.close)
+        store = RegistryStore(client[settings.mongodb_database])
+        provisioner = Provisioner(store, search, index_prefix=settings.index_prefix)
+        yield Administration(store, provisioner)

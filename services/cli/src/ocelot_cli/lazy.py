@@ -1,0 +1,35 @@
+"""Command groups that are imported when they are used.
+
+Those that work on the backends bring three client libraries with them, which take over a second to
+import; `ocelot send` and `ocelot search` need none of them. Typed Any where Typer's own copy of
+click is meant, which it does not export.
+"""
+
+from importlib import import_module
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+_GROUPS: Final = {
+    "tenants": "ocelot_cli.commands.tenants",
+    "token": "ocelot_cli.commands.tokens",
+    "dead-letters": "ocelot_cli.commands.dead_letters",
+}
+
+
+class LazyGroups(TyperGroup):
+    """The commands of the application, and groups that are modules with an `app`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All names, groups last."""
+        return [*super().list_commands(ctx), *_GROUPS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command or group of a name."""
+        module = _GROUPS.get(cmd_name)
+        if module is None:
+            return super().get_command(ctx, cmd_name)
+        group = typer.main.get_command(import_module(module).app)
+        group.name = cmd_name
+        return group
