@@ -61,9 +61,9 @@ class Ordinals:
     def __init__(self) -> None:
         self._seen: dict[bytes, int] = {}
 
-    def next(self, *parts: bytes) -> int:
-        """The ordinal of this text among those given before."""
-        key = hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
+    def next(self, text: bytes) -> int:
+        """The ordinal of this text among its equals given before."""
+        key = hashlib.blake2b(text, digest_size=16).digest()
         ordinal = self._seen.get(key, 0)
         self._seen[key] = ordinal + 1
         return ordinal
