@@ -1,0 +1,106 @@
+"""Pinning, CPU time, and the table of results."""
+
+import json
+import os
+import statistics
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+RESULTS: Final = Path(__file__).with_name("results.json")
+#: The process under test has the first core alone; backends and load have the others.
+TEST_CORES: Final = {0}
+OTHER_CORES: Final = set(range(1, os.cpu_count() or 2)) or {0}
+
+
+class Row(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+        value: median of the rounds.
+        limit: median of the raw limit's rounds, same unit.
+        ratio: median of the rounds' ratios; for latencies, value divided by limit.
+        least: what design §15 asks for.
+    """
+
+    name: str
+    value: float
+    unit: str
+    limit: float
+    ratio: float
+    least: float | None
+    note: str = ""
+
+
+def pin_others() -> None:
+    """Keep this process, and what it starts from now on, off the core under test."""
+    os.sched_setaffinity(0, OTHER_CORES)
+
+
+def pin_under_test(pid: int) -> None:
+    """Give a fresh process, and the threads that it will start, the core under test."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), TEST_CORES)
+
+
+def cpu_sec(pid: int) -> float:
+    """CPU time of a process so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def interleaved(
+    name: str,
+    *,
+    ocelot: Callable[[], Awaitable[float]],
+    limit: Callable[[], Awaitable[float]],
+    rounds: int,
+    unit: str,
+    least: float | None,
+    note: str = "",
+    report: Callable[[str], None],
+) -> Row:
+    """Measure limit and Ocelot in turn; each returns a rate, larger is better."""
+    ours, limits = [], []
+    for number in range(rounds):
+        limits.append(await limit())
+        ours.append(await ocelot())
+        report(
+            f"{name}, round {number + 1} of {rounds}: {ours[-1]:,.0f} of {limits[-1]:,.0f} {unit}"
+            f" = {ours[-1] / limits[-1]:.2f}"
+        )
+    ratios = [value / bound for value, bound in zip(ours, limits, strict=True)]
+    return Row(
+        name,
+        statistics.median(ours),
+        unit,
+        statistics.median(limits),
+        statistics.median(ratios),
+        least,
+        note,
+    )
+
+
+def write_results(rows: list[Row], machine: dict[str, Any]) -> None:
+    """Write `results.json`, keeping rows that were not measured this time."""
+    known: dict[str, Any] = {}
+    if RESULTS.exists():
+        known = {row["name"]: row for row in json.loads(RESULTS.read_text())["rows"]}
+    known |= {row.name: row._asdict() for row in rows}
+    RESULTS.write_text(
+        json.dumps({"machine": machine, "rows": list(known.values())}, indent=2) + "\n"
+    )
+
+
+def table(rows: list[Row]) -> str:
+    """The rows for people."""
+    lines = [f"{'row':<34}{'Ocelot':>12}{'limit':>12}  {'unit':<12}{'ratio':>7}{'least':>7}"]
+    for row in rows:
+        least = "" if row.least is None else f"{row.least:.2f}"
+        lines.append(
+            f"{row.name:<34}{row.value:>12,.1f}{row.limit:>12,.1f}  {row.unit:<12}"
+            f"{row.ratio:>7.2f}{least:>7}"
+        )
+        if row.note:
+            lines.append(f"    {row.note}")
+    return "\n".join(lines)

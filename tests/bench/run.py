@@ -1,0 +1,97 @@
+"""`make bench`: every row beside its raw limit in the same run (design §15)."""
+
+import argparse
+import asyncio
+import platform
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from api_rows import api_rows
+from harness import Row, pin_others, table, write_results
+from latency_rows import latency_rows
+from worker_rows import consumer_row, indexer_row
+
+from ocelot_devstack.provisioning import open_tenant_maker
+from ocelot_devstack.pytest_plugin import dev_settings
+from ocelot_devstack.stack import Stack
+
+SECTIONS = ("api", "consumer", "indexer", "latency")
+
+
+def report(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+async def measure(arguments: argparse.Namespace) -> list[Row]:
+    """All the rows that were asked for, on backends of their own."""
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="ocelot-bench-") as folder:
+        state = Path(folder)
+        async with Stack(dev_settings(state), report=report) as stack:
+            async with open_tenant_maker(stack.installation) as maker:
+                if "api" in arguments.sections:
+                    tenant = await maker.create("bench")
+                    rows += await api_rows(
+                        stack,
+                        maker.token(tenant, "writer"),
+                        rounds=arguments.rounds,
+                        log=state / "limit.log",
+                        report=report,
+                    )
+                if "consumer" in arguments.sections or "indexer" in arguments.sections:
+                    row = await consumer_row(
+                        stack,
+                        maker,
+                        events=arguments.events,
+                        rounds=arguments.rounds if "consumer" in arguments.sections else 1,
+                        state=state,
+                        report=report,
+                    )
+                    if "consumer" in arguments.sections:
+                        rows.append(row)
+                if "indexer" in arguments.sections:
+                    tenant = await maker.create("bench")
+                    rows.append(
+                        await indexer_row(
+                            stack, maker, tenant, rounds=arguments.rounds, report=report
+                        )
+                    )
+                if "latency" in arguments.sections:
+                    rows += await latency_rows(
+                        stack, maker, seconds=30, events_per_sec=arguments.flow, report=report
+                    )
+            await stack.stop_services()
+    return rows
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sections", nargs="*", default=SECTIONS, help=", ".join(SECTIONS))
+    parser.add_argument("--rounds", type=int, default=5, help="of each row; the median counts")
+    parser.add_argument("--events", type=int, default=100_000, help="for consumer and indexer")
+    parser.add_argument("--flow", type=int, default=3_000, help="events/s beside the probes")
+    arguments = parser.parse_args()
+    pin_others()
+    began = time.monotonic()
+    rows = asyncio.run(measure(arguments))
+    report("")
+    report(table(rows))
+    machine = {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "rounds": arguments.rounds,
+        "seconds": round(time.monotonic() - began),
+    }
+    write_results(rows, machine)
+
+
+if __name__ == "__main__":
+    main()
