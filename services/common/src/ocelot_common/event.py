@@ -7,14 +7,15 @@ found and returned.
 
 import re
 import socket
-from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, convert
 
 from ocelot_common.event_limits import EventError, EventLimits, check_contents, check_text
 from ocelot_common.ids import parse_id
-from ocelot_common.timestamps import parse_rfc3339
+from ocelot_common.timestamps import parse_rfc3339, to_datetime
 
 Outcome = Literal["success", "failure", "denied", "unknown"]
 Severity = Literal["debug", "info", "notice", "warning", "error", "critical"]
@@ -29,6 +30,8 @@ OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
 RESERVED_ACTION_PREFIX: Final = "ocelot."
 #: A client's clock may run ahead, by time zone mistakes too, but not by more.
 MAX_AHEAD_MS: Final = 24 * 3600 * 1000
+#: 9999-12-31T00:00:00Z, the last day that a date-time can name.
+_LAST_MS: Final = 253_402_214_400_000
 
 Keyword = Annotated[str, Meta(max_length=1024)]
 _Id = Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -88,7 +91,7 @@ class Event(Struct, gc=False, forbid_unknown_fields=True):
     metadata: dict[str, Any] | UnsetType | None = UNSET
 
 
-class AcceptedEvent(NamedTuple):
+class AcceptedEvent(Struct, gc=False):
     """A valid event: the client's id as 16 bytes, or None, and the text of record."""
 
     id: bytes | None
@@ -113,23 +116,78 @@ def accept_event(raw: bytes, *, now_ms: int, limits: EventLimits) -> AcceptedEve
     Raises:
         EventError: with the code and path of the first fault.
     """
-    check_text(raw, limits)
-    event = decode_event(raw)
-    event_id = _check_id(event)
-    if event.action.startswith(RESERVED_ACTION_PREFIX):
-        raise EventError(
-            "reserved_action",
-            "action",
-            f"actions that begin with {RESERVED_ACTION_PREFIX} are Ocelot's",
+    return EventAcceptor(now_ms=now_ms, limits=limits).accept(raw)
+
+
+class EventAcceptor:
+    """Validates the events of one request.
+
+    Args:
+        now_ms: the time of arrival, for the bound on `occurred_at`.
+        limits: the bounds on size and shape.
+    """
+
+    __slots__ = ("_latest", "_limits", "_max_depth", "_small")
+
+    def __init__(self, *, now_ms: int, limits: EventLimits) -> None:
+        self._limits = limits
+        self._max_depth = limits.max_depth
+        # An event so short can hold no key or integer that is too long, nor too many keys.
+        self._small = min(
+            limits.max_event_bytes,
+            limits.max_key_bytes,
+            limits.max_integer_digits,
+            limits.max_keys,
         )
-    if event.occurred_at:
-        _check_time(event.occurred_at, now_ms)
-    elif event.occurred_at == "":
-        raise EventError("invalid_time", "occurred_at", "an empty text is no date-time")
-    if event.source and event.source.ip and not is_ip_address(event.source.ip):
-        raise EventError("invalid_ip", "source.ip", "not an IPv4 or IPv6 address")
-    check_contents(raw, _free_form(event), limits)
-    return AcceptedEvent(event_id, _encoder.encode(event))
+        self._latest = to_datetime(min(now_ms + MAX_AHEAD_MS, _LAST_MS))
+
+    def accept(self, raw: bytes) -> AcceptedEvent:
+        """Validate one event's JSON text and bring it into its form of record.
+
+        The checks stand in line here, since a call costs as much as a check: an ordinary event
+        takes 4.5 µs in all, 2.6 of them decoding and encoding.
+
+        Raises:
+            EventError: with the code and path of the first fault.
+        """
+        small = len(raw) <= self._small
+        if not small or raw.count(b"{") + raw.count(b"[") > self._max_depth:
+            check_text(raw, self._limits)
+        try:
+            event = _decoder.decode(raw)
+        except (ValueError, RecursionError):
+            event = decode_event(raw)  # for the error in our words
+        event_id = None
+        if event.id is not UNSET:
+            event_id = _check_id(event)
+        if event.action.startswith(RESERVED_ACTION_PREFIX):
+            raise EventError(
+                "reserved_action",
+                "action",
+                f"actions that begin with {RESERVED_ACTION_PREFIX} are Ocelot's",
+            )
+        occurred_at = event.occurred_at
+        if occurred_at is not UNSET and occurred_at is not None:
+            self._check_time(occurred_at)
+        source = event.source
+        if source and source.ip and ip_bytes(source.ip) is None:
+            raise EventError("invalid_ip", "source.ip", "not an IPv4 or IPv6 address")
+        if not small:
+            check_contents(raw, _free_form(event), self._limits)
+        return AcceptedEvent(event_id, _encoder.encode(event))
+
+    def _check_time(self, text: str) -> None:
+        try:
+            moment = convert(text, datetime)
+        except msgspec.ValidationError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            try:
+                parse_rfc3339(text)
+            except ValueError as error:
+                raise EventError("invalid_time", "occurred_at", str(error)) from None
+        elif moment > self._latest:
+            raise EventError("time_in_future", "occurred_at", "more than 24 h after its arrival")
 
 
 def decode_event(raw: bytes) -> Event:
@@ -195,15 +253,6 @@ def _check_id(event: Event) -> bytes | None:
         return parse_id(text)
     except ValueError as error:
         raise EventError("invalid_id", "id", str(error)) from None
-
-
-def _check_time(text: str, now_ms: int) -> None:
-    try:
-        occurred_ms = parse_rfc3339(text)
-    except ValueError as error:
-        raise EventError("invalid_time", "occurred_at", str(error)) from None
-    if occurred_ms > now_ms + MAX_AHEAD_MS:
-        raise EventError("time_in_future", "occurred_at", "more than 24 h after its arrival")
 
 
 def _free_form(event: Event) -> dict[str, Any]:

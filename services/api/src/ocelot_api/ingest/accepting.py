@@ -7,7 +7,7 @@ import msgspec
 
 from ocelot_api.authentication import Principal
 from ocelot_common.envelope import PackedEvent
-from ocelot_common.event import AcceptedEvent, accept_event
+from ocelot_common.event import AcceptedEvent, EventAcceptor
 from ocelot_common.event_limits import EventError, EventLimits
 from ocelot_common.ids import ids_by_idempotency_key, new_id
 
@@ -38,12 +38,13 @@ def accept_events(
     make_id: Callable[[], bytes] = new_id,
 ) -> Accepted:
     """Validate events and assign the ids that are missing."""
+    acceptor = EventAcceptor(now_ms=now_ms, limits=limits)
     valid: dict[int, AcceptedEvent] = {}
     errors: list[ItemError] = []
     texts: dict[bytes, bytes] = {}
     for index, raw in enumerate(raws):
         try:
-            event = accept_event(raw, now_ms=now_ms, limits=limits)
+            event = acceptor.accept(raw)
         except EventError as error:
             errors.append(ItemError(index, error.code, error.path, error.detail))
             continue
