@@ -16,6 +16,10 @@ _INLINE_BYTES: Final = 64 * 1024
 _STEP: Final = 256 * 1024
 _ZSTD_WINDOW: Final = 8 * 1024 * 1024
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+#: What a decompressor is handed at a time: what it leaves for the next member is copied.
+_FEED: Final = 64 * 1024
+#: gzip members or zstd frames of one body; an empty one has 9 bytes and costs microseconds.
+_MAX_MEMBERS: Final = 10_000
 
 
 class ClientGoneError(Exception):
@@ -52,13 +56,19 @@ async def read_body(
             "the body's encoding is neither gzip nor zstd",
             headers={"Accept-Encoding": "gzip, zstd"},
         )
-    _check_declared(headers, max_bytes)
+    declared = _declared_size(headers)
+    if declared > max_bytes:
+        raise too_large(max_bytes)
+    reservation.check(declared)
     try:
         async with asyncio.timeout(timeout_sec):
             body = await _receive_all(receive, max_bytes, reservation)
     except TimeoutError:
         raise Problem(
-            408, "body_timeout", f"the body did not arrive within {timeout_sec:g} s"
+            408,
+            "body_timeout",
+            f"the body did not arrive within {timeout_sec:g} s",
+            headers={"Connection": "close"},  # RFC 9110 §15.5.9; the rest would be read for nothing
         ) from None
     if decompress is None:
         return body
@@ -70,10 +80,11 @@ async def read_body(
     return plain
 
 
-def _check_declared(headers: dict[bytes, bytes], max_bytes: int) -> None:
-    declared = headers.get(b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > max_bytes:
-        raise too_large(max_bytes)
+def _declared_size(headers: dict[bytes, bytes]) -> int:
+    """The body's size by its header; 0 if that says nothing."""
+    declared = headers.get(b"content-length", b"")
+    # Python refuses integers of more than 4,300 digits with an error.
+    return int(declared[:20]) if declared.isdigit() else 0
 
 
 def too_large(max_bytes: int) -> Problem:
@@ -104,14 +115,14 @@ async def _receive_all(receive: Receive, max_bytes: int, reservation: Reservatio
 def _gunzip(body: bytes, max_bytes: int) -> bytes:
     parts: list[bytes] = []
     size = 0
-    rest = body
-    while rest:
+    source = _Source(body)
+    while source.next_member():
         member = zlib.decompressobj(wbits=_GZIP_WINDOW)
         try:
             while not member.eof:
-                part = member.decompress(rest, _STEP)
-                rest = member.unconsumed_tail
-                if not (part or rest or member.eof):
+                feed = member.unconsumed_tail or source.feed()
+                part = member.decompress(feed, _STEP)
+                if not (part or feed or member.eof):
                     raise bad_request("invalid_encoding", "the gzip body is cut short")
                 size += len(part)
                 if size > max_bytes:
@@ -119,14 +130,15 @@ def _gunzip(body: bytes, max_bytes: int) -> bytes:
                 parts.append(part)
         except zlib.error:
             raise bad_request("invalid_encoding", "the body is not valid gzip") from None
-        rest = member.unused_data
+        source.put_back(len(member.unused_data))
     return b"".join(parts)
 
 
 def _unzstd(body: bytes, max_bytes: int) -> bytes:
     try:
         size = zstandard.get_frame_parameters(body).content_size
-        if size in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
+        if size in (0, zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
+            # An empty frame may stand before others, and decompress() would end with it.
             return _unzstd_frames(body, max_bytes)
         if size > max_bytes:
             raise too_large(max_bytes)
@@ -143,26 +155,55 @@ def _unzstd_frames(body: bytes, max_bytes: int) -> bytes:
 
     Measured first, in bounded memory: 1 KiB can unpack to 32 MiB in one step.
     """
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
     try:
-        reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_reader(
-            body, read_across_frames=True
-        )
+        reader = decompressor.stream_reader(body, read_across_frames=True)
         size = 0
         while part := reader.read(_STEP):
             size += len(part)
             if size > max_bytes:
                 raise too_large(max_bytes)
         parts = []
-        rest = body
-        while rest:
-            frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
-            parts.append(frame.decompress(rest))
-            if not frame.eof:
-                raise bad_request("invalid_encoding", "the zstd body is cut short")
-            rest = frame.unused_data
+        source = _Source(body)
+        while source.next_member():
+            frame = decompressor.decompressobj()
+            while not frame.eof:
+                feed = source.feed()
+                if not feed:
+                    raise bad_request("invalid_encoding", "the zstd body is cut short")
+                parts.append(frame.decompress(feed))
+            source.put_back(len(frame.unused_data))
         return b"".join(parts)
     except zstandard.ZstdError:
         raise bad_request("invalid_encoding", "the body is not valid zstd") from None
+
+
+class _Source:
+    """Hands a body out in small pieces, which its members share."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = memoryview(body)
+        self._at = 0
+        self._members = 0
+
+    def next_member(self) -> bool:
+        """Whether another member follows."""
+        if self._at >= len(self._body):
+            return False
+        self._members += 1
+        if self._members > _MAX_MEMBERS:
+            raise bad_request("invalid_encoding", f"over {_MAX_MEMBERS:,} members or frames")
+        return True
+
+    def feed(self) -> memoryview:
+        """The next piece; empty at the end."""
+        piece = self._body[self._at : self._at + _FEED]
+        self._at += len(piece)
+        return piece
+
+    def put_back(self, size: int) -> None:
+        """Have the end of the last piece handed out again."""
+        self._at -= size
 
 
 _DECOMPRESSORS: Final[dict[bytes, Callable[[bytes, int], bytes]]] = {

@@ -31,13 +31,21 @@ class ByteBudget:
         Raises:
             Problem: 503 `overloaded`; nothing of the request was stored.
         """
+        self.check(size)
+        self._used += size
+
+    def check(self, size: int) -> None:
+        """Refuse what could not be held at present.
+
+        Raises:
+            Problem: as `take`.
+        """
         if self._used + size > self._limit:
             raise unavailable(
                 "overloaded",
                 "the service holds as much as it may; nothing of this request was taken",
                 members={"outcome": "rejected"},
             )
-        self._used += size
 
     def give_back(self, size: int) -> None:
         """Hold `size` bytes less."""
@@ -50,6 +58,13 @@ class Reservation:
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
         self._size = 0
+
+    def check(self, size: int) -> None:
+        """Refuse the request at once if it could not hold `size` more bytes at present.
+
+        They are not held: a client may announce what it never sends.
+        """
+        self._budget.check(size)
 
     def grow(self, size: int) -> None:
         """Hold `size` more bytes, or refuse the request."""

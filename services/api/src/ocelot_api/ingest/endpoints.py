@@ -81,8 +81,7 @@ class Ingest:
         atomic = _atomic(scope)
         with self._budget.reservation() as reservation:
             body = await self._body(receive, headers, self._settings.max_bulk_bytes, reservation)
-            raws = split_events(body, headers)
-            self._check_number(len(raws))
+            raws = split_events(body, headers, max_events=self._settings.max_bulk_events)
             accepted = self._accept(raws, principal, headers)
             del raws, body
             total = len(accepted.events) + len(accepted.errors)
@@ -132,16 +131,6 @@ class Ingest:
         if not body:
             raise bad_request("empty_body", "the request has no body")
         return body
-
-    def _check_number(self, number: int) -> None:
-        if number == 0:
-            raise bad_request("no_events", "the request holds no event")
-        if number > self._settings.max_bulk_events:
-            raise Problem(
-                413,
-                "too_many_events",
-                f"{number:,} events; one request may hold {self._settings.max_bulk_events:,}",
-            )
 
     def _accept(
         self, raws: list[bytes], principal: Principal, headers: dict[bytes, bytes]

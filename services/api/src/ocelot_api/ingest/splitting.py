@@ -1,5 +1,6 @@
 """A bulk body in its three forms, cut into the JSON texts of its events."""
 
+import re
 from typing import Final
 
 import msgspec
@@ -22,8 +23,25 @@ class _Logs(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     logs: list[msgspec.Raw]
 
 
+class _Anything(msgspec.Struct, gc=False):
+    """Any object; its members are skipped."""
+
+
+class _CountedLogs(msgspec.Struct, gc=False):
+    logs: list[_Anything]
+
+
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _object = msgspec.json.Decoder(_Logs)
+_counted_array = msgspec.json.Decoder(list[_Anything])
+_counted_object = msgspec.json.Decoder(_CountedLogs)
+
+#: Lines for each event of NDJSON that is taken: blank ones may stand between.
+_LINES_AN_EVENT: Final = 4
+#: Bodies up to here are split as they are: an item of one byte costs 140 bytes when split off.
+_SMALL_BYTES: Final = 1024 * 1024
+_FEW_COMMAS_AN_EVENT: Final = 20
+_STRUCTURE: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
 
 
 def media_type(headers: dict[bytes, bytes]) -> bytes:
@@ -41,28 +59,40 @@ def check_json(headers: dict[bytes, bytes]) -> None:
         raise Problem(415, "unsupported_media_type", "send the event as application/json")
 
 
-def split_events(body: bytes, headers: dict[bytes, bytes]) -> list[bytes]:
+def split_events(body: bytes, headers: dict[bytes, bytes], *, max_events: int) -> list[bytes]:
     """The JSON text of each event of a bulk body, in order.
 
     Blank lines of NDJSON are no events and are not counted.
 
     Raises:
-        Problem: 400 or 415, when the body as a whole can't be read.
+        Problem: 400, 413 or 415, when the body as a whole can't be taken.
     """
     kind = media_type(headers)
     if kind in _NDJSON_TYPES:
-        return [line for line in body.split(b"\n") if line and not line.isspace()]
-    if kind not in _JSON_TYPES:
+        if body.count(b"\n") > max_events * _LINES_AN_EVENT:
+            raise _too_many(max_events)
+        events = [line for line in body.split(b"\n") if line and not line.isspace()]
+    elif kind in _JSON_TYPES:
+        events = _split_json(body.lstrip(b" \t\r\n"), max_events)
+    else:
         raise Problem(
             415,
             "unsupported_media_type",
             "send events as application/json or application/x-ndjson",
         )
-    stripped = body.lstrip(b" \t\r\n")
+    if not events:
+        raise bad_request("no_events", "the request holds no event")
+    if len(events) > max_events:
+        raise _too_many(max_events, len(events))
+    return events
+
+
+def _split_json(body: bytes, max_events: int) -> list[bytes]:
+    is_array = body.startswith(b"[")
     try:
-        if stripped.startswith(b"["):
-            return [bytes(raw) for raw in _array.decode(stripped)]
-        return [bytes(raw) for raw in _object.decode(stripped).logs]
+        _check_number(body, max_events, is_array=is_array)
+        raws = _array.decode(body) if is_array else _object.decode(body).logs
+        return [bytes(raw) for raw in raws]
     except msgspec.ValidationError as error:
         raise bad_request(
             "invalid_bulk", f'neither an array of events nor {{"logs": […]}}: {error}'
@@ -70,5 +100,43 @@ def split_events(body: bytes, headers: dict[bytes, bytes]) -> list[bytes]:
     except RecursionError:
         raise bad_request("too_deep", "objects and arrays nest too deep") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        code, _, detail = json_fault(stripped, error)
+        code, _, detail = json_fault(body, error)
         raise bad_request(code, detail) from None
+
+
+def _check_number(body: bytes, max_events: int, *, is_array: bool) -> None:
+    """Refuse a body of far too many items before each becomes an object of its own.
+
+    2 KiB of zstd can hold eight million items, which would take a gigabyte.
+    """
+    few = max_events * _FEW_COMMAS_AN_EVENT
+    if len(body) <= _SMALL_BYTES or body.count(b",") <= few:
+        return
+    try:
+        items = _counted_array.decode(body) if is_array else _counted_object.decode(body).logs
+        number = len(items)
+    except msgspec.ValidationError:  # not all are objects, which only splitting can report
+        number = _count_items(body, max_events, depth=1 if is_array else 2)
+    if number > max_events:
+        raise _too_many(max_events)
+
+
+def _count_items(body: bytes, enough: int, *, depth: int) -> int:
+    """Items at a depth of nesting; the count ends past `enough`."""
+    level, number = 0, 1
+    for match in _STRUCTURE.finditer(body):
+        match match.group():
+            case b"{" | b"[":
+                level += 1
+            case b"}" | b"]":
+                level -= 1
+            case b"," if level == depth:
+                number += 1
+                if number > enough:
+                    break
+    return number
+
+
+def _too_many(max_events: int, number: int | None = None) -> Problem:
+    told = f"{number:,} events" if number else "too many events"
+    return Problem(413, "too_many_events", f"{told}; one request may hold {max_events:,}")

@@ -1,0 +1,202 @@
+"""The three forms of a bulk body."""
+
+import time
+import tracemalloc
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocelot_api.ingest.splitting import check_json, split_events
+from ocelot_api.problems import Problem
+
+A, B = b'{"action":"a"}', b'{"action":"b","metadata":{"x":[1,"]},{"]}}'
+JSON = b"application/json"
+NDJSON = b"application/x-ndjson"
+
+
+def split(body: bytes, kind: bytes | None = JSON, *, max_events: int = 10_000) -> list[bytes]:
+    headers = {} if kind is None else {b"content-type": kind}
+    return split_events(body, headers, max_events=max_events)
+
+
+def problem_of(body: bytes, kind: bytes | None = JSON, *, max_events: int = 10_000) -> Problem:
+    with pytest.raises(Problem) as caught:
+        split(body, kind, max_events=max_events)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"[%b,%b]" % (A, B), JSON),
+        (b" \r\n\t[ %b , %b ] \n" % (A, B), JSON),
+        (b'{"logs":[%b,%b]}' % (A, B), JSON),
+        (b'\n{ "logs" : [ %b, %b ] }\n' % (A, B), JSON),
+        (b"%b\n%b" % (A, B), NDJSON),
+        (b"%b\n%b\n" % (A, B), NDJSON),
+        (b"\n\n%b\n \t\n\r\n%b\n\n" % (A, B), NDJSON),
+        (b"%b\r\n%b\r\n" % (A, B), NDJSON),
+        (b"[%b,%b]" % (A, B), None),
+        (b"[%b,%b]" % (A, B), b"Application/JSON; charset=utf-8"),
+        (b"[%b,%b]" % (A, B), b"text/json"),
+        (b"%b\n%b" % (A, B), b"application/jsonl"),
+        (b"%b\n%b" % (A, B), b"application/ndjson;charset=utf-8"),
+        (b"%b\n%b" % (A, B), b"application/x-jsonlines"),
+    ],
+)
+def test_each_form_is_cut_into_its_events(body: bytes, kind: bytes | None):
+    assert [msgspec.json.decode(raw) for raw in split(body, kind)] == [
+        msgspec.json.decode(A),
+        msgspec.json.decode(B),
+    ]
+
+
+def test_items_are_passed_on_byte_for_byte():
+    odd = b'{ "a" : 1.0, "a":1E2,\t"b":"\\u00e9" }'
+    assert split(b"[%b]" % odd) == [odd]
+    assert split(b'{"logs":[%b]}' % odd) == [odd]
+
+
+def test_items_that_are_no_objects_are_left_to_validation():
+    assert split(b'[1, null, "x", [], {}]') == [b"1", b"null", b'"x"', b"[]", b"{}"]
+
+
+@pytest.mark.parametrize("body", [b"[]", b"[ ]", b'{"logs":[]}'])
+def test_no_events_are_an_error(body: bytes):
+    assert (problem_of(body).status, problem_of(body).code) == (400, "no_events")
+
+
+def test_blank_lines_alone_are_no_events():
+    assert problem_of(b"\n \n\t\r\n", NDJSON).code == "no_events"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"[", "invalid_json"),
+        (b"[{}", "invalid_json"),
+        (b"[{},]", "invalid_json"),
+        (b"[{}]]", "invalid_json"),
+        (b"[{}] {}", "invalid_json"),
+        (b"[{'a':1}]", "invalid_json"),
+        (b"nonsense", "invalid_json"),
+        (b"", "invalid_json"),
+        (b"{", "invalid_json"),
+        (b'{"logs":{}}', "invalid_bulk"),
+        (b'{"logs":null}', "invalid_bulk"),
+        (b'{"events":[]}', "invalid_bulk"),
+        (b'{"logs":[],"more":1}', "invalid_bulk"),
+        (b"{}", "invalid_bulk"),
+        (b'{"action":"a","actor":{"id":"u"}}', "invalid_bulk"),
+        (b'"text"', "invalid_bulk"),
+        (b"7", "invalid_bulk"),
+        (b"null", "invalid_bulk"),
+    ],
+)
+def test_a_body_that_cannot_be_cut_is_refused(body: bytes, code: str):
+    problem = problem_of(body)
+    assert (problem.status, problem.code) == (400, code)
+
+
+def test_bad_utf8_inside_an_event_is_left_to_validation():
+    assert split(b'["\xff",{}]') == [b'"\xff"', b"{}"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [b"text/plain", b"application/xml", b"multipart/form-data", b"application/jsonx", b"\xe9"],
+)
+def test_another_media_type_is_refused(kind: bytes):
+    assert (problem_of(b"[]", kind).status, problem_of(b"[]", kind).code) == (
+        415,
+        "unsupported_media_type",
+    )
+
+
+@pytest.mark.parametrize("kind", [JSON, b"application/json;charset=utf-8", b"text/json", b""])
+def test_a_single_event_may_be_json(kind: bytes):
+    check_json({b"content-type": kind})
+    check_json({})
+
+
+@pytest.mark.parametrize("kind", [NDJSON, b"text/plain", b"application/x-www-form-urlencoded"])
+def test_a_single_event_may_be_nothing_else(kind: bytes):
+    with pytest.raises(Problem) as caught:
+        check_json({b"content-type": kind})
+    assert caught.value.status == 415
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_nesting_of_ten_thousand_levels_is_refused(opening: bytes):
+    closing = b"]" if opening == b"[" else b"1}"
+    deep = opening * 10_000 + closing * 10_000
+    for body in (deep, b"[" + deep + b"]", b'{"logs":[' + deep + b"]}"):
+        assert problem_of(body).status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"[" + b",".join([A] * 11) + b"]", JSON),
+        (b'{"logs":[' + b",".join([A] * 11) + b"]}", JSON),
+        (b"\n".join([A] * 11), NDJSON),
+    ],
+)
+def test_more_events_than_allowed_are_refused(body: bytes, kind: bytes):
+    assert len(split(body, kind, max_events=11)) == 11
+    problem = problem_of(body, kind, max_events=10)
+    assert (problem.status, problem.code) == (413, "too_many_events")
+
+
+MIB = 1024 * 1024
+BOMBS = {
+    "numbers": (b"[" + b"1," * (8 * MIB) + b"1]", JSON),
+    "numbers in an object": (b'{"logs":[' + b"1," * (8 * MIB) + b"1]}", JSON),
+    "texts": (b"[" + b'"",' * (5 * MIB) + b'""]', JSON),
+    "arrays": (b"[" + b"[]," * (5 * MIB) + b"[]]", JSON),
+    "numbers behind objects": (b"[" + (A + b",") * 9_000 + b"1," * (7 * MIB) + b"1]", JSON),
+    "blank lines": (b"\n" * (16 * MIB), NDJSON),
+    "short lines": (b"11\n" * (5 * MIB), NDJSON),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_millions_of_items_are_refused_before_they_take_memory(bomb: str):
+    body, kind = BOMBS[bomb]
+    tracemalloc.start()
+    began = time.monotonic()
+    try:
+        assert problem_of(body, kind).code == "too_many_events"
+        assert tracemalloc.get_traced_memory()[1] < 24 * MIB
+    finally:
+        tracemalloc.stop()
+    assert time.monotonic() - began < 2
+
+
+def test_a_large_body_of_few_events_is_no_bomb():
+    dense = b'{"metadata":{"numbers":[' + b"1," * 20_000 + b'1],"t":"[1,{,\\",1,1"}}'
+    body = b"[" + b",".join([dense] * 50) + b"]"
+    assert body.count(b",") > 10_000 * 20
+    assert split(body) == [dense] * 50
+    assert split(b'{"logs":' + body + b"}") == [dense] * 50
+    mixed = b"[" + b",".join([dense] * 50 + [b"1"]) + b"]"
+    assert split(mixed) == [dense] * 50 + [b"1"]
+    assert split(b'{"logs":' + mixed + b"}") == [dense] * 50 + [b"1"]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=10,
+)
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=5), VALUES, max_size=4), min_size=1, max_size=8))
+def test_all_forms_give_the_same_events(events: list[dict[str, object]]):
+    raws = [msgspec.json.encode(event) for event in events]
+    array = b"[" + b",".join(raws) + b"]"
+    assert split(array) == raws
+    assert split(b'{"logs":' + array + b"}") == raws
+    assert split(b"\n".join(raws), NDJSON) == raws
