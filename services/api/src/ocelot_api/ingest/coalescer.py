@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -23,6 +24,9 @@ CALLS_IN_FLIGHT: Final = 4
 SEND_TIMEOUT_SEC: Final = 1.5
 #: From the arrival of a request's events to its answer, whatever SQS does.
 ANSWER_TIMEOUT_SEC: Final = 1.9
+#: While some calls are out, events wait for their end or so long at most: one connection that
+#: hangs does not hold up what the other calls could take.
+PATIENCE_SEC: Final = 0.1
 #: msgpack's and the id's share of an event.
 _EVENT_OVERHEAD: Final = 24
 
@@ -100,11 +104,22 @@ class Coalescer:
         except TimeoutError:
             raise SendFailedError("SQS did not answer in time") from None
         finally:
-            for part in parts:
-                if part.done.done() and not part.done.cancelled():
-                    part.done.exception()  # several may have failed, one is raised
-                else:
-                    part.done.cancel()  # not sent yet: nobody waits for it any more
+            self._abandon(uid, parts)
+
+    def _abandon(self, uid: str, parts: Sequence[_Part]) -> None:
+        """Let go of parts whose request is answered, so that none of their bytes is kept."""
+        for part in parts:
+            if part.done.done() and not part.done.cancelled():
+                part.done.exception()  # several may have failed, one is raised
+            else:
+                part.done.cancel()  # not sent yet: nobody waits for it any more
+        # The oldest give up first, so they stand at the front. Without this, an outage that lasts
+        # would fill the buffers of many tenants faster than the calls that time out empty them.
+        waiting = self._waiting.get(uid)
+        while waiting and waiting[0].done.done():
+            self._waiting_bytes -= waiting.popleft().size
+        if waiting is not None and not waiting:
+            del self._waiting[uid]
 
     def _cut(self, segment: Segment) -> Iterator[tuple[Segment, int]]:
         """A request's events in pieces that fill one envelope each."""
@@ -135,7 +150,12 @@ class Coalescer:
             if not self._has_work():
                 break
             await self._linger()
-            if call := self._next_call():
+            try:
+                call = self._next_call()
+            except Exception:
+                log.exception("packing_failed")  # its requests time out
+                continue
+            if call:
                 task = asyncio.create_task(self._send(call), name="sqs-send")
                 self._calls.add(task)
                 task.add_done_callback(self._ended)
@@ -153,16 +173,15 @@ class Coalescer:
             if len(self._calls) < CALLS_IN_FLIGHT and self._waiting_bytes >= full:
                 return
             left = None
-            if not self._calls:
-                left = began + self._linger_sec - time.monotonic()
+            if len(self._calls) < CALLS_IN_FLIGHT:
+                patience = max(PATIENCE_SEC, self._linger_sec) if self._calls else self._linger_sec
+                left = began + patience - time.monotonic()
                 if left <= 0:
                     return
             self._changed.clear()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self._changed.wait()
-            except TimeoutError:
-                return
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
@@ -259,9 +278,11 @@ def _complete_with(whole: asyncio.Future[None], halves: list[asyncio.Future[None
     """Complete a future when its halves are, with the first failure among them."""
 
     def check(_: asyncio.Future[None]) -> None:
-        if whole.done() or not all(half.done() for half in halves):
+        if not all(half.done() for half in halves):
             return
         failures = [half.exception() for half in halves if not half.cancelled()]
+        if whole.done():  # its request gave up
+            return
         failure = next((error for error in failures if error is not None), None)
         if failure is not None:
             whole.set_exception(failure)
