@@ -10,12 +10,12 @@ import httpx
 import typer
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token
-from ocelot_cli.console import FAILED, REJECTED, err, fail, out, say
+from ocelot_cli.console import FAILED, REJECTED, err, fail, out, plain, say
 from ocelot_cli.environment import api_access
 from ocelot_cli.mapping import Mapping, MappingError, load_mapping, shipped_mappings
 from ocelot_cli.transfer.account import Account
 from ocelot_cli.transfer.delivery import Delivery, RefusedError
-from ocelot_cli.transfer.lines import STDIN, Source
+from ocelot_cli.transfer.lines import STDIN, Source, UnreadableError
 from ocelot_cli.transfer.preparing import EventPreparer, MappingPreparer, Preparer
 from ocelot_cli.transfer.progress import ProgressReport
 from ocelot_cli.transfer.transfer import Transfer
@@ -112,9 +112,13 @@ def _load(name: str, zone: str | None) -> Mapping:
         fail(str(error))
 
 
-def _sources(files: list[str] | None) -> list[Source]:
+def _opened(files: list[str] | None, rejects: Path | None) -> tuple[list[Source], Account]:
     try:
-        return [Source(name) for name in files or [STDIN]]
+        sources = [Source(name) for name in files or [STDIN]]
+        for source in sources:
+            if rejects is not None and rejects.exists() and source.is_file(rejects):
+                fail(f"--rejects {rejects} is to be read; it would be overwritten", status=2)
+        return sources, Account(rejects)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}")
 
@@ -126,12 +130,16 @@ def _dry_run(
     show: int,
     rejects: Path | None,
 ) -> None:
-    with Account(rejects) as account:
-        transfer = Transfer(_sources(files), make_preparer=make_preparer, account=account)
-        for number, prepared in enumerate(transfer.events(), start=1):
-            out.file.write(prepared.event.decode() + "\n")
-            if number == show:
-                break
+    sources, account = _opened(files, rejects)
+    with account:
+        transfer = Transfer(sources, make_preparer=make_preparer, account=account)
+        try:
+            for number, prepared in enumerate(transfer.events(), start=1):
+                out.file.write(prepared.event.decode() + "\n")
+                if number == show:
+                    break
+        except UnreadableError as error:
+            fail(str(error))
     if account.rejected:
         say(f"{account.rejected:,} of {account.read:,} lines can't be mapped")
         raise typer.Exit(REJECTED)
@@ -145,10 +153,10 @@ def _transfer(
     rejects: Path | None,
     patience_sec: float,
 ) -> None:
-    sources = _sources(files)
+    sources, account = _opened(files, rejects)
     url, token = access
     began = time.monotonic()
-    with Account(rejects) as account:
+    with account:
         transfer = Transfer(sources, make_preparer=make_preparer, account=account)
 
         async def work() -> None:
@@ -167,9 +175,8 @@ def _transfer(
         except KeyboardInterrupt:
             say("interrupted; the same command goes on where it is needed and doubles nothing")
             status = 130
-        except (RefusedError, TimeoutError, OSError) as error:
-            err.print("[bold red]error:[/] ", end="")
-            say(str(error))
+        except (RefusedError, TimeoutError, OSError, httpx.HTTPError) as error:
+            err.print("[bold red]error:[/]", plain(str(error) or type(error).__name__))
             status = FAILED
         account.summary(time.monotonic() - began)
     if status == 0 and account.open:

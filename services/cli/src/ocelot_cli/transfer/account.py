@@ -18,6 +18,9 @@ _MAX_REASON_CHARS: Final = 300
 class Account:
     """Counts lines by what became of them, and lists those that came to nothing.
 
+    Args:
+        rejects: a file to write them to; opened here, closed at the end of the context.
+
     Attributes:
         read: lines.
         blank: lines without anything.
@@ -33,11 +36,9 @@ class Account:
         self.unusable = 0
         self.refused = 0
         self._rejects = rejects
-        self._file: BinaryIO | None = None
+        self._file: BinaryIO | None = rejects.open("wb") if rejects is not None else None
 
     def __enter__(self) -> Self:
-        if self._rejects is not None:
-            self._file = self._rejects.open("wb")
         return self
 
     def __exit__(

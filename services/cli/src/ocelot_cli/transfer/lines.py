@@ -3,15 +3,26 @@
 import gzip
 import io
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import zstandard
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 STDIN: Final = "-"
 #: A longer line is no event: it is reported and the rest of it skipped.
 MAX_LINE_BYTES: Final = 1024 * 1024
+_ENDS: Final = b"\r\n"
+#: Packed bytes read at a time; what comes of them is held in memory.
+_CHUNK_BYTES: Final = 16 * 1024
+
+
+class UnreadableError(OSError):
+    """A file can't be read to its end; the message names it."""
 
 
 class Line(NamedTuple):
@@ -49,42 +60,74 @@ class Source:
         """Bytes of the file, as it lies on the disk, that have been read."""
         return self._file.tell() if self._file is not None else self._read
 
+    def is_file(self, path: Path) -> bool:
+        """Whether it is this very file."""
+        return self.name != STDIN and Path(self.name).samefile(path)
+
     def lines(self) -> Iterator[Line]:
         """All its lines.
 
         Raises:
-            OSError: it can't be read, or is not packed as its name says.
+            UnreadableError: it can't be read, or is not packed as its name says.
         """
         shown = "stdin" if self.name == STDIN else self.name
         if self.name == STDIN:
             yield from _lines(shown, sys.stdin.buffer)
             return
-        with Path(self.name).open("rb") as file:
-            self._file = file
-            try:
-                yield from _lines(shown, _unpacked(self.name, file))
-            except (EOFError, zstandard.ZstdError) as error:
-                raise OSError(f"{self.name}: {error}") from None
-            finally:
-                self._read, self._file = file.tell(), None
+        try:
+            with Path(self.name).open("rb") as file:
+                self._file = file
+                try:
+                    yield from _lines(shown, _unpacked(self.name, file))
+                finally:
+                    self._read, self._file = file.tell(), None
+        except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UnreadableError(f"{self.name}: {reason}") from None
 
 
 def _unpacked(name: str, file: BinaryIO) -> BinaryIO:
     if name.endswith(".gz"):
         return io.BufferedReader(gzip.GzipFile(fileobj=file))
     if name.endswith(".zst"):
-        reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-        return io.BufferedReader(reader)
+        return io.BufferedReader(_ZstdReader(file))
     return file
+
+
+class _ZstdReader(io.RawIOBase):
+    """Reads all frames. zstandard's own reader takes a file that was cut off for a whole one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._packed = b""
+        self._plain = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        while not self._plain:
+            packed = self._packed or self._file.read(_CHUNK_BYTES)
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError("the file ended before the end of its last zstd frame")
+                return 0
+            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            self._plain = memoryview(frame.decompress(packed))
+            self._frame, self._packed = (None, frame.unused_data) if frame.eof else (frame, b"")
+        target = memoryview(buffer)
+        number = min(len(target), len(self._plain))
+        target[:number] = self._plain[:number]
+        self._plain = self._plain[number:]
+        return number
 
 
 def _lines(name: str, stream: BinaryIO) -> Iterator[Line]:
     number = 0
-    while raw := stream.readline(MAX_LINE_BYTES + 1):
+    while read := stream.readline(MAX_LINE_BYTES + len(_ENDS)):
         number += 1
-        too_long = len(raw) > MAX_LINE_BYTES
-        if too_long:
-            rest = raw
-            while rest and not rest.endswith(b"\n"):
-                rest = stream.readline(MAX_LINE_BYTES)
-        yield Line(name, number, raw.rstrip(b"\r\n"), too_long)
+        raw = read.rstrip(_ENDS)
+        while read and not read.endswith(b"\n"):
+            read = stream.readline(MAX_LINE_BYTES)
+        yield Line(name, number, raw[:MAX_LINE_BYTES], len(raw) > MAX_LINE_BYTES)

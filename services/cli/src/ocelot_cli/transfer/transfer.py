@@ -72,7 +72,7 @@ class Transfer:
         Raises:
             RefusedError: the api refuses what we are.
             TimeoutError: it takes nothing for too long.
-            OSError: a file can't be read.
+            UnreadableError: a file can't be read.
         """
         batches = self.batches()
         running: set[asyncio.Task[None]] = set()
