@@ -29,7 +29,10 @@ def parse_moment(text: str, *, now: datetime | None = None) -> str:
         ValueError: it is neither.
     """
     if text.startswith("-"):
-        moment = (now or datetime.now(UTC)) - parse_duration(text[1:])
+        try:
+            moment = (now or datetime.now(UTC)) - parse_duration(text[1:])
+        except OverflowError:
+            raise ValueError(f"{text!r} is before the year 1") from None
         return format_rfc3339(to_ms(moment))
     parse_rfc3339(text)
     return text

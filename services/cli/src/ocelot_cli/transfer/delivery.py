@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import httpx
 import msgspec
@@ -10,7 +10,7 @@ import zstandard
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
-    retry_if_exception_type,
+    retry_if_exception,
     stop_after_delay,
     wait_random_exponential,
 )
@@ -48,6 +48,21 @@ class Delivered(NamedTuple):
     refused: list[ItemRefusal]
 
 
+class _ItemError(msgspec.Struct):
+    index: int
+    code: str
+    detail: str
+    path: str = ""
+
+
+class _Answer(msgspec.Struct):
+    accepted: int
+    errors: list[_ItemError]
+
+
+_answers = msgspec.json.Decoder(_Answer)
+
+
 class Delivery:
     """Posts batches to `/logs/bulk`. Every event has an id, so a repeat doubles nothing.
 
@@ -73,7 +88,7 @@ class Delivery:
         """
         body = await asyncio.to_thread(_packed, batch)
         attempts = AsyncRetrying(
-            retry=retry_if_exception_type((_UnavailableError, httpx.TransportError)),
+            retry=retry_if_exception(_passes),
             wait=_pause,
             stop=stop_after_delay(self._patience_sec),
             before_sleep=self._before_sleep,
@@ -81,6 +96,8 @@ class Delivery:
         )
         try:
             return _read(await attempts(self._post, body), batch)
+        except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
+            raise RefusedError(f"the request can't be made: {error}") from None
         except (_UnavailableError, httpx.TransportError) as error:
             raise TimeoutError(
                 f"the api took nothing for {self._patience_sec:.0f} s: {str(error) or repr(error)}"
@@ -104,6 +121,13 @@ class Delivery:
         self._report(f"{str(error) or type(error).__name__}; again in {pause:.1f} s")
 
 
+def _passes(error: BaseException) -> bool:
+    """Whether a repeat may end otherwise; a wrong URL or token stays wrong."""
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        return False
+    return isinstance(error, _UnavailableError | httpx.TransportError)
+
+
 def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     least = error.retry_after_sec if isinstance(error, _UnavailableError) else 0.0
@@ -111,10 +135,9 @@ def _pause(state: RetryCallState) -> float:
 
 
 def _retry_after(answer: httpx.Response) -> float:
-    try:
-        return min(float(answer.headers.get("Retry-After", "0")), _MAX_PAUSE_SEC)
-    except ValueError:
-        return 0.0
+    text: str = answer.headers.get("Retry-After", "")
+    # Ocelot gives seconds; the form with a date is for others.
+    return min(float(text), _MAX_PAUSE_SEC) if text.isdecimal() else 0.0
 
 
 def _packed(batch: Sequence[Prepared]) -> bytes:
@@ -123,18 +146,18 @@ def _packed(batch: Sequence[Prepared]) -> bytes:
 
 
 def _read(answer: httpx.Response, batch: Sequence[Prepared]) -> Delivered:
-    body: dict[str, Any] = msgspec.json.decode(answer.content)
-    if "errors" not in body:
-        raise RefusedError(problem_text(answer))
+    try:
+        body = _answers.decode(answer.content)
+    except ValueError:  # a problem with the whole request, or not Ocelot's words at all
+        raise RefusedError(problem_text(answer)) from None
     refused = [
         ItemRefusal(
-            batch[error["index"]],
-            f"{error['code']}: {error['detail']}"
-            + (f" ({error['path']})" if error["path"] else ""),
+            batch[error.index],
+            f"{error.code}: {error.detail}" + (f" ({error.path})" if error.path else ""),
         )
-        for error in body["errors"]
+        for error in body.errors
     ]
-    accepted = int(body["accepted"])
-    if accepted + len(refused) != len(batch):
-        raise RefusedError(f"the api answered for {accepted + len(refused)} events of {len(batch)}")
-    return Delivered(accepted, refused)
+    if body.accepted + len(refused) != len(batch):
+        told = body.accepted + len(refused)
+        raise RefusedError(f"the api answered for {told} events of {len(batch)}")
+    return Delivered(body.accepted, refused)

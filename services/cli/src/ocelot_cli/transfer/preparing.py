@@ -95,11 +95,14 @@ def line_id(mapping: str, natural_id: str | None, raw: bytes, ordinals: Ordinals
 def _decoded(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
     try:
         return decoder.decode(raw)
-    except msgspec.ValidationError:
-        raise UnusableLineError("not a JSON object") from None
+    except msgspec.ValidationError as error:
+        # Of a number beyond all bounds it says so; the kind of the whole is all else we ask for.
+        text = str(error)
+        reason = "not a JSON object" if text.startswith("Expected `object`") else text
+        raise UnusableLineError(reason) from None
     except RecursionError:
         raise UnusableLineError("objects and arrays nest too deep") from None
     except UnicodeDecodeError:
         raise UnusableLineError("not valid UTF-8") from None
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # msgspec's own, or Python's of a number of too many digits
         raise UnusableLineError(f"not valid JSON: {error}") from None
