@@ -1,11 +1,12 @@
 """What people see: results on stdout, everything else on stderr."""
 
+import re
 import sys
 from typing import Final, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 #: Where nobody looks at it, a table is as wide as it needs to be.
 _PIPED_WIDTH: Final = 240
@@ -18,12 +19,21 @@ FAILED = 1
 REJECTED = 3
 
 
+#: C0, DEL and C1 but for tab and line feed: an event's text must not drive the terminal.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> Text:
+    """Text of others as it is: square brackets are no markup, control characters are replaced."""
+    return Text(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text))
+
+
 def say(text: str) -> None:
     """One line for people."""
-    err.print(escape(text))
+    err.print(plain(text))
 
 
 def fail(text: str, *, status: int = FAILED) -> NoReturn:
     """End the command with one clear line."""
-    err.print(f"[bold red]error:[/] {escape(text)}")
+    err.print("[bold red]error:[/]", plain(text))
     raise typer.Exit(status)

@@ -8,10 +8,11 @@ import typer
 from rich.table import Table
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token, problem_text
-from ocelot_cli.console import fail, out, say
+from ocelot_cli.console import fail, out, plain, say
 from ocelot_cli.durations import parse_moment
 from ocelot_cli.environment import api_access
 from ocelot_cli.running import run
+from ocelot_common.ids import format_id, parse_id
 
 _PAGE = 1_000
 Values = list[str] | None
@@ -103,11 +104,11 @@ def _table(items: list[dict[str, Any]]) -> Table:
         target = (item.get("targets") or [{}])[0]
         table.add_row(
             (item.get("occurred_at") or item["received_at"])[:23],
-            item["action"],
-            (actor.get("name") or actor["id"])[:40],
-            (target.get("name") or target.get("id") or "")[:40],
+            plain(item["action"]),
+            plain((actor.get("name") or actor["id"])[:40]),
+            plain((target.get("name") or target.get("id") or "")[:40]),
             item.get("outcome") or "",
-            " ".join((item.get("message") or "").split())[:80],
+            plain(" ".join((item.get("message") or "").split())[:80]),
         )
     return table
 
@@ -119,6 +120,10 @@ def get(
     token: Token = None,
 ) -> None:
     """Print one event."""
+    try:
+        event_id = format_id(parse_id(event_id))
+    except ValueError as error:
+        fail(f"ID is {error}", status=2)
     url, bearer = api_access(api_url=api_url, token=token, tenant=tenant, role="reader")
 
     async def work() -> dict[str, Any]:
@@ -134,5 +139,8 @@ async def _get(http: httpx.AsyncClient, path: str, params: list[tuple[str, str]]
     answer = await http.get(path, params=tuple(params))
     if answer.status_code != httpx.codes.OK:
         fail(problem_text(answer))
-    body: dict[str, Any] = msgspec.json.decode(answer.content)
+    try:
+        body: dict[str, Any] = msgspec.json.decode(answer.content, type=dict[str, Any])
+    except msgspec.DecodeError:
+        fail(f"{http.base_url} is no api of Ocelot: {problem_text(answer)}")
     return body

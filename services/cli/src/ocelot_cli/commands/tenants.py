@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from ocelot_cli.administration import administration, run_on_backends
-from ocelot_cli.console import fail, out, say
+from ocelot_cli.console import fail, out, plain, say
 from ocelot_common.names import Period
 from ocelot_common.provisioning.tenants import TenantNotFoundError, TenantSpec
 from ocelot_common.registry.model import Isolation, Space, Tenant
@@ -84,7 +84,7 @@ def list_tenants(
             tenant.id,
             tenant.state,
             tenant.isolation,
-            tenant.owner,
+            plain(tenant.owner),
             _day(tenant.created_at),
             tenant.uid,
         )
