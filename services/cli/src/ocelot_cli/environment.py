@@ -9,6 +9,7 @@ from typing import Any, Final
 from ocelot_cli.console import err, fail
 
 _DEV_JSON: Final = Path(".ocelot") / "dev.json"
+_SIGNING_KEY: Final = "OCELOT_SIGNING_KEY_FILE"
 DEV_JSON_VARIABLE: Final = "OCELOT_DEV_JSON"
 #: Where one of these is set, the others are the user's too: never a mixture of two installations.
 _BACKENDS: Final = ("MONGODB_URL", "OPENSEARCH_URL", "SQS_QUEUE_URL", "AWS_ENDPOINT_URL_SQS")
@@ -41,7 +42,7 @@ class DevStack:
             "SQS_DLQ_URL": queues["ingest_dlq"],
             "SQS_INDEX_QUEUE_URL": queues["index"],
             "SQS_INDEX_DLQ_URL": queues["index_dlq"],
-            "OCELOT_SIGNING_KEY_FILE": self._content["signing_key_file"],
+            _SIGNING_KEY: self._content["signing_key_file"],
         }
         return {name: value for name, value in named.items() if value}
 
@@ -80,8 +81,11 @@ def use_dev_backends(environ: MutableMapping[str, str] = os.environ) -> None:
     if stack is None:
         return
     err.print(f"[dim]using the backends of make dev ({stack.path})[/]")
-    for name, value in stack.variables().items():
-        environ.setdefault(name, value)
+    variables = stack.variables()
+    # A key for tokens may be one's own; region, keys and database of elsewhere fit nothing here.
+    if environ.get(_SIGNING_KEY):
+        del variables[_SIGNING_KEY]
+    environ.update(variables)
 
 
 def api_access(
@@ -96,6 +100,8 @@ def api_access(
         role: of that token.
     """
     stack = None if api_url and token else find_dev_stack()
+    if stack is not None and api_url and api_url.rstrip("/") != stack.api_url.rstrip("/"):
+        stack = None  # another api gets none of its tokens
     if stack is not None and not token and tenant:
         token = stack.token(tenant, role)
         if token is None:
@@ -108,4 +114,9 @@ def api_access(
     if not token:
         hint = " or --tenant, for a ready-made one of make dev" if stack else ""
         fail(f"a token is needed: give --token or set OCELOT_TOKEN{hint}")
+    if not api_url.startswith(("http://", "https://")):
+        fail(f"--api-url is https://HOST or http://HOST:PORT, not {api_url!r}", status=2)
+    token = token.strip()
+    if not token.isascii() or not token.isprintable():
+        fail("the token holds characters that no token has", status=2)
     return api_url.rstrip("/"), token
