@@ -127,6 +127,12 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
                    "invalid_time", "occurred_at"),
     "the end of the year 9999": (with_members('"occurred_at":"9999-12-31T23:59:59-10:00"'),
                                  "time_in_future", "occurred_at"),
+    "the last nanosecond of the year 9999": (
+        with_members('"occurred_at":"9999-12-31T23:59:59.999999999Z"'),
+        "time_in_future", "occurred_at"),
+    "the last nanosecond of the year 9999, west of Greenwich": (
+        with_members('"occurred_at":"9999-12-31T23:59:59.999999999-10:00"'),
+        "time_in_future", "occurred_at"),
     "a time more than 24 h ahead": (with_members('"occurred_at":"2026-11-25T12:00:00.001Z"'),
                                     "time_in_future", "occurred_at"),
     "an ip that is none": (with_members('"source":{"ip":"localhost"}'),

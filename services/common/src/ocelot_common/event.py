@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, convert
 
 from ocelot_common.event_limits import EventError, EventLimits, check_contents, check_text
 from ocelot_common.ids import parse_id
-from ocelot_common.timestamps import parse_rfc3339, to_datetime
+from ocelot_common.timestamps import parse_rfc3339, to_datetime, to_ms
 
 Outcome = Literal["success", "failure", "denied", "unknown"]
 Severity = Literal["debug", "info", "notice", "warning", "error", "critical"]
@@ -181,12 +181,15 @@ class EventAcceptor:
             moment = convert(text, datetime)
         except msgspec.ValidationError:
             moment = None
-        if moment is None or moment.tzinfo is None:
+        if moment is not None and moment.tzinfo is not None:
+            ahead = moment > self._latest
+        else:
             try:
-                parse_rfc3339(text)
+                # What is no such time, or lies so late in the year 9999 that msgspec rounds it out.
+                ahead = parse_rfc3339(text) > to_ms(self._latest)
             except ValueError as error:
                 raise EventError("invalid_time", "occurred_at", str(error)) from None
-        elif moment > self._latest:
+        if ahead:
             raise EventError("time_in_future", "occurred_at", "more than 24 h after its arrival")
 
 
