@@ -27,5 +27,5 @@ def problem_text(answer: httpx.Response) -> str:
         body: dict[str, Any] = answer.json()
         where = f" ({body['path']})" if body.get("path") else ""
         return f"{answer.status_code} {body['code']}: {body['detail']}{where}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"the api answered {answer.status_code}: {answer.text[:200]}"

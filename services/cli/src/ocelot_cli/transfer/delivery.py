@@ -1,7 +1,7 @@
 """Sending batches until the api has said what becomes of each event."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 import httpx
@@ -70,12 +70,19 @@ class Delivery:
         http: a client with base URL and token.
         patience_sec: how long one batch is repeated before the command gives up.
         report: is told of each pause.
+        sleep: waits so many seconds.
     """
 
     def __init__(
-        self, http: httpx.AsyncClient, *, patience_sec: float, report: Callable[[str], None]
+        self,
+        http: httpx.AsyncClient,
+        *,
+        patience_sec: float,
+        report: Callable[[str], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._http = http
+        self._sleep = sleep
         self._patience_sec = patience_sec
         self._report = report
 
@@ -90,6 +97,7 @@ class Delivery:
         attempts = AsyncRetrying(
             retry=retry_if_exception(_passes),
             wait=_pause,
+            sleep=self._sleep,
             stop=stop_after_delay(self._patience_sec),
             before_sleep=self._before_sleep,
             reraise=True,
