@@ -8,7 +8,7 @@ from hypothesis import settings
 from ocelot_common.registry.model import Isolation, Tenant, TenantState
 
 # Two shared cores: a slow moment is no failure, and examples are many enough to find what breaks.
-settings.register_profile("ocelot", deadline=None, max_examples=60)
+settings.register_profile("ocelot", deadline=None, max_examples=100)
 settings.load_profile("ocelot")
 
 

@@ -63,6 +63,7 @@ def save_signing_key(key: SigningKey, path: Path) -> None:
         serialization.NoEncryption(),
     )
     path.touch(mode=0o600)
+    path.chmod(0o600)  # one that was there keeps its mode
     path.write_bytes(pem)
 
 

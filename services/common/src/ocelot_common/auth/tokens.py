@@ -123,7 +123,7 @@ class TokenVerifier:
             raise TokenError("the token is too long")
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, UnicodeEncodeError):
             raise TokenError("not a signed JWT") from None
         key = self._key(header)
         try:
@@ -146,10 +146,9 @@ class TokenVerifier:
             claims = msgspec.convert({**payload, "kid": header["kid"]}, Claims, strict=False)
         except msgspec.ValidationError as error:
             raise TokenError(f"the token's claims are not Ocelot's: {error}") from None
-        if claims.tenants == EVERY_TENANT:
-            life = timedelta(seconds=claims.exp - claims.iat)
-            if life > MAX_WILDCARD_TTL:
-                raise TokenError("a token for all tenants lives an hour at most")
+        life_sec = claims.exp - claims.iat
+        if claims.tenants == EVERY_TENANT and life_sec > MAX_WILDCARD_TTL.total_seconds():
+            raise TokenError("a token for all tenants lives an hour at most")
         return claims
 
     def _key(self, header: Mapping[str, Any]) -> jwt.PyJWK:

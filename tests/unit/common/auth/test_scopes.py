@@ -1,0 +1,33 @@
+import pytest
+
+from ocelot_common.auth.scopes import ROLES, SCOPES, effective_scopes
+
+
+def test_scopes_and_role_count_together() -> None:
+    assert effective_scopes("logs:export logs:write", "reader") == {
+        "logs:export", "logs:write", "logs:read",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("scope", ["", "  ", "\t"])
+def test_an_empty_scope_and_no_role_give_nothing(scope: str) -> None:
+    assert effective_scopes(scope, "") == frozenset()
+
+
+@pytest.mark.parametrize("role", ["root", "Operator", "operator ", "*"])
+def test_an_unknown_role_gives_nothing(role: str) -> None:
+    assert effective_scopes("", role) == frozenset()
+
+
+def test_roles_hold_known_scopes_only() -> None:
+    assert all(scopes and scopes <= SCOPES for scopes in ROLES.values())
+
+
+def test_a_writer_reads_nothing_and_a_reader_writes_nothing() -> None:
+    assert ROLES["writer"] == {"logs:write"}
+    assert ROLES["reader"] == {"logs:read"}
+    assert not ROLES["auditor"] & {"logs:write", "logs:admin", "logs:delete", "tenants:admin"}
+
+
+def test_only_the_operator_may_make_tenants() -> None:
+    assert [role for role, scopes in ROLES.items() if "tenants:admin" in scopes] == ["operator"]
