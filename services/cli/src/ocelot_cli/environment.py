@@ -63,7 +63,7 @@ def find_dev_stack(environ: MutableMapping[str, str] = os.environ) -> DevStack |
     )
     for path in candidates:
         try:
-            return DevStack(path, json.loads(path.read_text()))
+            return DevStack(path, _object(path.read_text()))
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
@@ -71,6 +71,13 @@ def find_dev_stack(environ: MutableMapping[str, str] = os.environ) -> DevStack |
     if named:
         fail(f"{named} (from {DEV_JSON_VARIABLE}) does not exist")
     return None
+
+
+def _object(text: str) -> dict[str, Any]:
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError("not written by make dev")
+    return content
 
 
 def use_dev_backends(environ: MutableMapping[str, str] = os.environ) -> None:

@@ -22,7 +22,9 @@ from ocelot_common.settings import SqsSettings, read
 from ocelot_common.timestamps import now_ms, to_ms
 
 app = typer.Typer(
-    no_args_is_help=True, help="What could not be stored or indexed: list, retry, discard."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="What could not be stored or indexed: list, retry, discard.",
 )
 
 Keys = Annotated[list[str], typer.Argument(metavar="KEY…", help="Keys, or their beginnings.")]

@@ -13,7 +13,11 @@ from ocelot_common.names import Period
 from ocelot_common.provisioning.tenants import TenantNotFoundError, TenantSpec
 from ocelot_common.registry.model import Isolation, Space, Tenant
 
-app = typer.Typer(no_args_is_help=True, help="Make, list, suspend and delete tenants.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Make, list, suspend and delete tenants.",
+)
 
 TenantId = Annotated[str, typer.Argument(metavar="ID", help="The tenant's id.")]
 Owner = Annotated[str, typer.Option(help="Who owns the tenant; only its owner may change it.")]

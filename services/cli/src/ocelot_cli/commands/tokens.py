@@ -24,7 +24,7 @@ from ocelot_common.registry.model import Tenant
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.settings import SigningSettings, TokenSettings
 
-app = typer.Typer(no_args_is_help=True, help="Make keys and tokens.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make keys and tokens.")
 
 
 @app.command()

@@ -1,0 +1,359 @@
+"""The command line: help, exit statuses, the account and the file of rejects."""
+
+import gzip
+import json
+import re
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import zstandard
+from typer.testing import CliRunner
+
+from ocelot_cli.main import app
+
+COMMANDS = [
+    [],
+    ["send"],
+    ["import"],
+    ["search"],
+    ["get"],
+    ["tenants"],
+    *(["tenants", name] for name in ("create", "list", "show", "suspend", "resume", "delete")),
+    ["token"],
+    ["token", "create"],
+    ["token", "key"],
+    ["dead-letters"],
+    *(["dead-letters", name] for name in ("list", "show", "retry", "discard")),
+]
+OKTA = (
+    b'{"uuid":"1","published":"2026-01-02T03:04:05.000Z","eventType":"user.session.start",'
+    b'"actor":{"id":"00u1","type":"User"},"outcome":{"result":"SUCCESS"}}'
+)
+ITEM = {
+    "id": "0192aaaa-bbbb-7ccc-8ddd-eeeeeeeeeeee",
+    "received_at": "2026-11-24T12:00:00.000Z",
+    "action": "note.write",
+    "actor": {"id": "jane"},
+    "message": "closes [/b] and \x1b[31mpaints",
+}
+
+
+class Api(BaseHTTPRequestHandler):
+    """Takes events but those whose action is `bad`; answers searches by one page."""
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Authorization"] != "Bearer good":
+            self._answer(401, {"code": "unauthorized", "detail": "The token is not valid."})
+            return
+        packed = zstandard.ZstdDecompressor().decompressobj().decompress(content)
+        events = [json.loads(line) for line in packed.split(b"\n")]
+        errors = [
+            {"index": n, "code": "invalid", "path": "action", "detail": "It is bad."}
+            for n, event in enumerate(events)
+            if event.get("action") == "bad"
+        ]
+        accepted = len(events) - len(errors)
+        self._answer(202 if accepted else 422, {"accepted": accepted, "errors": errors})
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/api/v1/logs/"):
+            self._answer(404, {"code": "not_found", "detail": "There is no such event."})
+            return
+        total = {"value": 1, "relation": "eq"}
+        page = {"items": [ITEM], "next_cursor": None, "total": total, "backend": "opensearch"}
+        self._answer(200, page)
+
+    def log_message(self, *args: Any) -> None:
+        del args
+
+    def _answer(self, status: int, body: dict[str, Any]) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@pytest.fixture(scope="module")
+def api_url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def ocelot(*args: object, stdin: bytes | None = None, **env: str) -> Any:
+    return CliRunner().invoke(
+        app, [str(arg) for arg in args], input=stdin, env={"OCELOT_DEV_JSON": ""} | env
+    )
+
+
+@pytest.fixture
+def send(api_url: str) -> Callable[..., Any]:
+    def run(*args: object, stdin: bytes | None = None, **env: str) -> Any:
+        access = {"OCELOT_API_URL": api_url, "OCELOT_TOKEN": "good"}
+        return ocelot(*args, stdin=stdin, **access | env)
+
+    return run
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[[bytes], Path]:
+    def write(content: bytes, name: str = "events.ndjson") -> Path:
+        (tmp_path / name).write_bytes(content)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(command: list[str]):
+    result = ocelot(*command, "--help")
+
+    assert result.exit_code == 0
+    assert "Usage: " in result.output
+    assert "Options:" in result.output
+
+
+def test_the_help_lists_every_group():
+    shown = ocelot("--help").output
+
+    names = {command[0] for command in COMMANDS if command}
+    assert {name for name in names if f"  {name}" in shown} == names
+
+
+def test_the_version_is_that_of_the_package():
+    result = ocelot("--version")
+
+    assert (result.exit_code, result.output) == (0, f"ocelot {version('ocelot-cli')}\n")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nothing-like-that"],
+        ["tenants", "nothing-like-that"],
+        ["send", "--no-such-option"],
+        ["search", "--limit", "0"],
+        ["import"],
+        ["tenants", "create", "x", "--isolation", "loose"],
+        ["tenants", "create", "x", "--period", "day"],
+        ["dead-letters", "retry"],
+        ["dead-letters", "retry", "--all", "abc"],
+        ["token", "create"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_status_2(args: list[str]):
+    assert ocelot(*args).exit_code == 2
+
+
+@pytest.mark.parametrize("event_id", ["stats", "../tenants", "0192aaaabbbb7ccc8dddeeeeeeeeeeee"])
+def test_get_takes_an_id_and_nothing_else(send: Any, event_id: str):
+    result = send("get", event_id)
+
+    assert result.exit_code == 2
+    assert "ID is not a UUID" in result.stderr
+
+
+def test_sending_ends_with_status_0_and_an_account(send: Any, written: Any):
+    result = send("send", written(b'{"action":"a"}\n{"action":"b"}\n\n'))
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    rows = dict(line.split() for line in result.stderr.splitlines()[:3])
+    assert rows == {"read": "3", "accepted": "2", "blank": "1"}
+
+
+def test_without_a_file_standard_input_is_sent(send: Any):
+    result = send("send", stdin=b'{"action":"a"}\n')
+
+    assert result.exit_code == 0
+    assert "accepted  1" in result.stderr
+
+
+def test_lines_that_came_to_nothing_are_status_3_and_in_the_file(
+    send: Any, written: Any, tmp_path: Path
+):
+    path = written(b'{"action":"a"}\nnot json\n{"action":"bad"}\n')
+
+    result = send("send", path, "--rejects", tmp_path / "rejects")
+
+    assert result.exit_code == 3
+    entries = [json.loads(line) for line in (tmp_path / "rejects").read_bytes().splitlines()]
+    assert [(each["line"], each["raw"]) for each in entries] == [
+        (2, "not json"),
+        (3, '{"action":"bad"}'),
+    ]
+    assert entries[0]["reason"].startswith("not valid JSON")
+    assert entries[1]["reason"] == "invalid: It is bad. (action)"
+    assert f"{path}:3: invalid: It is bad. (action)" in result.stderr
+
+
+def test_a_refused_token_is_status_1_with_one_line(send: Any, written: Any):
+    result = send("send", written(b'{"action":"a"}\n'), OCELOT_TOKEN="bad")
+
+    assert result.exit_code == 1
+    assert "error: 401 unauthorized: The token is not valid.\n" in result.stderr
+    assert "not known  1" in result.stderr
+
+
+def test_an_api_that_is_away_is_status_1(written: Any):
+    path = written(b'{"action":"a"}\n')
+
+    result = ocelot(
+        "send", path, "--patience", "1", OCELOT_API_URL="http://127.0.0.1:9", OCELOT_TOKEN="t"
+    )
+
+    assert result.exit_code == 1
+    assert "error: the api took nothing for 1 s" in result.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["sent", "dry"])
+def test_a_file_that_is_missing_or_cut_off_is_status_1_with_its_name(
+    send: Any, written: Any, options: list[str]
+):
+    cut = written(gzip.compress(OKTA)[:-6], "cut.ndjson.gz")
+
+    gone = send("import", "-m", "okta", *options, "gone.ndjson")
+    broken = send("import", "-m", "okta", *options, cut)
+
+    assert (gone.exit_code, broken.exit_code) == (1, 1)
+    assert "error: gone.ndjson: No such file or directory\n" in gone.stderr
+    assert f"error: {cut}: Compressed file ended" in broken.stderr
+    assert "Traceback" not in gone.stderr + broken.stderr
+
+
+def test_rejects_that_can_not_be_written_are_status_1_before_anything_is_sent(
+    send: Any, written: Any, tmp_path: Path
+):
+    result = send("send", written(b"{}\n"), "--rejects", tmp_path / "no" / "folder")
+
+    assert result.exit_code == 1
+    assert "No such file or directory" in result.stderr
+
+
+def test_rejects_never_overwrite_what_is_to_be_read(send: Any, written: Any):
+    path = written(b'{"action":"a"}\n')
+
+    result = send("send", path, "--rejects", path)
+
+    assert result.exit_code == 2
+    assert path.read_bytes() == b'{"action":"a"}\n'
+
+
+def test_an_import_is_sent_by_its_mapping(send: Any, written: Any):
+    result = send("import", "-m", "okta", written(OKTA + b'\n{"a":1}\n'))
+
+    assert result.exit_code == 3
+    assert re.search(r"accepted +1\b", result.stderr)
+    assert re.search(r"can't be mapped or read +1\b", result.stderr)
+
+
+def test_a_dry_run_prints_events_needs_no_token_and_sends_nothing(written: Any):
+    path = written((OKTA + b"\n") * 3 + b"[]\n")
+
+    result = ocelot("import", "-m", "okta", "--dry-run", path)
+    some = ocelot("import", "-m", "okta", "--dry-run", "--show", "2", path)
+
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 3
+    assert "1 of 4 lines can't be mapped" in result.stderr
+    assert len({event["id"] for event in events}) == 3
+    assert [event["metadata"] for event in events] == [json.loads(OKTA)] * 3
+    assert (some.exit_code, len(some.stdout.splitlines())) == (0, 2)
+
+
+def test_the_shipped_mappings_are_listed():
+    listed = ocelot("import", "--list-mappings")
+
+    assert listed.exit_code == 0
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == [
+        "cloudtrail",
+        "github-webhook",
+        "kubernetes",
+        "okta",
+        "windows-security",
+    ]
+
+
+@pytest.mark.parametrize(
+    "options", [["-m", "no-such"], ["-m", "gone.yaml"], ["-m", "okta", "--zone", "Mars/Base"]]
+)
+def test_a_mapping_or_zone_that_is_none_is_status_1(options: list[str]):
+    result = ocelot("import", *options, "--dry-run")
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+
+
+def test_a_search_shows_a_table_in_which_an_events_text_is_only_text(send: Any):
+    result = send("search", "closes")
+
+    assert result.exit_code == 0
+    assert "closes [/b] and \N{REPLACEMENT CHARACTER}[31mpaints" in result.stdout
+    assert "1 of 1 events, from opensearch" in result.stderr
+
+
+def test_a_search_as_json_prints_whole_events(send: Any):
+    result = send("search", "--json")
+
+    assert json.loads(result.stdout) == ITEM
+
+
+@pytest.mark.parametrize("moment", ["-24h", "2026-11-24T12:00:00Z"])
+def test_a_search_takes_moments_of_both_kinds(send: Any, moment: str):
+    assert send("search", "--from", moment, "--to", "-1h").exit_code == 0
+
+
+def test_a_moment_that_is_none_is_status_1(send: Any):
+    result = send("search", "--from", "yesterday")
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+
+
+def test_an_event_that_is_not_there_is_status_1(send: Any):
+    result = send("get", ITEM["id"])
+
+    assert result.exit_code == 1
+    assert "error: 404 not_found: There is no such event.\n" in result.stderr
+
+
+def test_commands_on_the_backends_say_what_is_not_set():
+    result = ocelot("tenants", "list")
+
+    assert result.exit_code == 1
+    assert "set MONGODB_URL" in result.stderr
+
+
+def test_a_token_needs_a_private_key():
+    result = ocelot("token", "create", "--tenant", "acme", "--role", "reader")
+
+    assert result.exit_code == 1
+    assert "set OCELOT_SIGNING_KEY_FILE" in result.stderr
+
+
+def test_a_private_key_is_written_once_and_for_its_owner_alone(tmp_path: Path):
+    path = tmp_path / "key.pem"
+
+    first, second = ocelot("token", "key", path), ocelot("token", "key", path)
+
+    assert first.exit_code == 0
+    assert path.stat().st_mode & 0o077 == 0
+    assert second.exit_code == 1
+    assert "a key is never overwritten" in second.stderr
+    assert ocelot("token", "key", tmp_path / "no" / "folder.pem").exit_code == 1
+
+
+def test_discarding_asks_first():
+    result = ocelot("dead-letters", "discard", "abc", stdin=b"n\n")
+
+    assert result.exit_code == 1
+    assert "Forget 1 letters for good?" in result.output

@@ -1,0 +1,80 @@
+"""What can go wrong becomes one line."""
+
+import subprocess
+from collections.abc import Callable
+
+import httpx
+import pytest
+import typer
+from pymongo.errors import ServerSelectionTimeoutError
+
+from ocelot_cli.administration import run_on_backends
+from ocelot_cli.running import run
+from ocelot_common.provisioning.tenants import TenantNotFoundError
+from ocelot_common.queue.sending import SendError
+from ocelot_common.settings import ProvisioningSettings, read
+
+
+async def failing(error: Exception) -> None:
+    raise error
+
+
+async def without_settings() -> None:
+    read(ProvisioningSettings)
+
+
+def shown(capsys: pytest.CaptureFixture[str], call: Callable[[], object]) -> str:
+    with pytest.raises(typer.Exit) as caught:
+        call()
+    assert caught.value.exit_code == 1
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (httpx.ConnectError("refused\nmore"), "error: the api can't be reached: refused\n"),
+        (httpx.ReadTimeout(""), "error: the api can't be reached: ReadTimeout\n"),
+        (ValueError("no [duration]"), "error: no [duration]\n"),
+        (FileNotFoundError(2, "No such file", "a.pem"), "a.pem"),
+    ],
+)
+def test_failures_of_a_command_become_a_line(
+    error: Exception, told: str, capsys: pytest.CaptureFixture[str]
+):
+    assert told in shown(capsys, lambda: run(failing(error)))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            ServerSelectionTimeoutError("no primary\nmore"),
+            "MongoDB at MONGODB_URL can't be used: no",
+        ),
+        (SendError("away"), "SQS can't be used: away"),
+        (TenantNotFoundError("there is no tenant 'x'"), "error: there is no tenant 'x'\n"),
+    ],
+)
+def test_failures_of_backends_name_the_backend(
+    error: Exception, told: str, capsys: pytest.CaptureFixture[str]
+):
+    assert told in shown(capsys, lambda: run_on_backends(failing(error)))
+
+
+def test_settings_that_are_missing_are_named(capsys: pytest.CaptureFixture[str]):
+    assert "set MONGODB_URL (" in shown(capsys, lambda: run_on_backends(without_settings()))
+
+
+def test_an_error_of_a_program_is_not_hidden():
+    with pytest.raises(KeyError):
+        run(failing(KeyError("a defect")))
+    with pytest.raises(subprocess.SubprocessError):
+        run_on_backends(failing(subprocess.SubprocessError("a defect")))
+
+
+def test_a_verbose_run_shows_the_traceback(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OCELOT_VERBOSE", "1")
+
+    with pytest.raises(ValueError, match="why"):
+        run_on_backends(failing(ValueError("why")))
