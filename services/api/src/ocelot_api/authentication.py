@@ -1,5 +1,6 @@
 """From a token to a principal: whose request this is, and what it may do (design §7)."""
 
+import asyncio
 import hashlib
 import time
 from collections import OrderedDict
@@ -8,7 +9,7 @@ from typing import Final
 import msgspec
 from pymongo.errors import PyMongoError
 
-from ocelot_api.problems import Problem, bad_request, forbidden, unauthenticated
+from ocelot_api.problems import Problem, bad_request, forbidden, unauthenticated, unavailable
 from ocelot_common.auth.scopes import effective_scopes
 from ocelot_common.auth.tokens import LEEWAY_SEC, Claims, TokenError, TokenVerifier
 from ocelot_common.registry.model import KeyState, Tenant, TenantState
@@ -17,6 +18,7 @@ from ocelot_common.registry.snapshot import RegistrySnapshot
 _CACHED_TOKENS: Final = 10_000
 #: The registry is asked about an unknown key or tenant no more often than this.
 _ASK_EVERY_SEC: Final = 1.0
+_ASK_TIMEOUT_SEC: Final = 2.0
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -60,21 +62,21 @@ class Authenticator:
         self._snapshot = snapshot
         self._verifier = verifier
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._asking: asyncio.Task[bool] | None = None
         self._asked_at = 0.0
 
     async def authenticate(self, headers: dict[bytes, bytes], scope: str) -> Principal:
         """The principal of a request that needs a scope.
 
         Raises:
-            Problem: 400, 401 or 403.
+            Problem: 400, 401 or 403; 503 if the key or tenant is unknown and the registry away.
         """
         token = _bearer(headers)
         picked = headers.get(b"x-tenant-id", b"").decode("latin-1")
         try:
             principal = self._principal(token, picked)
         except _UnknownError as unknown:
-            if not await self._ask_registry():
-                raise unknown.problem from None
+            await self._ask_registry(unknown.problem)
             try:
                 principal = self._principal(token, picked)
             except _UnknownError as still_unknown:
@@ -140,17 +142,40 @@ class Authenticator:
             )
         return picked
 
-    async def _ask_registry(self) -> bool:
-        """Read the registry now, unless that was done a moment ago; whether it was read."""
-        now = time.monotonic()
-        if now - self._asked_at < _ASK_EVERY_SEC:
-            return False
-        self._asked_at = now
+    async def _ask_registry(self, problem: Problem) -> None:
+        """Read the registry now, unless that was done a moment ago.
+
+        Requests that come while it is read wait for that read: the first ones of a new tenant come
+        together.
+
+        Raises:
+            Problem: `problem`, if it was read a moment ago; 503, if it can't be read.
+        """
+        if self._asking is None or self._asking.done():
+            now = time.monotonic()
+            if self._asking is not None and now - self._asked_at < _ASK_EVERY_SEC:
+                raise problem if self._asking.result() else _registry_away()
+            self._asked_at = now
+            self._asking = asyncio.create_task(self._confirm(), name="registry-ask")
+        if not await asyncio.shield(self._asking):
+            raise _registry_away()
+
+    async def _confirm(self) -> bool:
         try:
-            await self._snapshot.confirm()
-        except PyMongoError:
+            async with asyncio.timeout(_ASK_TIMEOUT_SEC):
+                await self._snapshot.confirm()
+        except (PyMongoError, TimeoutError):
             return False
         return True
+
+
+def _registry_away() -> Problem:
+    # Not 401, which clients take for final: the token may be good.
+    return unavailable(
+        "registry_unavailable",
+        "the token's key or tenant is not known yet, and the registry can't be read now",
+        members={"outcome": "rejected"},
+    )
 
 
 _STATES: Final = {

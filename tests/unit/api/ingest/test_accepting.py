@@ -1,0 +1,145 @@
+"""Ids, duplicates and errors of a request's events."""
+
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocelot_api.authentication import Principal
+from ocelot_api.ingest.accepting import Accepted, accept_events
+from ocelot_common.event_limits import EventLimits
+from ocelot_common.registry.model import Tenant
+
+ID = "0190aaaa-0000-7000-8000-000000000001"
+NOW = 1_790_000_000_000
+
+
+@pytest.fixture(scope="session")
+def principal(make_tenant: Callable[..., Tenant]) -> Principal:
+    return Principal(make_tenant(), "me", frozenset({"logs:write"}))
+
+
+def event(**fields: Any) -> bytes:
+    return json.dumps({"action": "a", "actor": {"id": "u"}} | fields).encode()
+
+
+def accept(principal: Principal, raws: Sequence[bytes], key: str | None = None) -> Accepted:
+    return accept_events(
+        raws, principal=principal, limits=EventLimits(), now_ms=NOW, idempotency_key=key
+    )
+
+
+def ids_of(accepted: Accepted) -> dict[int, uuid.UUID]:
+    return {index: uuid.UUID(bytes=event.id) for index, event in accepted.events.items()}
+
+
+def test_a_clients_id_wins(principal: Principal):
+    for key in (None, "key"):
+        accepted = accept(principal, [event(id=ID), event(id=ID.upper().replace("1", "2"))], key)
+        assert str(ids_of(accepted)[0]) == ID
+        assert accepted.errors == []
+
+
+def test_the_id_is_no_part_of_the_text(principal: Principal):
+    accepted = accept(principal, [event(id=ID)])
+    assert accepted.events[0].text == b'{"action":"a","actor":{"id":"u"}}'
+
+
+def test_an_event_without_id_gets_a_uuid_of_version_7(principal: Principal):
+    ids = ids_of(accept(principal, [event()] * 100))
+    assert {each.version for each in ids.values()} == {7}
+    assert len(set(ids.values())) == 100
+
+
+def test_one_id_with_one_text_twice_is_the_same_event_twice(principal: Principal):
+    accepted = accept(principal, [event(id=ID), event(id=ID)])
+    assert accepted.errors == []
+    assert accepted.events[0] == accepted.events[1]
+
+
+def test_one_id_with_two_texts_is_refused_at_the_second(principal: Principal):
+    accepted = accept(principal, [event(id=ID), event(id=ID, message="other"), event(id=ID)])
+    assert list(accepted.events) == [0, 2]
+    assert [(each.index, each.code, each.path) for each in accepted.errors] == [
+        (1, "duplicate_id", "id")
+    ]
+
+
+def test_errors_name_index_code_and_path_and_the_rest_is_taken(principal: Principal):
+    accepted = accept(
+        principal,
+        [event(), b"{", event(actor={}), event(extra=1), event(id="x"), event(action="ocelot.x")],
+    )
+    assert list(accepted.events) == [0]
+    assert [(each.index, each.code, each.path) for each in accepted.errors] == [
+        (1, "invalid_json", ""),
+        (2, "missing_field", "actor.id"),
+        (3, "unknown_field", "extra"),
+        (4, "invalid_id", "id"),
+        (5, "reserved_action", "action"),
+    ]
+    assert all(each.detail for each in accepted.errors)
+
+
+def test_nesting_of_ten_thousand_levels_is_an_error_of_its_event(principal: Principal):
+    deep = b'{"action":"a","actor":{"id":"u"},"metadata":%b1%b}' % (b'{"a":' * 9_000, b"}" * 9_000)
+    accepted = accept(principal, [deep, b"[" * 10_000, event()])
+    assert [each.code for each in accepted.errors] == ["too_deep", "too_deep"]
+    assert list(accepted.events) == [2]
+
+
+def test_an_idempotency_key_makes_ids_of_version_8_that_repeat(principal: Principal):
+    raws = [event(message=str(number)) for number in range(5)]
+    first, again = accept(principal, raws, "key"), accept(principal, raws, "key")
+    assert ids_of(first) == ids_of(again)
+    assert {each.version for each in ids_of(first).values()} == {8}
+    assert len(set(ids_of(first).values())) == 5
+
+
+def test_another_key_subject_or_tenant_makes_other_ids(
+    principal: Principal, make_tenant: Callable[..., Tenant]
+):
+    others = [
+        (principal, "other"),
+        (Principal(principal.tenant, "another", principal.scopes), "key"),
+        (Principal(make_tenant(uid="f" * 16), "me", principal.scopes), "key"),
+    ]
+    ids = {ids_of(accept(who, [event()], key))[0] for who, key in [(principal, "key"), *others]}
+    assert len(ids) == 4
+
+
+def test_equal_events_of_a_request_get_different_ids(principal: Principal):
+    ids = ids_of(accept(principal, [event()] * 3, "key"))
+    assert len(set(ids.values())) == 3
+
+
+def test_white_space_and_repeated_keys_do_not_change_an_id(principal: Principal):
+    plain = ids_of(accept(principal, [event()], "key"))[0]
+    odd = b' {"action" : "x", "actor":{"id":"u"},\n"action":"a"} '
+    assert ids_of(accept(principal, [odd], "key"))[0] == plain
+
+
+@given(
+    texts=st.lists(st.sampled_from("abcde"), min_size=1, max_size=12),
+    dropped=st.sets(st.integers(0, 11)),
+    seed=st.randoms(use_true_random=False),
+)
+def test_ids_by_key_do_not_depend_on_position(
+    principal: Principal, texts: list[str], dropped: set[int], seed: Any
+):
+    """Events that a client drops or reorders change no other event's id."""
+    ids = ids_of(accept(principal, [event(message=text) for text in texts], "key"))
+    by_text: dict[str, set[uuid.UUID]] = {}
+    for index, text in enumerate(texts):
+        by_text.setdefault(text, set()).add(ids[index])
+    kept = [text for index, text in enumerate(texts) if index not in dropped]
+    seed.shuffle(kept)
+    bad = [b"{"] * len(dropped)
+    again = accept(principal, [*bad, *(event(message=text) for text in kept)], "key")
+    assert len(set(ids_of(again).values())) == len(kept)
+    for position, text in enumerate(kept):
+        assert ids_of(again)[len(bad) + position] in by_text[text]
