@@ -1,4 +1,4 @@
-"""What the api's unit tests share; factories are of session scope, so that Hypothesis can use them."""
+"""What the unit tests of the api share; of session scope, so that Hypothesis can use it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -67,6 +67,8 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         docs_url="/api/v1/docs",
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
+        # A redirect would lead from https to http behind an ingress, with the token.
+        redirect_slashes=False,
     )
     for kind in (Problem, PyMongoError, TransportError, Exception):
         app.add_exception_handler(kind, _answer_problem)
@@ -119,7 +121,7 @@ async def _open(
         metrics=metrics,
         settings=settings,
     )
-    routes.add("POST", "/api/v1/logs", ingest.post_one)
+    routes.add("POST", "/api/v1/logs", ingest.post_one, passed_on=("GET", "HEAD"))
     routes.add("POST", "/api/v1/logs/bulk", ingest.post_bulk)
     store = MongoBackend(database, timeout_sec=settings.search_timeout_sec)
     reading = Reading(
@@ -145,11 +147,14 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     codes = {404: "route_not_found", 405: "method_not_allowed"}
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"  # which the middleware answers
     problem = Problem(
         error.status_code,
         codes.get(error.status_code, "http_error"),
         str(error.detail),
-        headers=dict(error.headers or {}),
+        headers=headers,
     )
     return await _answer_problem(request, problem)
 

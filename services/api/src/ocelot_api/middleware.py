@@ -2,14 +2,14 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from opensearchpy.exceptions import TransportError
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ocelot_api.bodies import ClientGoneError
@@ -20,6 +20,8 @@ from ocelot_common.telemetry.logs import get_logger
 from ocelot_common.telemetry.tracing import traceparent_of
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+#: Methods that metrics name; clients may invent others.
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 log = get_logger(__name__)
@@ -85,7 +87,10 @@ class RequestMiddleware:
         parent = headers.get(b"traceparent", b"")
         if _TRACEPARENT.fullmatch(parent):
             state["traceparent"] = parent.decode()
-        exchange = _Exchange(send, request_id.encode())
+        method = scope["method"]
+        exchange = _Exchange(send, request_id.encode(), without_body=method == "HEAD")
+        if method == "HEAD":  # RFC 9110 §9.3.2: as GET, without the content
+            scope = {**scope, "method": "GET"}
         began = time.perf_counter()
         try:
             if self._tracing:
@@ -95,15 +100,16 @@ class RequestMiddleware:
         except Exception as error:  # noqa: BLE001 - the outermost loop of a request
             await self._answer(error, scope, exchange, request_id)
         finally:
-            self._observe(scope, exchange.status, time.perf_counter() - began)
+            self._observe(method, scope, exchange.status, time.perf_counter() - began)
 
     async def _traced(self, scope: Scope, receive: Receive, exchange: "_Exchange") -> None:
         state = scope["state"]
         context = _propagator.extract({"traceparent": state.get("traceparent", "")})
-        name = f"{scope['method']} {scope['path']}"
-        with tracer.start_as_current_span(name, context=context, kind=SpanKind.SERVER) as span:
+        method = scope["method"]
+        with tracer.start_as_current_span(method, context=context, kind=SpanKind.SERVER) as span:
             state["traceparent"] = traceparent_of(span.get_span_context())
             await self._app(scope, receive, exchange.send)
+            span.update_name(f"{scope['method']} {_route_name(scope)}")
             span.set_attribute("http.response.status_code", exchange.status)
 
     async def _answer(
@@ -114,8 +120,6 @@ class RequestMiddleware:
         problem = to_problem(error)
         if problem.status == 500:
             log.error("request_failed", request_id=request_id, path=scope["path"], exc_info=error)
-        elif not isinstance(error, Problem):
-            log.warning("backend_failed", request_id=request_id, error=repr(error)[:300])
         if exchange.finished:
             return  # the framework has answered with the same problem and raised it again
         if exchange.status:
@@ -123,20 +127,26 @@ class RequestMiddleware:
             raise error
         await send_problem(exchange.send, problem, request_id)
 
-    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope.get("route")
-        name = getattr(route, "path", None) or scope.get("route_name") or "unmatched"
-        method = scope["method"] if len(scope["method"]) < 8 else "other"
-        self._metrics.requests.labels(method, name, str(status or 499)).inc()
+    def _observe(self, method: str, scope: Scope, status: int, seconds: float) -> None:
+        name = _route_name(scope)
+        known = method if method in _METHODS else "other"
+        self._metrics.requests.labels(known, name, str(status or 499)).inc()
         self._metrics.request_seconds.labels(name).observe(seconds)
+
+
+def _route_name(scope: Scope) -> str:
+    """The path's template: names in metrics and spans may not grow with the ids in paths."""
+    route = scope.get("route")
+    return getattr(route, "path", None) or scope.get("route_name") or "unmatched"
 
 
 class _Exchange:
     """Adds the request id to a response and remembers its status."""
 
-    def __init__(self, send: Send, request_id: bytes) -> None:
+    def __init__(self, send: Send, request_id: bytes, *, without_body: bool) -> None:
         self._send = send
         self._request_id = request_id
+        self._without_body = without_body
         self.status = 0
         self.finished = False
 
@@ -146,8 +156,10 @@ class _Exchange:
             headers: list[Any] = [*message.get("headers", ())]
             headers.append((b"x-request-id", self._request_id))
             message = {**message, "headers": headers}
-        elif not message.get("more_body", False):
-            self.finished = True
+        else:
+            self.finished = not message.get("more_body", False)
+            if self._without_body:
+                message = {**message, "body": b""}
         await self._send(message)
 
 
@@ -155,8 +167,10 @@ def to_problem(error: Exception) -> Problem:
     """What a client is told about an error that nobody else handled."""
     if isinstance(error, Problem):
         return error
+    if isinstance(error, PyMongoError | TransportError):
+        log.warning("backend_failed", error=repr(error)[:300])
     if isinstance(error, PyMongoError):
-        if error.timeout:
+        if error.timeout and not isinstance(error, ServerSelectionTimeoutError):
             return Problem(504, "store_timeout", "the store did not answer in time")
         return unavailable("store_unavailable", "the store can't be reached now")
     if isinstance(error, TransportError):
@@ -176,10 +190,21 @@ class FastRoutes:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._routes: dict[tuple[str, str], Endpoint] = {}
+        self._passed_on: dict[str, frozenset[str]] = {}
 
-    def add(self, method: str, path: str, endpoint: Endpoint) -> None:
-        """Have one method of one path answered by an ASGI endpoint."""
+    def add(
+        self, method: str, path: str, endpoint: Endpoint, *, passed_on: Iterable[str] = ()
+    ) -> None:
+        """Have one method of one path answered by an ASGI endpoint.
+
+        Args:
+            method: that it answers.
+            path: exactly.
+            endpoint: answers.
+            passed_on: methods of this path that are the framework's; others are refused here.
+        """
         self._routes[method, path] = endpoint
+        self._passed_on[path] = frozenset(passed_on)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer by an exact route, or let the framework do it."""
@@ -189,4 +214,17 @@ class FastRoutes:
                 scope["route_name"] = scope["path"]
                 await endpoint(scope, receive, send)
                 return
+            passed_on = self._passed_on.get(scope["path"])
+            if passed_on is not None and scope["method"] not in passed_on:
+                scope["route_name"] = scope["path"]
+                raise self._not_allowed(scope["path"], passed_on)
         await self._app(scope, receive, send)
+
+    def _not_allowed(self, path: str, passed_on: frozenset[str]) -> Problem:
+        allowed = sorted(passed_on | {method for method, route in self._routes if route == path})
+        return Problem(
+            405,
+            "method_not_allowed",
+            "Method Not Allowed",
+            headers={"Allow": ", ".join(allowed)},
+        )

@@ -58,6 +58,8 @@ def _complete(document: Schema) -> None:
     paths = document["paths"]
     paths.setdefault("/api/v1/logs", {})["post"] = _post_one()
     paths.setdefault("/api/v1/logs/bulk", {})["post"] = _post_bulk()
+    not_found = _problem("No such event is stored, or not yet")
+    paths["/api/v1/logs/{id}"]["get"]["responses"]["404"] = not_found
     for path, operations in paths.items():
         if path.startswith("/api/v1/"):
             for operation in operations.values():
@@ -79,6 +81,8 @@ def _secure(operation: Schema) -> None:
         responses.setdefault(status, _problem(_ERROR_CODES[status]))
     responses.pop("422", None) if operation["tags"] == ["read"] else None
     responses.setdefault("400", _problem(_ERROR_CODES["400"]))
+    if operation["tags"] == ["read"]:
+        responses.setdefault("504", _problem("A backend did not answer in time; narrow the search"))
 
 
 def _ref(name: str) -> Schema:

@@ -1,6 +1,8 @@
 """The api's settings."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from ocelot_common.event_limits import EventLimits
 from ocelot_common.settings import (
@@ -44,7 +46,7 @@ class ApiSettings(
     body_budget_bytes: int = Field(
         default=256 * _MIB,
         alias="OCELOT_BODY_BUDGET_BYTES",
-        ge=16 * _MIB,
+        ge=2 * 65_536,
         description="Bodies, buffers and sends of one process together; beyond it: 503",
     )
     body_timeout_sec: float = Field(
@@ -67,6 +69,15 @@ class ApiSettings(
         le=60,
         description="Time that one search may take on a backend",
     )
+
+    @model_validator(mode="after")
+    def _check_budget(self) -> Self:
+        if self.body_budget_bytes < 2 * self.max_bulk_bytes:
+            raise ValueError(
+                "OCELOT_BODY_BUDGET_BYTES must be at least twice OCELOT_MAX_BULK_BYTES: a"
+                " compressed body is held twice"
+            )
+        return self
 
     def event_limits(self, tenant_max_event_bytes: int | None) -> EventLimits:
         """The bounds on one event of a tenant."""
