@@ -53,37 +53,19 @@ def key_range(uid: str) -> tuple[Binary, Binary]:
     return Binary(prefix + b"\0" * 16), Binary(prefix + b"\xff" * 16)
 
 
-class _Actor(Struct, gc=False):
-    id: str
-    type: str | UnsetType | None = UNSET
-    name: str | UnsetType | None = UNSET
-    email: str | UnsetType | None = UNSET
-    session_id: str | UnsetType | None = UNSET
-
-
-class _Target(Struct, gc=False):
-    type: str | UnsetType | None = UNSET
-    id: str | UnsetType | None = UNSET
-    name: str | UnsetType | None = UNSET
-
-
-class _Source(Struct, gc=False):
-    ip: str | UnsetType | None = UNSET
-    user_agent: str | UnsetType | None = UNSET
-    service: str | UnsetType | None = UNSET
-    location: str | UnsetType | None = UNSET
-
-
 class TypedFields(Struct, gc=False):
-    """What filters need of an event; the free-form parts are skipped unread."""
+    """What filters need of an event; the free-form parts are skipped unread.
+
+    The parts are plain dicts, since they go into the document as they are.
+    """
 
     action: str
-    actor: _Actor
+    actor: dict[str, str | None]
     occurred_at: str | UnsetType | None = UNSET
-    targets: list[_Target] | UnsetType | None = UNSET
+    targets: list[dict[str, str | None]] | UnsetType | None = UNSET
     outcome: str | UnsetType | None = UNSET
     severity: str | UnsetType | None = UNSET
-    source: _Source | UnsetType | None = UNSET
+    source: dict[str, Any] | UnsetType | None = UNSET
     request_id: str | UnsetType | None = UNSET
     trace_id: str | UnsetType | None = UNSET
     tags: list[str] | UnsetType | None = UNSET
@@ -136,16 +118,16 @@ def build_document(
         "occurred_at": DatetimeMS(occurred_at),
         "writer": writer,
         "action": event.action,
-        "actor": _given(event.actor),
+        "actor": event.actor,
         "outcome": event.outcome or DEFAULT_OUTCOME,
         "severity": event.severity or DEFAULT_SEVERITY,
     }
     if event.targets:
-        document["targets"] = [_given(target) for target in event.targets]
+        document["targets"] = event.targets
     if event.source:
-        source = document["source"] = _given(event.source)
-        if event.source.ip:
-            source["ip16"] = ip_bytes(event.source.ip)
+        source = document["source"] = event.source
+        if ip := source.get("ip"):
+            source["ip16"] = ip_bytes(ip)
     if event.request_id:
         document["request_id"] = event.request_id
     if event.trace_id:
@@ -161,12 +143,6 @@ def build_document(
             document["attrs_cut"] = True
     document["event"] = json_text
     return document
-
-
-def _given(part: Struct) -> Document:
-    return {
-        name: value for name in part.__struct_fields__ if type(value := getattr(part, name)) is str
-    }
 
 
 #: What a reader needs of a stored document; typed fields come from the text.

@@ -68,6 +68,7 @@ class Receiver:
         self._held_bytes = 0
         self._room = asyncio.Condition()
         self._stopping = asyncio.Event()
+        self._failure: BaseException | None = None
         self._arrived: asyncio.Queue[list[Received]] = asyncio.Queue()
 
     @property
@@ -85,7 +86,11 @@ class Receiver:
         self._stopping.set()
 
     async def messages(self) -> AsyncIterator[list[Received]]:
-        """Messages as they come, up to ten at a time; ends after `stop` with the last poll."""
+        """Messages as they come, up to ten at a time; ends after `stop` with the last poll.
+
+        Raises:
+            BaseException: what ended a poll and nobody foresaw; the process is to end.
+        """
         extender = asyncio.create_task(self._extend_visibility(), name="extend-visibility")
         polls = [
             asyncio.create_task(self._poll(), name=f"receive-{number}")
@@ -95,6 +100,8 @@ class Receiver:
         try:
             while batch := await self._arrived.get():
                 yield batch
+            if self._failure is not None:
+                raise self._failure
         finally:
             self._stopping.set()
             await ended
@@ -144,24 +151,33 @@ class Receiver:
                     self._arrived.put_nowait(batch)
 
     async def _until_room(self) -> None:
-        gate = asyncio.create_task(self._gate.wait_open())
-        stop = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([gate, stop], return_when=asyncio.FIRST_COMPLETED)
-        gate.cancel()
-        stop.cancel()
-        async with self._room:
-            await self._room.wait_for(
-                lambda: self._held_bytes < self._max_held_bytes or self._stopping.is_set()
-            )
+        while not self._stopping.is_set():
+            async with self._room:
+                await self._room.wait_for(
+                    lambda: self._held_bytes < self._max_held_bytes or self._stopping.is_set()
+                )
+            # The gate comes last: it may have been shut while there was no room.
+            if self._gate.is_open:
+                return
+            gate = asyncio.create_task(self._gate.wait_open())
+            stop = asyncio.create_task(self._stopping.wait())
+            await asyncio.wait([gate, stop], return_when=asyncio.FIRST_COMPLETED)
+            gate.cancel()
+            stop.cancel()
 
     async def _when_ended(self, polls: list[asyncio.Task[None]]) -> None:
-        await self._stopping.wait()
+        stop = asyncio.create_task(self._stopping.wait())
+        # Before the stop, a poll ends only by an error that nobody foresaw.
+        await asyncio.wait([stop, *polls], return_when=asyncio.FIRST_COMPLETED)
+        self._stopping.set()
         async with self._room:
             self._room.notify_all()
         results = await asyncio.gather(*polls, return_exceptions=True)
         for result in results:
-            if isinstance(result, BaseException):
+            if isinstance(result, SQS_ERRORS):
                 log.warning("receive_ended_with_error", error=repr(result))
+            elif isinstance(result, BaseException):
+                self._failure = self._failure or result
         self._arrived.put_nowait([])
 
     async def _extend_visibility(self) -> None:

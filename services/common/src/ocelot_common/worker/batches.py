@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -49,7 +50,7 @@ class BatchRunner(Generic[W]):
         self._linger_sec = linger_sec
         self._in_flight = in_flight
         self._running: set[asyncio.Future[None]] = set()
-        self._waiting: list[W] = []
+        self._waiting: deque[W] = deque()
         self._units = 0
         self._oldest = 0.0
         self._failure: BaseException | None = None
@@ -91,6 +92,17 @@ class BatchRunner(Generic[W]):
         self._waiting.append(work)
         self._units += work.units
 
+    def _take(self) -> list[W]:
+        """The next batch: as many as fit, one at least. What is left over is due already."""
+        batch: list[W] = []
+        units = 0
+        while self._waiting and (not batch or units + self._waiting[0].units <= self._max_units):
+            work = self._waiting.popleft()
+            units += work.units
+            batch.append(work)
+        self._units -= units
+        return batch
+
     def _due(self) -> bool:
         return self._units >= self._max_units or self._until_due() == 0
 
@@ -100,8 +112,7 @@ class BatchRunner(Generic[W]):
         return max(0.0, self._oldest + self._linger_sec - time.monotonic())
 
     def _start(self) -> None:
-        batch, self._waiting, self._units = self._waiting, [], 0
-        task = asyncio.ensure_future(self._handle(batch))
+        task = asyncio.ensure_future(self._handle(self._take()))
         self._running.add(task)
         task.add_done_callback(self._ended)
 
