@@ -6,7 +6,15 @@ from ocelot_api.search.query import Page, SearchQuery
 
 
 class SearchUnavailableError(Exception):
-    """This backend can't answer this search now; another may."""
+    """This backend can't answer this search now; another may.
+
+    Attributes:
+        away: it answers nobody, so that other searches need not try.
+    """
+
+    def __init__(self, reason: str, *, away: bool = False) -> None:
+        super().__init__(reason)
+        self.away = away
 
 
 class SearchBackend(Protocol):

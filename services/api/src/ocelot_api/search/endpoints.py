@@ -1,5 +1,6 @@
 """`GET /logs` and `GET /logs/{id}`."""
 
+import asyncio
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request, Response
@@ -38,7 +39,7 @@ class Reading:
         self._snapshot = snapshot
         self._database = database
         self._service = service
-        self._timeout_ms = int(timeout_sec * 1000)
+        self._timeout_sec = timeout_sec
 
     async def home(self, request: Request, scope: str) -> Home:
         """The tenant of a read request, with its space.
@@ -75,9 +76,15 @@ class Reading:
             key = store_key(home.tenant, parse_id(event_id))
         except ValueError as error:
             raise bad_request("invalid_id", str(error), path="id") from None
-        document = await events_of(self._database, home.space.collection).find_one(
-            {"_id": key, "t": home.tenant.uid}, READ_PROJECTION, max_time_ms=self._timeout_ms
-        )
+        try:
+            async with asyncio.timeout(self._timeout_sec + 1):
+                document = await events_of(self._database, home.space.collection).find_one(
+                    {"_id": key, "t": home.tenant.uid},
+                    READ_PROJECTION,
+                    max_time_ms=int(self._timeout_sec * 1000),
+                )
+        except TimeoutError:
+            raise Problem(504, "store_timeout", "the store did not answer in time") from None
         stored = read_document(document) if document else None
         if stored is None or stored.received_at < home.tenant.cutoff_ms():
             raise Problem(404, "event_not_found", "no such event is stored")

@@ -2,9 +2,10 @@
 
 import asyncio
 import re
+import time
 from typing import Any, Final
 
-from bson import Binary
+from bson import Binary, Regex
 from bson.datetime_ms import DatetimeMS
 from pymongo import ASCENDING, DESCENDING
 from pymongo.asynchronous.collection import AsyncCollection
@@ -23,6 +24,10 @@ Document = dict[str, Any]
 #: Full text is compared document by document: so many at most a request, in steps.
 MAX_SCANNED: Final = 20_000
 _STEP: Final = 500
+#: Counting may take so long at most; a page that is found does not wait for its total.
+_COUNT_SEC: Final = 1.0
+#: Beyond the server's time: one that does not answer at all.
+_GRACE_SEC: Final = 1.0
 
 
 class MongoBackend:
@@ -37,45 +42,56 @@ class MongoBackend:
 
     def __init__(self, database: AsyncDatabase[Document], *, timeout_sec: float) -> None:
         self._database = database
-        self._timeout_ms = int(timeout_sec * 1000)
+        self._timeout_sec = timeout_sec
 
     async def search(self, query: SearchQuery) -> Page:
         """One page from the store."""
         collection = events_of(self._database, query.home.space.collection)
         try:
-            if query.words:
-                return await self._full_text(collection, query)
-            return await self._filtered(collection, query)
-        except ExecutionTimeout:
+            async with asyncio.timeout(self._timeout_sec + _GRACE_SEC):
+                if query.words:
+                    return await self._full_text(collection, query)
+                return await self._filtered(collection, query)
+        except (ExecutionTimeout, TimeoutError):
             raise Problem(504, "search_timeout", "the search took too long; narrow it") from None
 
     async def _filtered(self, collection: AsyncCollection[Document], query: SearchQuery) -> Page:
         cursor = self._cursor(collection, query).limit(query.limit + 1)
         items = [read_document(document) for document in await cursor.to_list()]
-        counted = await collection.count_documents(
-            filter_of(query), limit=EXACT_TOTAL + 1, maxTimeMS=self._timeout_ms
-        )
-        exact = counted <= EXACT_TOTAL
-        total = Total(min(counted, EXACT_TOTAL), "eq" if exact else "gte")
-        return Page(items[: query.limit], len(items) > query.limit, total)
+        more = len(items) > query.limit
+        if query.after is None and not more:
+            return Page(items, False, Total(len(items), "eq"))
+        total = await self._count(collection, query, at_least=len(items))
+        return Page(items[: query.limit], more, total)
+
+    async def _count(
+        self, collection: AsyncCollection[Document], query: SearchQuery, *, at_least: int
+    ) -> Total:
+        try:
+            counted = await collection.count_documents(
+                filter_of(query),
+                limit=EXACT_TOTAL + 1,
+                maxTimeMS=int(min(_COUNT_SEC, self._timeout_sec) * 1000),
+            )
+        except ExecutionTimeout:
+            return Total(at_least, "gte")
+        return Total(min(counted, EXACT_TOTAL), "eq" if counted <= EXACT_TOTAL else "gte")
 
     async def _full_text(self, collection: AsyncCollection[Document], query: SearchQuery) -> Page:
         words = list(query.words)
         found: list[StoredEvent] = []
         scanned = 0
+        deadline = time.monotonic() + self._timeout_sec
         cursor = self._cursor(collection, query).limit(MAX_SCANNED + 1).batch_size(_STEP)
         while documents := await cursor.to_list(_STEP):
             scanned += len(documents)
             found.extend(await asyncio.to_thread(_matching, documents, words))
             if len(found) > query.limit:
                 return Page(found[: query.limit], True, Total(len(found), "gte"))
+            if time.monotonic() > deadline:  # large events: comparing takes longer than reading
+                raise _too_broad()
         if scanned > MAX_SCANNED:
-            raise unavailable(
-                "search_too_broad",
-                f"words are compared in {MAX_SCANNED:,} events at most while the search index is"
-                " not in use; narrow the search by time or by a filter",
-                retry_after_sec=30,
-            )
+            raise _too_broad()
         relation = "eq" if query.after is None else "gte"
         return Page(found, False, Total(len(found), relation))
 
@@ -84,8 +100,17 @@ class MongoBackend:
         return (
             collection.find(_with_position(filter_of(query), query), READ_PROJECTION)
             .sort([(query.sort.field, direction), ("_id", direction)])
-            .max_time_ms(self._timeout_ms)
+            .max_time_ms(int(self._timeout_sec * 1000))
         )
+
+
+def _too_broad() -> Problem:
+    return unavailable(
+        "search_too_broad",
+        f"words are compared in {MAX_SCANNED:,} events at most while the search index is"
+        " not in use; narrow the search by time or by a filter",
+        retry_after_sec=30,
+    )
 
 
 def filter_of(query: SearchQuery) -> Document:
@@ -106,9 +131,17 @@ def filter_of(query: SearchQuery) -> Document:
 
 
 def _condition(match: Match) -> Document:
+    if "" in match.prefixes:  # any value; an empty one is none
+        return {match.field: {"$gt": ""}}
     values: list[Any] = list(match.exact)
-    values += [re.compile(f"^{re.escape(prefix)}") for prefix in match.prefixes]
+    values += [_beginning_with(prefix) for prefix in match.prefixes]
     return {match.field: {"$in": values}}
+
+
+def _beginning_with(prefix: str) -> Regex[str]:
+    # Not re.compile(), whose flag for Unicode keeps MongoDB from the bounds of an index. A pattern
+    # in BSON ends at its first NUL.
+    return Regex("^" + re.escape(prefix).replace("\0", r"\x00"))
 
 
 def _with_position(conditions: Document, query: SearchQuery) -> Document:

@@ -5,13 +5,14 @@ from typing import Any, Final
 
 import msgspec
 from opensearchpy import AsyncOpenSearch
+from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
 from opensearchpy.exceptions import TransportError
 
 from ocelot_api.problems import Problem
 from ocelot_api.search.backend import SearchUnavailableError
 from ocelot_api.search.query import EXACT_TOTAL, Match, Page, SearchQuery, Total
 from ocelot_common.ids import format_id, parse_id
-from ocelot_common.opensearch import error_type, is_transient
+from ocelot_common.opensearch import error_type
 from ocelot_common.registry.model import IndexRange
 from ocelot_common.search_document import SearchDocument
 from ocelot_common.stored import StoredEvent
@@ -75,13 +76,17 @@ class OpenSearchBackend:
                 body=request_body(query) | {"timeout": f"{int(self._timeout_sec * 1000)}ms"},
                 params=params,
             )
+        except OpenSearchConnectionError as error:
+            raise SearchUnavailableError("OpenSearch is away", away=True) from error
         except TransportError as error:
-            if error_type(error) == "index_not_found_exception":
-                raise SearchUnavailableError("an index is missing") from error
-            if is_transient(error):
-                raise SearchUnavailableError("OpenSearch is away or busy") from error
-            raise
-        return _page(text, query)
+            # A missing index, a shard without a node, too many searches, or a request that it
+            # takes for wrong: other searches may fare better, and the store can answer this one.
+            reason = f"OpenSearch: {error.status_code} {error_type(error)[:100]}"
+            raise SearchUnavailableError(reason) from error
+        try:
+            return _page(text, query)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise SearchUnavailableError("the answer can't be read") from error
 
 
 def indices_for(query: SearchQuery) -> list[IndexRange]:
@@ -126,6 +131,8 @@ def request_body(query: SearchQuery) -> dict[str, Any]:
 
 
 def _match(match: Match) -> Clause:
+    if "" in match.prefixes:  # any value; an empty one is none
+        return {"range": {match.field: {"gt": ""}}}
     clauses: list[Clause] = [{"prefix": {match.field: prefix}} for prefix in match.prefixes]
     if match.exact:
         clauses.append({"terms": {match.field: list(match.exact)}})

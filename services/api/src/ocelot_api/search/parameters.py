@@ -1,5 +1,6 @@
 """The query parameters of `GET /logs`, and the search that they ask for."""
 
+import re
 from typing import Annotated, Final
 
 import msgspec
@@ -24,6 +25,8 @@ from ocelot_common.timestamps import parse_rfc3339
 
 _MAX_VALUE_CHARS: Final = 1_024
 _MAX_Q_CHARS: Final = 2_048
+#: A plus sign of an offset that was not percent-encoded arrives as a space.
+_PLUS_AS_SPACE: Final = re.compile(r"(?<=\d) (?=\d\d:\d\d$)", re.ASCII)
 
 
 class SearchParameters(BaseModel):
@@ -112,6 +115,8 @@ def _enumerated(values: list[str], name: str, known: tuple[str, ...]) -> Match:
 def _check_values(values: list[str], name: str) -> None:
     if len(values) > MAX_VALUES:
         raise bad_request("invalid_parameter", f"at most {MAX_VALUES} values", path=name)
+    if "" in values:
+        raise bad_request("invalid_parameter", "an empty value", path=name)
     if any(len(value) > _MAX_VALUE_CHARS for value in values):
         raise bad_request(
             "invalid_parameter", f"a value has at most {_MAX_VALUE_CHARS} characters", path=name
@@ -122,8 +127,7 @@ def _time(text: str | None, name: str) -> int | None:
     if text is None:
         return None
     try:
-        # A plus sign that was not percent-encoded arrives as a space.
-        return parse_rfc3339(text.replace(" ", "+") if "T" in text else text)
+        return parse_rfc3339(_PLUS_AS_SPACE.sub("+", text))
     except ValueError as error:
         raise bad_request("invalid_parameter", str(error), path=name) from None
 

@@ -113,6 +113,8 @@ class _Cursor(msgspec.Struct, array_like=True, frozen=True):
 
 _CURSOR_VERSION: Final = 1
 _MAX_CURSOR_CHARS: Final = 256
+#: Past the years 1 and 9999 by any offset; OpenSearch takes no date near the bounds of 64 bits.
+_MAX_TIME_MS: Final = 2**48
 
 
 def write_cursor(query: SearchQuery, last: StoredEvent) -> str:
@@ -138,7 +140,7 @@ def read_cursor(text: str, query: SearchQuery) -> Position:
         raise bad_request("invalid_cursor", "not a cursor of this service", path="cursor") from None
     if cursor.uid != query.home.tenant.uid or cursor.fingerprint != query.fingerprint():
         raise bad_request("invalid_cursor", "the cursor belongs to another search", path="cursor")
-    if len(cursor.event_id) != 16 or not -(2**63) <= cursor.time_ms < 2**63:
+    if len(cursor.event_id) != 16 or abs(cursor.time_ms) > _MAX_TIME_MS:
         raise bad_request("invalid_cursor", "not a cursor of this service", path="cursor")
     return Position(cursor.time_ms, cursor.event_id)
 

@@ -32,6 +32,7 @@ class SearchService:
         self._index = index
         self._store = store
         self._metrics = metrics
+        self._index_away = False
         self._paused_until = 0.0
 
     async def search(self, query: SearchQuery) -> bytes:
@@ -48,11 +49,26 @@ class SearchService:
 
     async def _find(self, query: SearchQuery) -> tuple[Page, str]:
         index = self._index
-        if index and query.home.space.search_enabled and time.monotonic() >= self._paused_until:
+        if index and query.home.space.search_enabled and self._may_try_index():
             try:
-                return await index.search(query), index.name
+                page = await index.search(query)
             except SearchUnavailableError as error:
                 log.warning("search_falls_back", tenant=query.home.tenant.id, reason=str(error))
-                if error.__cause__ is not None:
-                    self._paused_until = time.monotonic() + _PAUSE_SEC
+                self._note(away=error.away)
+            else:
+                self._note(away=False)
+                return page, index.name
         return await self._store.search(query), self._store.name
+
+    def _may_try_index(self) -> bool:
+        """Whether to ask the index; while it is away, one search in five seconds finds out."""
+        now = time.monotonic()
+        if now < self._paused_until:
+            return False
+        if self._index_away:
+            self._paused_until = now + _PAUSE_SEC
+        return True
+
+    def _note(self, *, away: bool) -> None:
+        self._index_away = away
+        self._paused_until = time.monotonic() + _PAUSE_SEC if away else 0.0
