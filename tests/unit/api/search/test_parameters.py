@@ -186,7 +186,7 @@ async def test_the_name_of_an_unknown_parameter_is_told_up_to_100_characters(app
 
 
 @pytest.mark.parametrize(
-    "cursor", ["", "x", "AAAA", "é", "=" * 10, "A" * 100_000, "a b", "%00", "gAE", "gZ////8"]
+    "cursor", ["", "x", "AAAA", "é", "=" * 10, "A" * 50_000, "a b", "%00", "gAE", "gZ////8"]
 )
 async def test_what_is_no_cursor_is_refused(app: FastAPI, cursor: str):
     assert await fault(app, f"cursor={quote(cursor)}") == (400, "invalid_cursor", "cursor")
