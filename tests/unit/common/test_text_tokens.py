@@ -146,9 +146,10 @@ def test_an_event_gives_its_values_in_a_fixed_order_of_fields() -> None:
         targets=[{"name": "g3", "id": "g2", "type": "g1"}, {"id": "g4"}],
         actor={"session_id": "a5", "email": "a4", "name": "a3", "type": "a2", "id": "a1"},
         message="msg",
-    ) == (
-        ["msg", "document", "update", "a1", "a2", "a3", "a4", "a5", "g1", "g2", "g3", "g4", "t1", "t2", "m1", "m2", "3", "c1", "c2"]
-    )  # fmt: skip
+    ) == [
+        "msg", "document", "update", "a1", "a2", "a3", "a4", "a5", "g1", "g2", "g3", "g4",
+        "t1", "t2", "m1", "m2", "3", "c1", "c2",
+    ]  # fmt: skip
 
 
 def test_keys_are_no_text_and_neither_are_the_other_fields() -> None:

@@ -133,7 +133,7 @@ async def publish(registry: FakeRegistry, key: SigningKey) -> datetime:
 
 
 def published(key: SigningKey, **changes: Any) -> VerificationKey:
-    defaults = {
+    defaults: dict[str, Any] = {
         "kid": key.kid, "version": 1, "alg": key.alg, "jwk": key.jwk,
         "published_at": datetime.now(UTC) - timedelta(days=1),
     }  # fmt: skip

@@ -33,7 +33,7 @@ OTHER = new_signing_key()
 
 
 def row(key: SigningKey, **changes: Any) -> VerificationKey:
-    defaults = {
+    defaults: dict[str, Any] = {
         "kid": key.kid, "version": 1, "alg": key.alg, "jwk": key.jwk, "published_at": NOW,
     }  # fmt: skip
     return VerificationKey(**(defaults | changes))
@@ -55,12 +55,8 @@ def claims(**changes: Any) -> dict[str, Any]:
 
 
 def signed(key: SigningKey = KEY, *, headers: dict[str, Any] | None = None, **changes: Any) -> str:
-    return jwt.encode(
-        claims(**changes),
-        key.private,
-        algorithm=key.alg,
-        headers={"kid": key.kid} | (headers or {}),
-    )
+    header = {"kid": key.kid} | (headers or {})
+    return jwt.encode(claims(**changes), key.private, algorithm=key.alg, headers=header)
 
 
 def part(value: object) -> str:
@@ -225,8 +221,11 @@ def test_a_token_is_refused_with(token: str, why: str) -> None:
 
 
 def test_clocks_may_differ_by_a_minute() -> None:
-    assert verifier().verify(signed(exp=at(-50 * SECOND), iat=at(-90 * SECOND)))
-    assert verifier().verify(signed(nbf=at(50 * SECOND), iat=at(50 * SECOND)))
+    for token in (
+        signed(exp=at(-50 * SECOND), iat=at(-90 * SECOND)),
+        signed(nbf=at(50 * SECOND), iat=at(50 * SECOND)),
+    ):
+        assert verifier().verify(token).sub == "billing"
 
 
 def test_one_audience_of_several_is_enough() -> None:
@@ -237,7 +236,7 @@ def test_a_revoked_key_refuses_all_that_it_signed_at_once() -> None:
     rows = {KEY.kid: row(KEY)}
     checks = TokenVerifier(rows.get, issuer="ocelot", audience="ocelot")
     token = signed()
-    assert checks.verify(token)
+    assert checks.verify(token).kid == KEY.kid
     rows[KEY.kid] = row(KEY, state=KeyState.REVOKED)
     with pytest.raises(TokenError, match="revoked"):
         checks.verify(token)
@@ -280,10 +279,7 @@ def _bytes(text: str) -> bytes | None:
 
 @given(st.text(max_size=100))
 def test_any_text_raises_nothing_but_token_errors(text: str) -> None:
-    for token in (
-        text,
-        f"{HEADER}.{text}.{SIGNATURE}",
-        f"{part(text.encode('utf-8', 'replace'))}.a.b",
-    ):
+    header = part(text.encode("utf-8", "replace"))
+    for token in (text, f"{HEADER}.{text}.{SIGNATURE}", f"{header}.a.b"):
         with pytest.raises(TokenError):
             verifier().verify(token)

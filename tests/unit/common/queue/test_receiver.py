@@ -1,0 +1,269 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from ocelot_common.queue import receiver as receiver_module
+from ocelot_common.queue.gate import Gate
+from ocelot_common.queue.receiver import Received, Receiver
+
+# `sqs` is the FakeSqs of conftest.py, which no test module can import.
+Sqs = Any
+
+
+def make(sqs: Sqs, gate: Gate | None = None, **changes: Any) -> Receiver:
+    arguments: dict[str, Any] = {
+        "gate": gate or Gate(), "receivers": 2, "max_held_bytes": 1_000, "wait_sec": 0.05,
+    }  # fmt: skip
+    return Receiver(sqs, "queue", **(arguments | changes))
+
+
+@asynccontextmanager
+async def collecting(receiver: Receiver) -> AsyncIterator[list[Received]]:
+    """What arrives, while the receiver runs; it is stopped at the end."""
+    got: list[Received] = []
+
+    async def collect() -> None:
+        async for batch in receiver.messages():
+            got.extend(batch)
+
+    task = asyncio.create_task(collect())
+    try:
+        yield got
+    finally:
+        receiver.stop()
+        await asyncio.wait_for(task, 5)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - any condition
+            await asyncio.sleep(0.001)
+
+
+async def quiet(seconds: float = 0.06) -> None:
+    await asyncio.sleep(seconds)
+
+
+async def test_messages_arrive_with_what_sqs_says_of_them(sqs: Sqs) -> None:
+    receiver = make(sqs)
+    async with collecting(receiver) as got:
+        sqs.put("one", "three")
+        await until(lambda: len(got) == 2)
+        assert receiver.held == 2
+        assert receiver.held_bytes == len("onethree")
+    assert [(message.body, message.receive_count, message.sent_at) for message in got] == [
+        ("one", 1, 1_764_000_000_000),
+        ("three", 1, 1_764_000_000_000),
+    ]
+    (arguments, *_) = sqs.calls_of("receive_message")
+    assert arguments["QueueUrl"] == "queue"
+    assert arguments["MaxNumberOfMessages"] == 10
+    assert arguments["VisibilityTimeout"] == 60
+    assert "ApproximateReceiveCount" in arguments["MessageSystemAttributeNames"]
+
+
+async def test_as_many_polls_are_open_as_there_are_receivers(sqs: Sqs) -> None:
+    async with collecting(make(sqs, receivers=5)):
+        await until(lambda: sqs.waiting == 5)
+
+
+async def test_deleted_messages_never_come_again_and_make_room(sqs: Sqs) -> None:
+    receiver = make(sqs, visibility_sec=0.05)
+    async with collecting(receiver) as got:
+        sqs.put(*(f"message {number}" for number in range(25)))
+        await until(lambda: len(got) == 25)
+        await receiver.delete(got)
+        assert (receiver.held, receiver.held_bytes) == (0, 0)
+        await quiet(0.15)
+    assert len(got) == 25
+    assert sqs.remaining == 0
+    assert len(sqs.calls_of("delete_message_batch")) == 3
+
+
+async def test_a_message_that_sqs_would_not_delete_comes_again_as_a_repetition(sqs: Sqs) -> None:
+    receiver = make(sqs, visibility_sec=0.05)
+    async with collecting(receiver) as got:
+        sqs.put("kept", "gone")
+        await until(lambda: len(got) == 2)
+        sqs.refused = {got[0].receipt}
+        await receiver.delete(got[:2])
+        assert receiver.held == 0
+        await until(lambda: len(got) >= 3)
+    assert (got[2].body, got[2].receive_count) == (got[0].body, 2)
+
+
+async def test_released_messages_come_again_at_once(sqs: Sqs) -> None:
+    receiver = make(sqs)
+    async with collecting(receiver) as got:
+        sqs.put("a")
+        await until(lambda: got)
+        await receiver.release(got[:1])
+        assert (receiver.held, receiver.held_bytes) == (0, 0)
+        await until(lambda: len(got) == 2)
+    assert [message.receive_count for message in got] == [1, 2]
+
+
+async def test_a_message_released_with_a_delay_waits_for_it(sqs: Sqs) -> None:
+    receiver = make(sqs)
+    async with collecting(receiver) as got:
+        sqs.put("a")
+        await until(lambda: got)
+        await receiver.release(got[:1], delay_sec=30)
+        await quiet()
+        assert len(got) == 1
+    (call,) = sqs.calls_of("change_message_visibility_batch")
+    assert [entry["VisibilityTimeout"] for entry in call["Entries"]] == [30]
+
+
+async def test_release_all_gives_back_everything_that_is_held(sqs: Sqs) -> None:
+    receiver = make(sqs)
+    async with collecting(receiver) as got:
+        sqs.put(*(f"message {number}" for number in range(12)))
+        await until(lambda: len(got) == 12)
+    await receiver.release_all()
+    assert receiver.held == 0
+    entries = [
+        entry
+        for call in sqs.calls_of("change_message_visibility_batch")
+        for entry in call["Entries"]
+    ]
+    assert {entry["ReceiptHandle"] for entry in entries} == {message.receipt for message in got}
+    assert {entry["VisibilityTimeout"] for entry in entries} == {0}
+
+
+async def test_a_stop_lets_open_polls_end_and_keeps_what_they_bring(sqs: Sqs) -> None:
+    receiver = make(sqs, wait_sec=2)
+    async with collecting(receiver) as got:
+        await until(lambda: sqs.waiting == 2)
+        receiver.stop()
+        await quiet(0.02)
+        assert sqs.waiting == 2
+        sqs.put("late", "later")
+        await until(lambda: got)
+        sqs.put("latest")
+        await until(lambda: len(got) == 3)
+    assert len(sqs.calls_of("receive_message")) == 2
+
+
+async def test_a_stop_ends_polls_that_wait_for_the_gate_or_for_room(sqs: Sqs) -> None:
+    gate = Gate()
+    gate.hold("store", "away")
+    async with collecting(make(sqs, gate)):
+        await quiet(0.02)
+    receiver = make(sqs, max_held_bytes=1)
+    async with collecting(receiver) as got:
+        sqs.put("a", "b")
+        await until(lambda: got)
+        await quiet()
+    assert len(sqs.calls_of("receive_message")) <= 2 * 3
+
+
+async def test_nothing_is_received_while_the_gate_is_shut(sqs: Sqs) -> None:
+    gate = Gate()
+    gate.hold("store", "away")
+    sqs.put("a")
+    async with collecting(make(sqs, gate)) as got:
+        await quiet()
+        assert sqs.calls == []
+        gate.release("store")
+        await until(lambda: got)
+
+
+async def test_nothing_is_received_without_room_until_room_is_made(sqs: Sqs) -> None:
+    receiver = make(sqs, receivers=1, max_held_bytes=10)
+    sqs.put("0123456789")
+    async with collecting(receiver) as got:
+        await until(lambda: got)
+        sqs.put("next")
+        await quiet()
+        assert len(sqs.calls_of("receive_message")) == 1
+        await receiver.delete(got[:1])
+        await until(lambda: len(got) == 2)
+
+
+async def test_a_gate_that_was_shut_while_there_was_no_room_is_heeded(sqs: Sqs) -> None:
+    gate = Gate()
+    receiver = make(sqs, gate, receivers=3, max_held_bytes=1)
+    sqs.put("a")
+    async with collecting(receiver) as got:
+        await until(lambda: got and not sqs.waiting)
+        calls = len(sqs.calls_of("receive_message"))
+        gate.hold("store", "away")
+        await receiver.release(got[:1])
+        await quiet()
+        assert len(sqs.calls_of("receive_message")) == calls
+        assert len(got) == 1
+
+
+async def test_visibility_is_extended_while_work_lasts(
+    sqs: Sqs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver_module, "_EXTEND_EVERY_SEC", 0.04)
+    receiver = make(sqs, visibility_sec=0.2)
+    async with collecting(receiver) as got:
+        sqs.put(*(f"message {number}" for number in range(12)))
+        await until(lambda: len(got) == 12)
+        await quiet(0.5)
+        assert len(got) == 12, "a message in work was handed out again"
+        before = len(sqs.calls_of("change_message_visibility_batch"))
+        await receiver.delete(got)
+        await quiet(0.1)
+        assert len(sqs.calls_of("change_message_visibility_batch")) == before
+    assert before >= 2
+    extended = sqs.calls_of("change_message_visibility_batch")[0]["Entries"]
+    assert {entry["VisibilityTimeout"] for entry in extended} == {0.2}
+
+
+async def test_a_receive_that_fails_is_repeated(sqs: Sqs) -> None:
+    sqs.errors = [
+        EndpointConnectionError(endpoint_url="http://queue"),
+        ClientError({"Error": {"Code": "ThrottlingException"}}, "ReceiveMessage"),
+    ]
+    async with collecting(make(sqs)) as got:
+        sqs.put("a")
+        await until(lambda: got)
+
+
+async def test_a_stop_ends_polls_that_pause_after_an_error(sqs: Sqs) -> None:
+    sqs.errors = [TimeoutError() for _ in range(1_000)]
+    async with collecting(make(sqs)):
+        await quiet(0.02)
+
+
+async def test_an_error_that_nobody_foresaw_ends_the_receiver_instead_of_one_poll(
+    sqs: Sqs,
+) -> None:
+    sqs.errors = [KeyError("Body")]
+    receiver = make(sqs, receivers=3)
+    with pytest.raises(KeyError, match="Body"):
+        await asyncio.wait_for(anext(receiver.messages()), 5)
+    assert sqs.waiting == 0
+
+
+async def test_a_reader_that_leaves_early_leaves_no_poll_behind(sqs: Sqs) -> None:
+    receiver = make(sqs)
+    sqs.put("a")
+    stream = receiver.messages()
+    assert [message.body for message in await anext(stream)] == ["a"]
+    await stream.aclose()  # type: ignore[attr-defined]
+    assert sqs.waiting == 0
+    assert receiver.held == 1
+
+
+async def test_calls_that_fail_while_messages_are_let_go_are_no_errors(sqs: Sqs) -> None:
+    receiver = make(sqs)
+    async with collecting(receiver) as got:
+        sqs.put("a", "b")
+        await until(lambda: len(got) == 2)
+
+        async def away(**_: Any) -> None:
+            raise EndpointConnectionError(endpoint_url="http://queue")
+
+        sqs.delete_message_batch = sqs.change_message_visibility_batch = away
+        await receiver.delete(got[:1])
+        await receiver.release(got[1:])
+        assert (receiver.held, receiver.held_bytes) == (0, 0)
