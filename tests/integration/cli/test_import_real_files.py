@@ -1,0 +1,138 @@
+"""All real audit logs beside the checkout, through the command, into both stores."""
+
+import asyncio
+import hashlib
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from ocelot_cli.mapping import load_mapping
+from ocelot_cli.transfer.lines import Source
+from ocelot_cli.transfer.preparing import MappingPreparer
+from ocelot_common.event import EventAcceptor
+from ocelot_common.event_limits import EventLimits
+from ocelot_common.ids import format_id
+from ocelot_common.mongo import events_of
+from ocelot_common.stored import READ_PROJECTION, read_document
+
+DATA = Path(__file__).parents[4] / "shared" / "data"
+pytestmark = [
+    pytest.mark.mongodb,
+    pytest.mark.sqs,
+    pytest.mark.opensearch,
+    pytest.mark.skipif(
+        not DATA.is_dir(), reason="the real audit logs (../shared/data) are not beside the checkout"
+    ),
+]
+FILES = {
+    "cloudtrail": ("cloudtrail-*", 2_222),
+    "kubernetes": ("kubernetes-audit-*", 2_033),
+    "okta": ("okta-cribl", 66),
+    "windows-security": ("windows-security-otrf", 72_533),
+    "github-webhook": ("github-webhooks-octokit", 175),
+}
+TOTAL = 77_029
+EQUAL_WINDOWS_LINES = 4_485
+#: The events are as old as the files.
+NOW_MS = 1_795_000_000_000
+
+
+class Expected(NamedTuple):
+    """What the stores must hold: digests of texts by id, and lines told apart by nothing."""
+
+    texts: dict[str, bytes]
+    equal_lines: Counter[str]
+
+
+def files_of(mapping: str) -> list[Path]:
+    found = sorted(DATA.glob(f"{FILES[mapping][0]}.ndjson.gz"))
+    assert found
+    return found
+
+
+def digest(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
+def expected() -> Expected:
+    acceptor = EventAcceptor(now_ms=NOW_MS, limits=EventLimits())
+    texts: dict[str, bytes] = {}
+    equal: Counter[str] = Counter()
+    for mapping in FILES:
+        loaded = load_mapping(mapping)
+        for file in files_of(mapping):
+            preparer = MappingPreparer(loaded)
+            raws: set[bytes] = set()
+            for line in Source(str(file)).lines():
+                event = acceptor.accept(preparer.prepare(line).event)
+                assert event.id is not None
+                texts[format_id(event.id)] = digest(event.text)
+                raw = digest(line.raw)
+                equal[mapping] += raw in raws
+                raws.add(raw)
+    return Expected(texts, equal)
+
+
+class Kept(NamedTuple):
+    text: bytes
+    seq: Any
+
+
+async def stored(running: Any, tenant: Any) -> dict[str, Kept]:
+    space = await running.space_of(tenant)
+    cursor = events_of(running.database, space.collection).find({"t": tenant.uid}, READ_PROJECTION)
+    kept: dict[str, Kept] = {}
+    number = 0
+    async for document in cursor:
+        event = read_document(document)
+        number += 1
+        kept[format_id(event.id)] = Kept(digest(event.text.encode()), event.seq)
+    assert number == len(kept)
+    return kept
+
+
+async def import_all(ocelot: Any, token: dict[str, str]) -> dict[str, dict[str, int]]:
+    accounts = {}
+    for mapping in FILES:
+        ended = await ocelot.ok("import", "-m", mapping, *files_of(mapping), **token)
+        accounts[mapping] = {
+            name: int(number.replace(",", ""))
+            for name, number in re.findall(r"^ (\S.*?) +([\d,]+) *$", ended.err, re.MULTILINE)
+        }
+    return accounts
+
+
+async def test_every_real_event_is_stored_and_searchable_once_however_often_it_is_imported(
+    running: Any, ocelot: Any, tokens: Any, until_drained: Any
+):
+    access = await running.tenant()
+    every_line_taken = {
+        mapping: {"read": number, "accepted": number} for mapping, (_, number) in FILES.items()
+    }
+
+    accounts = await import_all(ocelot, tokens(access))
+
+    assert accounts == every_line_taken
+    assert sum(account["accepted"] for account in accounts.values()) == TOTAL
+
+    expectation = await asyncio.to_thread(expected)
+    assert len(expectation.texts) == TOTAL
+    assert expectation.equal_lines["windows-security"] == EQUAL_WINDOWS_LINES
+    await until_drained()
+    first = await stored(running, access.tenant)
+    assert {event_id: kept.text for event_id, kept in first.items()} == expectation.texts
+    indexed = await running.until_indexed(access.tenant, TOTAL)
+    assert len(indexed) == TOTAL
+    assert set(indexed) == expectation.texts.keys()
+
+    again = await import_all(ocelot, tokens(access))
+
+    assert again == every_line_taken
+    await until_drained()
+    assert await stored(running, access.tenant) == first
+    assert sorted(await running.indexed_ids(access.tenant)) == sorted(indexed)
+    letters = await ocelot.ok("dead-letters", "list", "--tenant", access.tenant.id, "--json")
+    assert letters.events == []
