@@ -1,0 +1,576 @@
+"""Every endpoint over real HTTP: what it takes, what it answers, and how it refuses."""
+
+import asyncio
+import gzip
+import json
+import re
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+import zstandard
+
+from ocelot_common.auth.tokens import mint_token
+from ocelot_common.ids import format_id
+
+pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
+
+LOGS = "/api/v1/logs"
+BULK = "/api/v1/logs/bulk"
+JSON = {"Content-Type": "application/json"}
+NDJSON = {"Content-Type": "application/x-ndjson"}
+EVENT = {"action": "document.update", "actor": {"id": "user-17"}}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def access(running: Any) -> Any:
+    return await running.tenant()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def http(running: Any) -> AsyncIterator[httpx.AsyncClient]:
+    yield running.http
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    body: dict[str, Any] = answer.json()
+    assert body["code"] == code
+    assert body["status"] == status
+    assert body["type"] == f"urn:ocelot:problem:{code}"
+    assert body["title"]
+    assert body["detail"]
+    assert body["request_id"] == answer.headers["x-request-id"]
+    return body
+
+
+async def post(
+    http: httpx.AsyncClient, access: Any, content: bytes, url: str = LOGS, **headers: str
+) -> httpx.Response:
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await http.post(url, content=content, headers=access.writer | JSON | given)
+
+
+async def by_id(http: httpx.AsyncClient, access: Any, event_id: str) -> Any:
+    for _ in range(200):
+        answer = await http.get(f"{LOGS}/{event_id}", headers=access.reader)
+        if answer.status_code != 404:
+            return answer.json()
+        await asyncio.sleep(0.1)
+    pytest.fail("not stored within 20 s")
+
+
+class TestOne:
+    async def test_an_event_is_accepted_with_its_id_and_can_be_read(
+        self, http: httpx.AsyncClient, access: Any
+    ):
+        answer = await post(http, access, json.dumps(EVENT | {"metadata": {"n": 1.0}}).encode())
+        assert answer.status_code == 202
+        body = answer.json()
+        assert list(body) == ["id", "status"]
+        assert body["status"] == "accepted"
+        assert uuid.UUID(body["id"]).version == 7
+        assert answer.headers["location"] == f"{LOGS}/{body['id']}"
+        event = await by_id(http, access, body["id"])
+        assert event.pop("seq").isdigit()
+        assert event.pop("received_at").endswith("Z")
+        assert event == {
+            "id": body["id"],
+            "tenant_id": access.tenant.id,
+            "writer": f"writer@{access.tenant.id}",
+            **EVENT,
+            "metadata": {"n": 1.0},
+        }
+
+    async def test_a_clients_id_is_kept_in_lowercase(self, http: httpx.AsyncClient, access: Any):
+        given = str(uuid.uuid4())
+        answer = await post(http, access, json.dumps(EVENT | {"id": given.upper()}).encode())
+        assert answer.json()["id"] == given
+        assert (await by_id(http, access, given.upper()))["id"] == given
+
+    @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+    async def test_a_single_event_may_be_compressed(
+        self, http: httpx.AsyncClient, access: Any, encoding: str
+    ):
+        encode = gzip.compress if encoding == "gzip" else zstandard.compress
+        raw = encode(json.dumps(EVENT).encode())
+        answer = await post(http, access, raw, Content_Encoding=encoding)
+        assert answer.status_code == 202
+
+    @pytest.mark.parametrize(
+        ("body", "status", "code", "path"),
+        [
+            (b"", 400, "empty_body", None),
+            (b"{", 400, "invalid_json", ""),
+            (b'{"action":"\xff","actor":{"id":"u"}}', 400, "invalid_unicode", ""),
+            (b"[]", 422, "invalid_type", ""),
+            (b"{}", 422, "missing_field", "action"),
+            (b'{"action":"a"}', 422, "missing_field", "actor"),
+            (b'{"action":"a","actor":{}}', 422, "missing_field", "actor.id"),
+            (b'{"action":"","actor":{"id":"u"}}', 422, "invalid_length", "action"),
+            (b'{"action":"a","actor":{"id":"u"},"x":1}', 422, "unknown_field", "x"),
+            (b'{"action":"a","actor":{"id":"u","x":1}}', 422, "unknown_field", "actor.x"),
+            (b'{"action":"ocelot.a","actor":{"id":"u"}}', 422, "reserved_action", "action"),
+            (b'{"action":"a","actor":{"id":"u"},"id":"x"}', 422, "invalid_id", "id"),
+            (b'{"action":"a","actor":{"id":"u"},"outcome":"x"}', 422, "invalid_value", "outcome"),
+            (
+                b'{"action":"a","actor":{"id":"u"},"targets":[{},{"id":1}]}',
+                422,
+                "invalid_type",
+                "targets[1].id",
+            ),
+            (
+                b'{"action":"a","actor":{"id":"u"},"source":{"ip":"1.2.3"}}',
+                422,
+                "invalid_ip",
+                "source.ip",
+            ),
+            (
+                b'{"action":"a","actor":{"id":"u"},"occurred_at":"2026-01-01"}',
+                422,
+                "invalid_time",
+                "occurred_at",
+            ),
+            (
+                b'{"action":"a","actor":{"id":"u"},"occurred_at":"2999-01-01T00:00:00Z"}',
+                422,
+                "time_in_future",
+                "occurred_at",
+            ),
+            (b"[" * 10_000, 422, "too_deep", ""),
+            (
+                b'{"action":"a","actor":{"id":"u"},"message":"%b"}' % (b"x" * 65_536),
+                413,
+                "event_too_large",
+                "",
+            ),
+            (b" " * 200_000, 413, "body_too_large", None),
+        ],
+    )
+    async def test_what_is_wrong_is_named_by_code_and_path(
+        self,
+        http: httpx.AsyncClient,
+        access: Any,
+        body: bytes,
+        status: int,
+        code: str,
+        path: str | None,
+    ):
+        problem = assert_problem(await post(http, access, body), status, code)
+        assert problem.get("path") == path
+
+    async def test_another_media_type_or_encoding_is_415(
+        self, http: httpx.AsyncClient, access: Any
+    ):
+        raw = json.dumps(EVENT).encode()
+        for kind in ("text/plain", "application/x-ndjson", "application/x-www-form-urlencoded"):
+            answer = await http.post(
+                LOGS, content=raw, headers=access.writer | {"Content-Type": kind}
+            )
+            assert_problem(answer, 415, "unsupported_media_type")
+        answer = await post(http, access, raw, Content_Encoding="br")
+        assert_problem(answer, 415, "unsupported_encoding")
+        assert answer.headers["accept-encoding"] == "gzip, zstd"
+
+    async def test_a_parameter_is_refused(self, http: httpx.AsyncClient, access: Any):
+        answer = await post(http, access, b"{}", url=f"{LOGS}?atomic=true")
+        assert assert_problem(answer, 400, "unknown_parameter")["path"] == "atomic"
+
+
+ENCODINGS = {"": lambda raw: raw, "gzip": gzip.compress, "zstd": zstandard.compress}
+FORMS = {
+    "array": (JSON, lambda raws: b"[" + b",".join(raws) + b"]"),
+    "object": (JSON, lambda raws: b'{"logs":[' + b",".join(raws) + b"]}"),
+    "ndjson": (NDJSON, lambda raws: b"\n".join(raws) + b"\n"),
+}
+
+
+class TestBulk:
+    @pytest.mark.parametrize("encoding", ENCODINGS)
+    @pytest.mark.parametrize("form", FORMS)
+    async def test_every_form_in_every_encoding_is_taken_and_stored(
+        self, running: Any, form: str, encoding: str
+    ):
+        access = await running.tenant()
+        raws = [json.dumps(EVENT | {"message": str(number)}).encode() for number in range(25)]
+        headers, shape = FORMS[form]
+        if encoding:
+            headers = headers | {"Content-Encoding": encoding}
+        content = ENCODINGS[encoding](shape(raws))
+        answer = await running.http.post(BULK, content=content, headers=access.writer | headers)
+        assert answer.status_code == 202
+        body = answer.json()
+        assert list(body) == ["accepted", "rejected", "ids", "errors"]
+        assert (body["accepted"], body["rejected"], body["errors"]) == (25, 0, [])
+        stored = await running.until_stored(access.tenant, 25)
+        texts = {format_id(event.id): json.loads(event.text)["message"] for event in stored}
+        assert [texts[event_id] for event_id in body["ids"]] == [str(n) for n in range(25)]
+
+    async def test_bad_events_are_named_by_index_and_the_good_ones_taken(
+        self, http: httpx.AsyncClient, access: Any
+    ):
+        good = json.dumps(EVENT).encode()
+        lines = [good, b"{", b"", good, b'{"action":"a","actor":{"id":7}}', b"null"]
+        answer = await http.post(BULK, content=b"\n".join(lines), headers=access.writer | NDJSON)
+        assert answer.status_code == 202
+        body = answer.json()
+        assert (body["accepted"], body["rejected"]) == (2, 3)
+        assert [event_id is None for event_id in body["ids"]] == [False, True, False, True, True]
+        assert [(each["index"], each["code"], each["path"]) for each in body["errors"]] == [
+            (1, "invalid_json", ""),
+            (3, "invalid_type", "actor.id"),
+            (4, "invalid_type", ""),
+        ]
+        assert all(set(each) == {"index", "code", "path", "detail"} for each in body["errors"])
+
+    async def test_atomic_takes_all_or_none(self, running: Any):
+        access = await running.tenant()
+        good = json.dumps(EVENT).encode()
+        url = f"{BULK}?atomic=true"
+        answer = await post(running.http, access, b"[%b,{},%b]" % (good, good), url=url)
+        body = assert_problem(answer, 422, "events_rejected")
+        assert (body["accepted"], body["rejected"], body["ids"]) == (0, 3, [None] * 3)
+        assert [each["index"] for each in body["errors"]] == [1]
+        assert (await post(running.http, access, b"[%b]" % good, url=url)).status_code == 202
+        assert len(await running.until_stored(access.tenant, 1)) == 1
+
+    async def test_422_if_none_is_valid(self, http: httpx.AsyncClient, access: Any):
+        body = assert_problem(await post(http, access, b"[{},1]", url=BULK), 422, "events_rejected")
+        assert (body["accepted"], body["rejected"], body["ids"]) == (0, 2, [None, None])
+
+    @pytest.mark.parametrize(
+        ("content", "status", "code"),
+        [
+            (b"", 400, "empty_body"),
+            (b"[]", 400, "no_events"),
+            (b"[", 400, "invalid_json"),
+            (b"{}", 400, "invalid_bulk"),
+            (b"[" * 50_000, 400, "too_deep"),
+            (b"[" + b"{}," * 10_000 + b"{}]", 413, "too_many_events"),
+            (b" " * (16 * 1024 * 1024 + 1), 413, "body_too_large"),
+        ],
+        ids=["empty", "none", "broken", "no logs", "deep", "many", "large"],
+    )
+    async def test_a_body_that_cannot_be_taken_as_a_whole(
+        self, http: httpx.AsyncClient, access: Any, content: bytes, status: int, code: str
+    ):
+        assert_problem(await post(http, access, content, url=BULK), status, code)
+
+    async def test_ten_thousand_events_are_taken(self, running: Any):
+        access = await running.tenant()
+        raw = json.dumps(EVENT).encode()
+        content = gzip.compress(b"[" + b",".join([raw] * 10_000) + b"]")
+        answer = await post(running.http, access, content, url=BULK, Content_Encoding="gzip")
+        assert answer.json()["accepted"] == 10_000
+        assert len(set(answer.json()["ids"])) == 10_000
+
+    async def test_an_unsized_body_is_stopped_when_it_grows_too_large(
+        self, http: httpx.AsyncClient, access: Any
+    ):
+        async def endless() -> AsyncIterator[bytes]:
+            for _ in range(20):
+                yield b" " * (1024 * 1024)
+
+        answer = await http.post(BULK, content=endless(), headers=access.writer | JSON)
+        assert_problem(answer, 413, "body_too_large")
+
+    @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+    async def test_a_bomb_is_refused(self, http: httpx.AsyncClient, access: Any, encoding: str):
+        bomb = ENCODINGS[encoding](bytes(100 * 1024 * 1024))
+        answer = await post(http, access, bomb, url=BULK, Content_Encoding=encoding)
+        assert_problem(answer, 413, "body_too_large")
+        answer = await post(http, access, bomb[:-9], url=BULK, Content_Encoding=encoding)
+        assert answer.status_code in (400, 413)
+
+    @pytest.mark.parametrize("query", ["atomic=1", "atomic=", "atomic=true&atomic=false", "x=1"])
+    async def test_wrong_parameters_are_refused(
+        self, http: httpx.AsyncClient, access: Any, query: str
+    ):
+        answer = await post(http, access, b"[{}]", url=f"{BULK}?{query}")
+        code = "unknown_parameter" if query == "x=1" else "invalid_parameter"
+        assert_problem(answer, 400, code)
+
+
+class TestIdempotencyKey:
+    async def test_a_repeat_stores_nothing_twice_and_gives_the_same_ids(self, running: Any):
+        access = await running.tenant()
+        raws = [json.dumps(EVENT | {"message": str(n // 2)}).encode() for n in range(20)]
+        content = b"[" + b",".join(raws) + b"]"
+        key = {"Idempotency_Key": str(uuid.uuid4())}
+        answers = [await post(running.http, access, content, url=BULK, **key) for _ in range(3)]
+        ids = [answer.json()["ids"] for answer in answers]
+        assert ids[0] == ids[1] == ids[2]
+        assert len(set(ids[0])) == 20
+        # After a marker that was sent last, nothing of the repeats is still on its way.
+        marker = await post(running.http, access, json.dumps(EVENT).encode())
+        await by_id(running.http, access, marker.json()["id"])
+        await running.until_stored(access.tenant, 21)
+        await asyncio.sleep(1)
+        stored = await running.stored(access.tenant)
+        assert sorted(format_id(event.id) for event in stored) == sorted(
+            [*ids[0], marker.json()["id"]]
+        )
+
+    async def test_a_single_event_under_a_key(self, http: httpx.AsyncClient, access: Any):
+        raw = json.dumps(EVENT).encode()
+        key = {"Idempotency_Key": "k-1"}
+        first, again = [await post(http, access, raw, **key) for _ in range(2)]
+        assert first.json()["id"] == again.json()["id"]
+        assert uuid.UUID(first.json()["id"]).version == 8
+
+    @pytest.mark.parametrize("key", ["", "x" * 256, "schlüssel", "a\tb"])
+    async def test_a_key_that_is_none_is_refused(
+        self, http: httpx.AsyncClient, access: Any, key: str
+    ):
+        answer = await http.post(
+            LOGS,
+            content=json.dumps(EVENT).encode(),
+            headers={
+                **{name.encode(): value.encode() for name, value in (access.writer | JSON).items()},
+                b"Idempotency-Key": key.encode(),
+            },
+        )
+        assert_problem(answer, 400, "invalid_idempotency_key")
+
+
+class TestById:
+    async def test_an_unknown_id_is_404(self, http: httpx.AsyncClient, access: Any):
+        answer = await http.get(f"{LOGS}/{uuid.uuid4()}", headers=access.reader)
+        assert_problem(answer, 404, "event_not_found")
+
+    @pytest.mark.parametrize(
+        "event_id",
+        ["x", "0" * 32, str(uuid.UUID(int=0)), "%00", "%F0%9F%A6%8A", "..%2Fx", "a" * 999],
+    )
+    async def test_what_is_no_uuid_is_400_or_no_route(
+        self, http: httpx.AsyncClient, access: Any, event_id: str
+    ):
+        answer = await http.get(f"{LOGS}/{event_id}", headers=access.reader)
+        code = answer.json()["code"]
+        assert (answer.status_code, code) in {(400, "invalid_id"), (404, "route_not_found")}
+        assert_problem(answer, answer.status_code, code)
+
+
+class TestAuthentication:
+    @pytest.mark.parametrize(
+        ("method", "url"), [("POST", LOGS), ("POST", BULK), ("GET", LOGS), ("GET", f"{LOGS}/x")]
+    )
+    async def test_without_a_token_it_is_401_with_a_challenge(
+        self, http: httpx.AsyncClient, method: str, url: str
+    ):
+        answer = await http.request(method, url)
+        assert_problem(answer, 401, "token_missing")
+        assert answer.headers["www-authenticate"] == 'Bearer realm="ocelot"'
+        answer = await http.request(method, url, headers={"Authorization": "Bearer nonsense"})
+        assert_problem(answer, 401, "token_invalid")
+        assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+
+    async def test_a_scope_that_is_missing_is_403(self, http: httpx.AsyncClient, access: Any):
+        answer = await http.get(LOGS, headers=access.writer)
+        assert_problem(answer, 403, "insufficient_scope")
+        answer = await http.post(LOGS, content=b"{}", headers=access.reader | JSON)
+        assert_problem(answer, 403, "insufficient_scope")
+
+    async def test_a_token_for_several_tenants_needs_the_header(self, running: Any):
+        one, two = await running.tenant(), await running.tenant()
+        text = mint_token(
+            running.maker.key,
+            subject="both",
+            tenants=[one.tenant, two.tenant],
+            role="admin",
+            ttl=timedelta(hours=1),
+            issuer="ocelot",
+            audience="ocelot",
+        )
+        headers = {"Authorization": f"Bearer {text}"}
+        for each in (one, two):  # the api has surely seen both
+            assert (await running.http.get(LOGS, headers=each.reader)).status_code == 200
+        assert_problem(await running.http.get(LOGS, headers=headers), 400, "tenant_required")
+        picked = headers | {"X-Tenant-ID": two.tenant.id}
+        assert (await running.http.get(LOGS, headers=picked)).status_code == 200
+        foreign = headers | {"X-Tenant-ID": "acme"}
+        assert_problem(await running.http.get(LOGS, headers=foreign), 403, "tenant_forbidden")
+
+    async def test_a_new_tenants_first_requests_are_taken_all_together(self, running: Any):
+        access = await running.tenant()
+        answers = await asyncio.gather(
+            *(running.http.get(LOGS, headers=access.reader) for _ in range(10))
+        )
+        assert {answer.status_code for answer in answers} == {200}
+
+
+class TestEveryResponse:
+    async def test_carries_the_request_id(self, http: httpx.AsyncClient, access: Any):
+        requests = [
+            ("GET", "/healthz"),
+            ("GET", "/readyz"),
+            ("GET", "/metrics"),
+            ("GET", "/.well-known/jwks.json"),
+            ("GET", "/api/v1/docs"),
+            ("GET", "/api/v1/openapi.json"),
+            ("GET", LOGS),
+            ("GET", f"{LOGS}/{uuid.uuid4()}"),
+            ("GET", f"{LOGS}?x=1"),
+            ("POST", LOGS),
+            ("POST", BULK),
+            ("PUT", LOGS),
+            ("DELETE", f"{LOGS}/x"),
+            ("GET", "/nowhere"),
+        ]
+        for method, url in requests:
+            headers = access.admin | {"X-Request-ID": "r-17"}
+            answer = await http.request(method, url, headers=headers)
+            assert answer.headers["x-request-id"] == "r-17", url
+            answer = await http.request(method, url, headers=access.admin | {"X-Request-ID": "a b"})
+            assert uuid.UUID(answer.headers["x-request-id"])
+
+    @pytest.mark.parametrize(
+        "url", ["/", "/api", "/api/v1", "/api/v2/logs", f"{LOGS}/", f"{BULK}/", f"{LOGS}/a/b", "//"]
+    )
+    async def test_an_unknown_path_is_404_and_never_a_redirect(
+        self, http: httpx.AsyncClient, access: Any, url: str
+    ):
+        for method in ("GET", "POST"):
+            answer = await http.request(method, url, headers=access.admin)
+            assert_problem(answer, 404, "route_not_found")
+
+    @pytest.mark.parametrize(
+        ("url", "allow"),
+        [
+            (LOGS, "GET, HEAD, POST"),
+            (BULK, "POST"),
+            (f"{LOGS}/{uuid.uuid4()}", "GET, HEAD"),
+            ("/healthz", "GET, HEAD"),
+        ],
+    )
+    async def test_another_method_is_405_and_told_which_are_allowed(
+        self, http: httpx.AsyncClient, access: Any, url: str, allow: str
+    ):
+        for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "GET", "HEAD"):
+            if method in allow:
+                continue
+            answer = await http.request(method, url, headers=access.admin)
+            assert answer.status_code == 405
+            assert answer.headers["allow"] == allow
+            if method != "HEAD":
+                assert_problem(answer, 405, "method_not_allowed")
+
+    async def test_head_answers_as_get_without_content(self, http: httpx.AsyncClient, access: Any):
+        for url in ("/healthz", LOGS, "/metrics", f"{LOGS}/{uuid.uuid4()}"):
+            head = await http.head(url, headers=access.reader)
+            get = await http.get(url, headers=access.reader)
+            assert head.status_code == get.status_code
+            assert head.headers["content-type"] == get.headers["content-type"]
+            assert head.content == b""
+
+    @pytest.mark.parametrize("name", ["X-Request-ID", "X-Tenant-ID", "traceparent", "Content-Type"])
+    async def test_bytes_of_any_kind_in_headers_are_no_500(
+        self, http: httpx.AsyncClient, access: Any, name: str
+    ):
+        for value in (b"\xff\xfe", "é🦊".encode(), b"\x80", b"'\"<>{}", b"x" * 8_000):
+            headers = {key.encode(): text.encode() for key, text in access.admin.items()}
+            for method, url in (("GET", LOGS), ("POST", LOGS), ("POST", BULK)):
+                answer = await http.request(
+                    method, url, content=b"[]", headers=headers | {name.encode(): value}
+                )
+                assert answer.status_code < 500, (method, url, value)
+                assert answer.headers["x-request-id"].isascii()
+
+
+class TestMeta:
+    async def test_health_readiness_and_keys(self, http: httpx.AsyncClient, running: Any):
+        assert (await http.get("/healthz")).json() == {"status": "ok"}
+        assert (await http.get("/readyz")).json() == {"status": "ready", "causes": {}}
+        keys = (await http.get("/.well-known/jwks.json")).json()["keys"]
+        assert [key["kid"] for key in keys] == [running.maker.key.kid]
+        assert all("d" not in key for key in keys)
+
+    async def test_metrics_name_routes_by_template_and_methods_by_name(
+        self, http: httpx.AsyncClient, access: Any
+    ):
+        unknown = uuid.uuid4()
+        await http.get(f"{LOGS}/{unknown}", headers=access.reader)
+        await http.request("PROPFIND", "/nowhere")
+        text = (await http.get("/metrics")).text
+        assert str(unknown) not in text
+        assert 'route="/api/v1/logs/{id}",status="404"' in text
+        assert 'method="other",route="unmatched"' in text
+
+    async def test_the_docs_page_loads_the_document(self, http: httpx.AsyncClient):
+        page = await http.get("/api/v1/docs")
+        assert page.status_code == 200
+        assert page.headers["content-type"].startswith("text/html")
+        assert "/api/v1/openapi.json" in page.text
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def document(running: Any) -> Any:
+    answer = await running.http.get("/api/v1/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    return answer.json()
+
+
+class TestDocument:
+    def test_every_reference_is_resolved(self, document: Any):
+        assert document["openapi"].startswith("3.1")
+        text = json.dumps(document)
+        references = set(re.findall(r'"\$ref": "([^"]+)"', text))
+        assert references
+        for reference in references:
+            assert reference.startswith("#/components/schemas/")
+            assert reference.rpartition("/")[2] in document["components"]["schemas"]
+
+    def test_operations_have_ids_of_their_own_a_summary_and_responses(self, document: Any):
+        ids = []
+        for path, operations in document["paths"].items():
+            templates = set(re.findall(r"{(\w+)}", path))
+            for operation in operations.values():
+                ids.append(operation["operationId"])
+                assert operation["summary"]
+                assert operation["tags"]
+                parameters = operation.get("parameters", [])
+                assert templates == {p["name"] for p in parameters if p["in"] == "path"}
+                names = [(p["in"], p["name"]) for p in parameters]
+                assert len(names) == len(set(names))
+                for response in operation["responses"].values():
+                    assert response["description"]
+        assert len(ids) == len(set(ids))
+
+    def test_write_routes_document_every_answer(self, document: Any):
+        for path in (LOGS, BULK):
+            responses = document["paths"][path]["post"]["responses"]
+            expected = {"202", "400", "401", "403", "408", "413", "415", "422", "503"}
+            assert set(responses) == expected
+            for status, response in responses.items():
+                kind = "application/json" if status == "202" else "application/problem+json"
+                assert set(response["content"]) == {kind}
+
+    def test_read_routes_document_every_answer(self, document: Any):
+        search = document["paths"][LOGS]["get"]
+        assert set(search["responses"]) == {"200", "400", "401", "403", "503", "504"}
+        by_id = document["paths"][f"{LOGS}/{{id}}"]["get"]
+        assert set(by_id["responses"]) == {"200", "400", "401", "403", "404", "503", "504"}
+        names = {p["name"] for p in search["parameters"]}
+        assert names == {
+            *("action", "actor.id", "target.id", "outcome", "severity", "request_id"),
+            *("from", "to", "q", "sort", "limit", "cursor", "X-Tenant-ID"),
+        }
+
+    def test_every_api_route_needs_a_token_and_the_others_do_not(self, document: Any):
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                assert ("security" in operation) is path.startswith("/api/v1/")
+
+    async def test_the_example_is_a_valid_event(self, document: Any, running: Any, access: Any):
+        content = document["paths"][LOGS]["post"]["requestBody"]["content"]["application/json"]
+        raw = json.dumps(content["example"]).encode()
+        assert (await post(running.http, access, raw)).status_code == 202
+        content = document["paths"][BULK]["post"]["requestBody"]["content"]["application/json"]
+        raw = json.dumps(content["example"]).encode()
+        assert (await post(running.http, access, raw, url=BULK)).status_code == 202
