@@ -207,6 +207,8 @@ async def _uid(at: Desk, tenant: str | None) -> str | None:
 
 
 async def _one(at: Desk, key: str) -> Letter:
+    if not key:
+        raise ValueError("a key is needed; dead-letters list has them")
     found = [letter async for letter in at.letters.find(keys=[key], limit=2)]
     if not found:
         raise ValueError(f"there is no dead letter {key!r}")

@@ -80,7 +80,7 @@ def list_tenants(
 
     tenants = run_on_backends(work())
     if as_json:
-        out.print_json(msgspec.json.encode(tenants).decode())
+        out.print_json(_json([msgspec.structs.asdict(tenant) for tenant in tenants]))
         return
     table = Table("id", "state", "isolation", "owner", "created", "uid", box=None)
     for tenant in tenants:
@@ -109,7 +109,8 @@ def show(tenant_id: TenantId, as_json: AsJson = False) -> None:
 
     found = run_on_backends(work())
     if as_json:
-        out.print_json(msgspec.json.encode(found).decode())
+        parts = {name: part and msgspec.structs.asdict(part) for name, part in found.items()}
+        out.print_json(_json(parts))
         return
     for part in found.values():
         if part is not None:
@@ -175,6 +176,11 @@ def delete(
             f"{tenant_id} is being deleted; until {until},"
             f" `ocelot tenants create {tenant_id}` brings it back"
         )
+
+
+def _json(shown: object) -> str:
+    # Of the attributes, not of the registry's documents, in which a uid is `_id`.
+    return msgspec.json.encode(shown).decode()
 
 
 def _day(moment: datetime) -> str:
