@@ -65,7 +65,7 @@ class TypedFields(Struct, gc=False):
     targets: list[dict[str, str | None]] | UnsetType | None = UNSET
     outcome: str | UnsetType | None = UNSET
     severity: str | UnsetType | None = UNSET
-    source: dict[str, Any] | UnsetType | None = UNSET
+    source: dict[str, str | None] | UnsetType | None = UNSET
     request_id: str | UnsetType | None = UNSET
     trace_id: str | UnsetType | None = UNSET
     tags: list[str] | UnsetType | None = UNSET
@@ -125,7 +125,8 @@ def build_document(
     if event.targets:
         document["targets"] = event.targets
     if event.source:
-        source = document["source"] = event.source
+        source: Document = dict(event.source)
+        document["source"] = source
         if ip := source.get("ip"):
             source["ip16"] = ip_bytes(ip)
     if event.request_id:
