@@ -55,7 +55,6 @@ _WORDS = (
 # Right to left with an embedded Latin word and explicit marks, CJK outside the BMP, joined and
 # toned emoji, flags, stacked combining marks, the same letter in two normal forms, a zero width
 # space, and characters at the borders of what JSON must escape.
-# ruff: disable[RUF001]  (letters that look like others are what these are about)
 _TEXTS = (
     "تم تحديث العقد ABC-123 بواسطة المدير",
     "\u202bהמסמך נמחק\u202c document.delete \u200f!",
@@ -69,7 +68,6 @@ _TEXTS = (
     "\u0001\u001f\u007f\u0080\ufffd\uffff\U0010ffff",
     "İstanbul ıssız ẞtraße ŉ ǆ ﬃ Ⅷ ㍿ ½",
 )
-# ruff: enable[RUF001]
 
 Generator = Callable[[random.Random], str]
 
@@ -89,7 +87,7 @@ def generate(
         KeyError: there is no such kind.
     """
     # Random numbers of a test's data, of which nothing is secret.
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)
     makers = [KINDS[kind] for kind in kinds or KINDS]
     made = 0
     while made < count:
@@ -103,7 +101,7 @@ def generate(
 
 def mixed(count: int, seed: int, odd_share: float = 0.1) -> Iterator[bytes]:
     """Mostly ordinary events of about 580 bytes, and a share of odd ones, of every kind."""
-    rng = random.Random(seed)  # noqa: S311  (as above)
+    rng = random.Random(seed)
     odd = generate(count, seed + 1, ODD_KINDS, with_equal_lines=False)
     last = b""
     for _ in range(count):
