@@ -51,6 +51,8 @@ class Api(BaseHTTPRequestHandler):
         if self.headers["Authorization"] != "Bearer good":
             self._answer(401, {"code": "unauthorized", "detail": "The token is not valid."})
             return
+        if self._is_for_another_tenant():
+            return
         packed = zstandard.ZstdDecompressor().decompressobj().decompress(content)
         events = [json.loads(line) for line in packed.split(b"\n")]
         errors = [
@@ -62,12 +64,20 @@ class Api(BaseHTTPRequestHandler):
         self._answer(202 if accepted else 422, {"accepted": accepted, "errors": errors})
 
     def do_GET(self) -> None:
+        if self._is_for_another_tenant():
+            return
         if self.path.startswith("/api/v1/logs/"):
             self._answer(404, {"code": "not_found", "detail": "There is no such event."})
             return
         total = {"value": 1, "relation": "eq"}
         page = {"items": [ITEM], "next_cursor": None, "total": total, "backend": "opensearch"}
         self._answer(200, page)
+
+    def _is_for_another_tenant(self) -> bool:
+        if self.headers.get("X-Tenant-ID") in (None, "acme"):
+            return False
+        self._answer(403, {"code": "tenant_forbidden", "detail": "It is not for this tenant."})
+        return True
 
     def log_message(self, *args: Any) -> None:
         del args
@@ -202,6 +212,24 @@ def test_a_refused_token_is_status_1_with_one_line(send: Any, written: Any):
     assert result.exit_code == 1
     assert "error: 401 unauthorized: The token is not valid.\n" in result.stderr
     assert "not known  1" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["send", "search", "get"])
+def test_a_tenant_that_is_named_is_never_overruled_by_the_environments_token(
+    send: Any, command: str
+):
+    args = {"send": ["send"], "search": ["search"], "get": ["get", ITEM["id"]]}[command]
+
+    named = send(*args, "--tenant", "acme", stdin=b"{}\n")
+    other = send(*args, "--tenant", "globex", stdin=b"{}\n")
+
+    assert "403" not in named.stderr
+    assert other.exit_code == 1
+    assert "error: 403 tenant_forbidden" in other.stderr
+
+
+def test_a_tenant_that_can_be_none_is_status_2(send: Any):
+    assert send("search", "--tenant", "a\nb").exit_code == 2
 
 
 def test_an_api_that_is_away_is_status_1(written: Any):

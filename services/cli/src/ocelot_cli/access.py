@@ -17,8 +17,30 @@ Token = Annotated[
 ]
 TenantOption = Annotated[
     str | None,
-    typer.Option("--tenant", help="Take the ready-made token of this tenant of make dev."),
+    typer.Option(
+        "--tenant",
+        help="Whose events: needed where a token is for several tenants; with make dev, takes the"
+        " tenant's ready-made token.",
+    ),
 ]
+
+
+def http_client(
+    access: tuple[str, str], tenant: str | None, timeout: httpx.Timeout
+) -> httpx.AsyncClient:
+    """A client for the api.
+
+    Args:
+        access: URL and token.
+        tenant: named to the api, which refuses a token of another tenant. So events never go where
+            a forgotten OCELOT_TOKEN says.
+        timeout: of each request.
+    """
+    url, token = access
+    headers = {"Authorization": f"Bearer {token}"}
+    if tenant is not None:
+        headers["X-Tenant-ID"] = tenant
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
 
 
 def problem_text(answer: httpx.Response) -> str:

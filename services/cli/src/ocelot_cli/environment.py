@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ocelot_cli.console import err, fail
+from ocelot_common.names import TENANT_ID
 
 _DEV_JSON: Final = Path(".ocelot") / "dev.json"
 _SIGNING_KEY: Final = "OCELOT_SIGNING_KEY_FILE"
@@ -103,9 +104,11 @@ def api_access(
     Args:
         api_url: from option or environment.
         token: the same.
-        tenant: whose ready-made token to take.
+        tenant: whose ready-made token to take, where there is no other.
         role: of that token.
     """
+    if tenant is not None and not TENANT_ID.fullmatch(tenant):
+        fail(f"{tenant!r} is no tenant id", status=2)
     stack = None if api_url and token else find_dev_stack()
     if stack is not None and api_url and api_url.rstrip("/") != stack.api_url.rstrip("/"):
         stack = None  # another api gets none of its tokens

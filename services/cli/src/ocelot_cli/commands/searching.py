@@ -7,7 +7,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from ocelot_cli.access import ApiUrl, TenantOption, Token, problem_text
+from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client, problem_text
 from ocelot_cli.console import fail, out, plain, say
 from ocelot_cli.durations import parse_moment
 from ocelot_cli.environment import api_access
@@ -15,6 +15,7 @@ from ocelot_cli.running import run
 from ocelot_common.ids import format_id, parse_id
 
 _PAGE = 1_000
+_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 Values = list[str] | None
 
 
@@ -42,7 +43,7 @@ def search(
     token: Token = None,
 ) -> None:
     """Find events. An option given twice means either; different ones must all fit."""
-    url, bearer = api_access(api_url=api_url, token=token, tenant=tenant, role="reader")
+    access = api_access(api_url=api_url, token=token, tenant=tenant, role="reader")
     params: list[tuple[str, str]] = [("sort", sort)]
     if words:
         params.append(("q", " ".join(words)))
@@ -60,9 +61,7 @@ def search(
         for name, moment in (("from", since), ("to", until)):
             if moment:
                 params.append((name, parse_moment(moment)))
-        async with httpx.AsyncClient(
-            base_url=url, headers={"Authorization": f"Bearer {bearer}"}, timeout=60
-        ) as http:
+        async with http_client(access, tenant, _TIMEOUT) as http:
             await _pages(http, params, limit, as_json=as_json)
 
     run(work())
@@ -124,12 +123,10 @@ def get(
         event_id = format_id(parse_id(event_id))
     except ValueError as error:
         fail(f"ID is {error}", status=2)
-    url, bearer = api_access(api_url=api_url, token=token, tenant=tenant, role="reader")
+    access = api_access(api_url=api_url, token=token, tenant=tenant, role="reader")
 
     async def work() -> dict[str, Any]:
-        async with httpx.AsyncClient(
-            base_url=url, headers={"Authorization": f"Bearer {bearer}"}, timeout=60
-        ) as http:
+        async with http_client(access, tenant, _TIMEOUT) as http:
             return await _get(http, f"/api/v1/logs/{event_id}", [])
 
     out.print_json(msgspec.json.encode(run(work())).decode())

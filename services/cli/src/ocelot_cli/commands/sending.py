@@ -9,7 +9,7 @@ from typing import Annotated
 import httpx
 import typer
 
-from ocelot_cli.access import ApiUrl, TenantOption, Token
+from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client
 from ocelot_cli.console import FAILED, REJECTED, err, fail, out, plain, say
 from ocelot_cli.environment import api_access
 from ocelot_cli.mapping import Mapping, MappingError, load_mapping, shipped_mappings
@@ -19,6 +19,8 @@ from ocelot_cli.transfer.lines import STDIN, Source, UnreadableError
 from ocelot_cli.transfer.preparing import EventPreparer, MappingPreparer, Preparer
 from ocelot_cli.transfer.progress import ProgressReport
 from ocelot_cli.transfer.transfer import Transfer
+
+_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 
 Files = Annotated[
     list[str] | None,
@@ -50,7 +52,8 @@ def send(
     interrupted is simply started again. Exit status 3: some lines came to nothing.
     """
     access = api_access(api_url=api_url, token=token, tenant=tenant, role="writer")
-    _transfer(files, EventPreparer, access=access, rejects=rejects, patience_sec=patience)
+    http = http_client(access, tenant, _TIMEOUT)
+    _transfer(files, EventPreparer, http=http, rejects=rejects, patience_sec=patience)
 
 
 def import_(
@@ -99,7 +102,7 @@ def import_(
     _transfer(
         files,
         lambda: MappingPreparer(loaded),
-        access=access,
+        http=http_client(access, tenant, _TIMEOUT),
         rejects=rejects,
         patience_sec=patience,
     )
@@ -149,23 +152,19 @@ def _transfer(
     files: list[str] | None,
     make_preparer: Callable[[], Preparer],
     *,
-    access: tuple[str, str],
+    http: httpx.AsyncClient,
     rejects: Path | None,
     patience_sec: float,
 ) -> None:
     sources, account = _opened(files, rejects)
-    url, token = access
     began = time.monotonic()
     with account:
         transfer = Transfer(sources, make_preparer=make_preparer, account=account)
 
         async def work() -> None:
-            async with httpx.AsyncClient(
-                base_url=url,
-                headers={"Authorization": f"Bearer {token}"},
-                timeout=httpx.Timeout(30.0, connect=5.0),
-            ) as http:
-                with ProgressReport(sum(source.size for source in sources)) as progress:
+            total = sum(source.size for source in sources)
+            async with http:
+                with ProgressReport(total) as progress:
                     delivery = Delivery(http, patience_sec=patience_sec, report=say)
                     await transfer.send(delivery, progress)
 
