@@ -72,7 +72,7 @@ class Source:
         """
         shown = "stdin" if self.name == STDIN else self.name
         if self.name == STDIN:
-            yield from _lines(shown, sys.stdin.buffer)
+            yield from _lines(shown, _stdin())
             return
         try:
             with Path(self.name).open("rb") as file:
@@ -84,6 +84,17 @@ class Source:
         except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UnreadableError(f"{self.name}: {reason}") from None
+
+
+def _stdin() -> BinaryIO:
+    """Standard input by a reader of our own.
+
+    Python closes its own when it ends, and dies of it if a thread is still waiting for input.
+    """
+    reader = sys.stdin.buffer
+    if isinstance(getattr(reader, "raw", None), io.FileIO):
+        return io.BufferedReader(io.FileIO(reader.fileno(), closefd=False))
+    return reader
 
 
 def _unpacked(name: str, file: BinaryIO) -> BinaryIO:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from ocelot_cli.transfer.account import Account
+from ocelot_cli.transfer.ahead import ReadAhead
 from ocelot_cli.transfer.delivery import Delivery
 from ocelot_cli.transfer.lines import Source
 from ocelot_cli.transfer.preparing import Prepared, Preparer, UnusableLineError
@@ -74,15 +75,12 @@ class Transfer:
             TimeoutError: it takes nothing for too long.
             UnreadableError: a file can't be read.
         """
-        batches = self.batches()
         running: set[asyncio.Task[None]] = set()
         async with AsyncExitStack() as stack:
+            batches = await stack.enter_async_context(ReadAhead(self.batches()))
             stack.push_async_callback(_cancel, running)
-            while True:
-                # Off the event loop: answers are read while lines are mapped.
-                batch = await asyncio.to_thread(next, batches, None)
-                if batch is None:
-                    break
+            # Off the event loop: answers are read while lines are mapped.
+            while (batch := await batches.next()) is not None:
                 running.add(asyncio.create_task(self._deliver(delivery, batch)))
                 progress.update(self._position(), self._account)
                 await _finished(running, leave=BATCHES_IN_FLIGHT - 1)
