@@ -66,9 +66,9 @@ async def test_the_end_waits_for_a_step_under_way_but_not_for_input_that_never_c
 
 
 def test_ctrl_c_ends_a_run_that_waits_for_standard_input():
+    command = ["ocelot_cli", "send", "--api-url", "http://127.0.0.1:9", "--token", "t"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ocelot_cli", "send", "--api-url", "http://127.0.0.1:9"]
-        + ["--token", "t"],
+        [sys.executable, "-m", *command],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -47,18 +47,17 @@ class Line(NamedTuple):
 
 
 class Source:
-    """One file to read, and how far it has been read."""
+    """One file to read, and how far it has been read.
+
+    Attributes:
+        size: bytes of the file, as it lies on the disk; 0 for standard input.
+        position: how many of them have been read; may be asked for by another thread.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._file: BinaryIO | None = None
-        self._read = 0
+        self.position = 0
         self.size = 0 if name == STDIN else Path(name).stat().st_size
-
-    @property
-    def position(self) -> int:
-        """Bytes of the file, as it lies on the disk, that have been read."""
-        return self._file.tell() if self._file is not None else self._read
 
     def is_file(self, path: Path) -> bool:
         """Whether it is this very file."""
@@ -76,11 +75,9 @@ class Source:
             return
         try:
             with Path(self.name).open("rb") as file:
-                self._file = file
-                try:
-                    yield from _lines(shown, _unpacked(self.name, file))
-                finally:
-                    self._read, self._file = file.tell(), None
+                for line in _lines(shown, _unpacked(self.name, file)):
+                    self.position = file.tell()
+                    yield line
         except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UnreadableError(f"{self.name}: {reason}") from None
