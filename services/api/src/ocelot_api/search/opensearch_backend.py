@@ -31,7 +31,7 @@ class _Hit(msgspec.Struct, gc=False):
 
 class _Hits(msgspec.Struct, gc=False):
     total: dict[str, Any]
-    hits: list[_Hit] = []  # left out by filter_path where there is none
+    hits: list[_Hit]
 
 
 class _Answer(msgspec.Struct, gc=False):
@@ -66,7 +66,8 @@ class OpenSearchBackend:
         params: dict[str, Any] = {
             "allow_partial_search_results": "false",
             "request_timeout": self._timeout_sec + 1,
-            "filter_path": "timed_out,hits.total,hits.hits._source",
+            # No filter_path and no source filter: with either, OpenSearch writes `_source` anew,
+            # 1e300 as 1.0E300, and it is no longer the text of record.
         }
         if query.home.tenant.shared:
             params["routing"] = query.home.tenant.uid
