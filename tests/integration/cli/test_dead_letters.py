@@ -1,0 +1,249 @@
+"""`ocelot dead-letters` on a real installation."""
+
+import asyncio
+import json
+import secrets
+from typing import Any
+
+import pytest
+
+from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
+from ocelot_common.ids import format_id, new_id
+from ocelot_common.mongo import events_of
+from ocelot_common.stored import build_document
+from ocelot_common.timestamps import now_ms
+
+pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
+
+
+def event(event_id: str, message: str) -> bytes:
+    return json.dumps(
+        {"id": event_id, "action": "a.b", "actor": {"id": "jane"}, "message": message}
+    ).encode()
+
+
+@pytest.fixture
+def letters_of(ocelot: Any) -> Any:
+    async def of(tenant: Any) -> list[dict[str, Any]]:
+        listed = await ocelot.ok("dead-letters", "list", "--tenant", tenant.id, "--json")
+        found: list[dict[str, Any]] = listed.events
+        return found
+
+    return of
+
+
+@pytest.fixture
+def until_letter(running: Any) -> Any:
+    """Waits for a tenant's letter that was seen so often."""
+
+    async def wait(tenant: Any, attempts: int = 1) -> dict[str, Any]:
+        async with asyncio.timeout(30):
+            while True:
+                async for letter in DeadLetterStore(running.database).find(uid=tenant.uid):
+                    if letter["attempts"] >= attempts:
+                        return letter
+                await asyncio.sleep(0.1)
+
+    return wait
+
+
+@pytest.fixture
+def conflict(running: Any, ocelot: Any, tokens: Any, until_letter: Any) -> Any:
+    """Provokes one: an event, then other content under its id."""
+
+    async def provoke(access: Any, event_id: str) -> str:
+        await ocelot.ok("send", stdin=event(event_id, "the first"), **tokens(access))
+        await running.until_stored(access.tenant, 1)
+        await ocelot.ok("send", stdin=event(event_id, "the second"), **tokens(access))
+        letter = await until_letter(access.tenant)
+        return str(letter["_id"])
+
+    return provoke
+
+
+async def test_a_conflict_is_listed_shown_and_stored_beside_once_with_an_id_of_its_own(
+    running: Any, ocelot: Any, conflict: Any, letters_of: Any, until_drained: Any
+):
+    access = await running.tenant()
+    event_id = format_id(new_id())
+    key = await conflict(access, event_id)
+
+    [letter] = await letters_of(access.tenant)
+    assert (letter["_id"], letter["stage"], letter["reason"]) == (key, "store", "conflict")
+    assert letter["event_id"] == event_id
+    table = await ocelot.ok("dead-letters", "list", "--tenant", access.tenant.id)
+    assert key[:12] in table.out
+    assert access.tenant.id in table.out
+    shown = json.loads((await ocelot.ok("dead-letters", "show", key[:12])).out)
+    assert json.loads(shown["content"])["message"] == "the second"
+
+    left = await ocelot.ok("dead-letters", "retry", key)
+    assert "--new-id stores it beside" in left.err
+    assert "1 left" in left.err
+    assert [each["_id"] for each in await letters_of(access.tenant)] == [key]
+    assert len(await running.stored(access.tenant)) == 1
+
+    assert "1 sent again" in (await ocelot.ok("dead-letters", "retry", "--new-id", key)).err
+    first, second = await running.until_stored(access.tenant, 2)
+    beside = second if format_id(first.id) == event_id else first
+    assert json.loads(beside.text)["message"] == "the second"
+    assert format_id(beside.id)[14] == "8"
+    assert await letters_of(access.tenant) == []
+    gone = await ocelot("dead-letters", "retry", "--new-id", key)
+    assert (gone.status, "there is no dead letter" in gone.err) == (1, True)
+
+    # The same fault again is the same letter, and its retry the same event.
+    assert await conflict(access, event_id) == key
+    await ocelot.ok("dead-letters", "retry", "--new-id", "--all", "--tenant", access.tenant.id)
+    await until_drained()
+    assert {each.id for each in await running.stored(access.tenant)} == {first.id, second.id}
+    assert len(await running.until_indexed(access.tenant, 2)) == 2
+    assert await letters_of(access.tenant) == []
+
+
+async def test_a_retry_keeps_the_time_of_arrival(
+    running: Any, ocelot: Any, conflict: Any, letters_of: Any
+):
+    access = await running.tenant()
+    key = await conflict(access, format_id(new_id()))
+    [letter] = await letters_of(access.tenant)
+    await asyncio.sleep(0.05)
+
+    await ocelot.ok("dead-letters", "retry", "--new-id", key)
+
+    stored = await running.until_stored(access.tenant, 2)
+    [again] = [each for each in stored if json.loads(each.text)["message"] == "the second"]
+    shown = letter["received_at"].replace("+00:00", "Z")
+    answer = await running.http.get(f"/api/v1/logs/{format_id(again.id)}", headers=access.reader)
+    assert answer.json()["received_at"][:23] == shown[:23]
+
+
+async def test_discarded_letters_are_gone_and_the_store_is_left_alone(
+    running: Any, ocelot: Any, conflict: Any, letters_of: Any
+):
+    access = await running.tenant()
+    key = await conflict(access, format_id(new_id()))
+
+    kept = await ocelot("dead-letters", "discard", key, stdin=b"n\n")
+    assert kept.status == 1
+    assert len(await letters_of(access.tenant)) == 1
+    forgotten = await ocelot.ok("dead-letters", "discard", key[:10], "--yes")
+
+    assert "1 dead letters forgotten" in forgotten.err
+    assert await letters_of(access.tenant) == []
+    assert len(await running.stored(access.tenant)) == 1
+
+
+async def test_a_retry_of_what_the_index_refused_indexes_it_again(
+    running: Any, ocelot: Any, letters_of: Any
+):
+    access = await running.tenant()
+    space = await running.space_of(access.tenant)
+    # Stored past the queues, so that nothing else indexes it.
+    document = build_document(
+        access.tenant,
+        new_id(),
+        b'{"action":"a.b","actor":{"id":"jane"}}',
+        received_at=now_ms(),
+        writer="test",
+        with_attrs=False,
+    )
+    await events_of(running.database, space.collection).insert_one(document)
+    [stored] = await running.stored(access.tenant)
+    assert await running.indexed_ids(access.tenant) == []
+    refused = DeadLetter(
+        stage=Stage.INDEX,
+        reason=Reason.NOT_INDEXABLE,
+        uid=access.tenant.uid,
+        event_id=stored.id,
+        content=stored.text,
+        detail="a test's",
+        received_at=stored.received_at,
+    )
+    await DeadLetterStore(running.database).put([refused])
+
+    retried = await ocelot.ok("dead-letters", "retry", refused.key)
+
+    assert "1 sent again" in retried.err
+    assert await running.until_indexed(access.tenant, 1) == [format_id(stored.id)]
+    assert await letters_of(access.tenant) == []
+    assert len(await running.stored(access.tenant)) == 1
+
+
+async def test_a_letter_of_no_tenant_comes_back_as_the_same_letter(running: Any, ocelot: Any):
+    garbage = DeadLetter(
+        stage=Stage.STORE,
+        reason=Reason.MALFORMED,
+        uid="",
+        event_id=None,
+        content=f"no envelope {secrets.token_hex(8)}",
+        detail="a test's",
+    )
+    letters = DeadLetterStore(running.database)
+    await letters.put([garbage])
+
+    assert "1 sent again" in (await ocelot.ok("dead-letters", "retry", garbage.key)).err
+
+    async with asyncio.timeout(30):
+        while not [each async for each in letters.find(keys=[garbage.key])]:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    shown = json.loads((await ocelot.ok("dead-letters", "show", garbage.key)).out)
+    assert shown["content"] == garbage.content
+    await ocelot.ok("dead-letters", "discard", garbage.key, "--yes")
+
+
+async def test_a_letter_of_a_tenant_that_is_gone_is_dropped(running: Any, ocelot: Any):
+    orphan = DeadLetter(
+        stage=Stage.STORE,
+        reason=Reason.NOT_STORABLE,
+        uid=secrets.token_hex(8),
+        event_id=new_id(),
+        content="{}",
+        detail="a test's",
+        received_at=0,
+    )
+    await DeadLetterStore(running.database).put([orphan])
+
+    retried = await ocelot.ok("dead-letters", "retry", orphan.key)
+
+    assert "1 dropped: the tenant is gone" in retried.err
+    assert (await ocelot("dead-letters", "show", orphan.key)).status == 1
+
+
+async def test_a_key_that_names_no_letter_or_several_changes_nothing(running: Any, ocelot: Any):
+    letters = [
+        DeadLetter(
+            stage=Stage.STORE,
+            reason=Reason.MALFORMED,
+            uid="",
+            event_id=None,
+            content=f"{n}",
+            detail="a test's",
+        )
+        for n in range(60)
+    ]
+    store = DeadLetterStore(running.database)
+    await store.put(letters)
+
+    results = await asyncio.gather(
+        ocelot("dead-letters", "discard", "--yes", ""),
+        ocelot("dead-letters", "discard", "--yes", "0"),
+        ocelot("dead-letters", "show", "xyz"),
+        ocelot("dead-letters", "retry", "0"),
+    )
+
+    assert [ended.status for ended in results] == [1] * 4
+    assert [ended.err.split("\n")[0] for ended in results] == [
+        "error: a key is needed; dead-letters list has them",
+        "error: several dead letters begin with '0'; give more of the key",
+        "error: there is no dead letter 'xyz'",
+        "error: several dead letters begin with '0'; give more of the key",
+    ]
+    assert [await store.remove(letter.key) for letter in letters] == [True] * 60
+
+
+async def test_a_tenant_that_is_not_there_is_named(ocelot: Any):
+    ended = await ocelot("dead-letters", "list", "--tenant", "no-such")
+
+    assert ended.status == 1
+    assert "there is no tenant 'no-such'" in ended.err
