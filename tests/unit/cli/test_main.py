@@ -37,6 +37,7 @@ OKTA = (
 ITEM = {
     "id": "0192aaaa-bbbb-7ccc-8ddd-eeeeeeeeeeee",
     "received_at": "2026-11-24T12:00:00.000Z",
+    "occurred_at": "2026-11-24T10:30:00.25+02:00",
     "action": "note.write",
     "actor": {"id": "jane"},
     "message": "closes [/b] and \x1b[31mpaints",
@@ -327,6 +328,10 @@ def test_a_search_shows_a_table_in_which_an_events_text_is_only_text(send: Any):
     assert result.exit_code == 0
     assert "closes [/b] and \N{REPLACEMENT CHARACTER}[31mpaints" in result.stdout
     assert "1 of 1 events, from opensearch" in result.stderr
+
+
+def test_a_search_shows_times_in_utc(send: Any):
+    assert " 2026-11-24T08:30:00.250Z " in send("search").stdout
 
 
 def test_a_search_as_json_prints_whole_events(send: Any):

@@ -73,6 +73,11 @@ def test_an_error_of_a_program_is_not_hidden():
         run_on_backends(failing(subprocess.SubprocessError("a defect")))
 
 
+def test_a_reader_that_goes_away_is_the_command_lines_business():
+    with pytest.raises(BrokenPipeError):
+        run(failing(BrokenPipeError(32, "Broken pipe")))
+
+
 def test_a_verbose_run_shows_the_traceback(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OCELOT_VERBOSE", "1")
 

@@ -28,6 +28,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except httpx.HTTPError as error:
         fail(f"the api can't be reached: {first_line(error) or type(error).__name__}")
+    except BrokenPipeError:
+        raise  # of stdout, and the command line ends it quietly: `ocelot search --json | head`
     except (OSError, ValueError) as error:
         if not _is_plain(error):
             raise

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from ocelot_cli.administration import Administration, administration, run_on_backends
-from ocelot_cli.console import fail, out, say
+from ocelot_cli.console import fail, out, say, show_json
 from ocelot_common.dead_letters import DeadLetterStore, Reason, Stage
 from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
 from ocelot_common.ids import derived_id
@@ -62,7 +62,7 @@ def list_letters(
     letters, names = run_on_backends(work())
     if as_json:
         for letter in letters:
-            out.file.write(_json(letter) + "\n")
+            out.file.write(_json(letter).decode() + "\n")
         return
     table = Table("key", "stage", "reason", "tenant", "event", "attempts", "last seen", box=None)
     for letter in letters:
@@ -87,7 +87,7 @@ def show(key: Annotated[str, typer.Argument(metavar="KEY", help="Its key or begi
         async with desk() as at:
             return await _one(at, key)
 
-    out.print_json(_json(run_on_backends(work())))
+    show_json(_json(run_on_backends(work())))
 
 
 @app.command()
@@ -217,6 +217,6 @@ async def _one(at: Desk, key: str) -> Letter:
     return found[0]
 
 
-def _json(letter: Letter) -> str:
+def _json(letter: Letter) -> bytes:
     shown = {name: value for name, value in letter.items() if name != "event_key"}
-    return msgspec.json.encode(shown).decode()
+    return msgspec.json.encode(shown)

@@ -6,13 +6,15 @@ import httpx
 import msgspec
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client, problem_text
-from ocelot_cli.console import fail, out, plain, say
+from ocelot_cli.console import fail, out, plain, say, show_json
 from ocelot_cli.durations import parse_moment
 from ocelot_cli.environment import api_access
 from ocelot_cli.running import run
 from ocelot_common.ids import format_id, parse_id
+from ocelot_common.timestamps import format_rfc3339, parse_rfc3339
 
 _PAGE = 1_000
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
@@ -89,6 +91,7 @@ async def _pages(
             break
     if not as_json:
         out.print(_table(rows))
+    out.file.flush()
     total = body["total"]
     at_least = "at least " if total["relation"] == "gte" else ""
     say(f"{shown:,} of {at_least}{total['value']:,} events, from {body['backend']}")
@@ -102,7 +105,7 @@ def _table(items: list[dict[str, Any]]) -> Table:
         actor = item["actor"]
         target = (item.get("targets") or [{}])[0]
         table.add_row(
-            (item.get("occurred_at") or item["received_at"])[:23],
+            _time(item),
             plain(item["action"]),
             plain((actor.get("name") or actor["id"])[:40]),
             plain((target.get("name") or target.get("id") or "")[:40]),
@@ -110,6 +113,15 @@ def _table(items: list[dict[str, Any]]) -> Table:
             plain(" ".join((item.get("message") or "").split())[:80]),
         )
     return table
+
+
+def _time(item: dict[str, Any]) -> Text:
+    """Of the event, in UTC: the offsets of several sources can't be compared by eye."""
+    text = item.get("occurred_at") or item["received_at"]
+    try:
+        return plain(format_rfc3339(parse_rfc3339(text)))
+    except (ValueError, OverflowError):  # a year beyond datetime's, once the offset is taken off
+        return plain(text)
 
 
 def get(
@@ -129,7 +141,7 @@ def get(
         async with http_client(access, tenant, _TIMEOUT) as http:
             return await _get(http, f"/api/v1/logs/{event_id}", [])
 
-    out.print_json(msgspec.json.encode(run(work())).decode())
+    show_json(msgspec.json.encode(run(work())))
 
 
 async def _get(http: httpx.AsyncClient, path: str, params: list[tuple[str, str]]) -> dict[str, Any]:

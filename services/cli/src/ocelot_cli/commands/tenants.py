@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from ocelot_cli.administration import administration, run_on_backends
-from ocelot_cli.console import fail, out, plain, say
+from ocelot_cli.console import fail, out, plain, say, show_json
 from ocelot_common.names import Period
 from ocelot_common.provisioning.tenants import TenantNotFoundError, TenantSpec
 from ocelot_common.registry.model import Isolation, Space, Tenant
@@ -80,7 +80,7 @@ def list_tenants(
 
     tenants = run_on_backends(work())
     if as_json:
-        out.print_json(_json([msgspec.structs.asdict(tenant) for tenant in tenants]))
+        show_json(_json([msgspec.structs.asdict(tenant) for tenant in tenants]))
         return
     table = Table("id", "state", "isolation", "owner", "created", "uid", box=None)
     for tenant in tenants:
@@ -110,7 +110,7 @@ def show(tenant_id: TenantId, as_json: AsJson = False) -> None:
     found = run_on_backends(work())
     if as_json:
         parts = {name: part and msgspec.structs.asdict(part) for name, part in found.items()}
-        out.print_json(_json(parts))
+        show_json(_json(parts))
         return
     for part in found.values():
         if part is not None:
@@ -178,9 +178,9 @@ def delete(
         )
 
 
-def _json(shown: object) -> str:
+def _json(shown: object) -> bytes:
     # Of the attributes, not of the registry's documents, in which a uid is `_id`.
-    return msgspec.json.encode(shown).decode()
+    return msgspec.json.encode(shown)
 
 
 def _day(moment: datetime) -> str:
