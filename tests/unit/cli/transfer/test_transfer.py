@@ -138,7 +138,8 @@ async def test_at_most_four_batches_are_under_way(transfer: Any):
     with ProgressReport(0) as progress:
         await made.send(delivery, progress)
 
-    assert (delivery.begun, delivery.most_at_once) == (12, 4)
+    assert delivery.begun == 12
+    assert 1 < delivery.most_at_once <= 4
     assert made._account.accepted == 12_000
 
 
