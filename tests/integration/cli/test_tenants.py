@@ -223,4 +223,4 @@ async def test_backends_that_are_away_are_named(ocelot: Any):
     ended = await ocelot("tenants", "list", MONGODB_URL=away)
 
     assert ended.status == 1
-    assert "error: MongoDB at MONGODB_URL can't be used" in ended.err
+    assert f"error: MongoDB at {away} (MONGODB_URL) can't be used" in ended.err

@@ -241,7 +241,7 @@ def test_an_api_that_is_away_is_status_1(written: Any):
     )
 
     assert result.exit_code == 1
-    assert "error: the api took nothing for 1 s" in result.stderr
+    assert "error: the api at http://127.0.0.1:9 took nothing for 1 s" in result.stderr
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["sent", "dry"])

@@ -52,7 +52,7 @@ def test_failures_of_a_command_become_a_line(
             ServerSelectionTimeoutError("no primary\nmore"),
             "MongoDB at MONGODB_URL can't be used: no",
         ),
-        (SendError("away"), "SQS can't be used: away"),
+        (SendError("away"), "SQS at SQS_QUEUE_URL can't be used: away"),
         (TenantNotFoundError("there is no tenant 'x'"), "error: there is no tenant 'x'\n"),
     ],
 )
@@ -60,6 +60,27 @@ def test_failures_of_backends_name_the_backend(
     error: Exception, told: str, capsys: pytest.CaptureFixture[str]
 ):
     assert told in shown(capsys, lambda: run_on_backends(failing(error)))
+
+
+def test_a_backend_is_named_by_its_url_without_the_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("MONGODB_URL", "mongodb://ann:p/w@rd@db.test/?replicaSet=rs0")
+    error = ServerSelectionTimeoutError("db.test: refused (configured timeouts: connect 5 s)")
+
+    assert shown(capsys, lambda: run_on_backends(failing(error))) == (
+        "error: MongoDB at mongodb://…@db.test/?replicaSet=rs0 (MONGODB_URL) can't be used:"
+        " db.test: refused\n"
+    )
+
+
+def test_the_api_is_named_by_its_url(capsys: pytest.CaptureFixture[str]):
+    error = httpx.ConnectError("refused", request=httpx.Request("GET", "http://a.test:1/api?q=x"))
+
+    assert (
+        shown(capsys, lambda: run(failing(error)))
+        == "error: the api at http://a.test:1 (OCELOT_API_URL) can't be reached: refused\n"
+    )
 
 
 def test_settings_that_are_missing_are_named(capsys: pytest.CaptureFixture[str]):

@@ -1,5 +1,6 @@
 """Commands that work on the backends themselves: their connections, and what can go wrong there."""
 
+import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -12,7 +13,7 @@ from pymongo.errors import PyMongoError
 
 from ocelot_cli.console import fail
 from ocelot_cli.environment import use_dev_backends
-from ocelot_cli.running import first_line, run, verbose
+from ocelot_cli.running import backend, first_line, run, verbose
 from ocelot_common import mongo, opensearch
 from ocelot_common.provisioning.indices import ForeignIndexError
 from ocelot_common.provisioning.tenants import Provisioner, ProvisioningError
@@ -33,11 +34,16 @@ def run_on_backends(work: Coroutine[Any, Any, T]) -> T:
         missing = [str(fault["loc"][0]) for fault in error.errors()]
         fail(f"set {', '.join(missing)} (.env.example says what it means), or run make dev")
     except PyMongoError as error:
-        fail(f"MongoDB at MONGODB_URL can't be used: {first_line(error)}")
+        reason = first_line(error).partition(" (configured timeouts")[0]
+        fail(f"{backend('MongoDB', 'MONGODB_URL')} can't be used: {reason}")
     except TransportError as error:
-        fail(f"OpenSearch at OPENSEARCH_URL can't be used: {first_line(error)}")
+        fail(f"{backend('OpenSearch', 'OPENSEARCH_URL')} can't be used: {first_line(error)}")
     except (BotoCoreError, ClientError, SendError) as error:
-        fail(f"SQS can't be used: {first_line(error)}")
+        # AWS itself has no endpoint of one's own.
+        variable = (
+            "AWS_ENDPOINT_URL_SQS" if "AWS_ENDPOINT_URL_SQS" in os.environ else "SQS_QUEUE_URL"
+        )
+        fail(f"{backend('SQS', variable)} can't be used: {first_line(error)}")
     except (ProvisioningError, ForeignIndexError) as error:
         fail(str(error))
 

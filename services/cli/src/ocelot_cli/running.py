@@ -27,13 +27,29 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except httpx.HTTPError as error:
-        fail(f"the api can't be reached: {first_line(error) or type(error).__name__}")
+        fail(f"{_api(error)} can't be reached: {first_line(error) or type(error).__name__}")
     except BrokenPipeError:
         raise  # of stdout, and the command line ends it quietly: `ocelot search --json | head`
     except (OSError, ValueError) as error:
         if not _is_plain(error):
             raise
         fail(str(error))
+
+
+def _api(error: httpx.HTTPError) -> str:
+    try:
+        url = error.request.url
+    except RuntimeError:  # it has none
+        return "the api"
+    return f"the api at {url.scheme}://{url.netloc.decode()} (OCELOT_API_URL)"
+
+
+def backend(name: str, variable: str) -> str:
+    """A backend with its URL, but for the password in it, and the variable that sets it."""
+    url = os.environ.get(variable, "")
+    if "@" in url:
+        url = f"{url.partition('://')[0]}://…@{url.rpartition('@')[2]}"
+    return f"{name} at {url} ({variable})" if url else f"{name} at {variable}"
 
 
 def first_line(error: Exception) -> str:

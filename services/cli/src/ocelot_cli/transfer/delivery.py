@@ -108,7 +108,8 @@ class Delivery:
             raise RefusedError(f"the request can't be made: {error}") from None
         except (_UnavailableError, httpx.TransportError) as error:
             raise TimeoutError(
-                f"the api took nothing for {self._patience_sec:.0f} s: {str(error) or repr(error)}"
+                f"the api at {self._http.base_url} took nothing for {self._patience_sec:.0f} s:"
+                f" {str(error) or repr(error)}"
             ) from None
 
     async def _post(self, body: bytes) -> httpx.Response:
