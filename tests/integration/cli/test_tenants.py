@@ -74,6 +74,21 @@ async def test_indices_are_made_as_the_options_say(ocelot: Any, tenant_id: str):
     )
 
 
+async def test_making_a_tenant_again_changes_nothing_and_says_so(ocelot: Any, tenant_id: str):
+    await ocelot.ok("tenants", "create", tenant_id, "--retention-days", "30", "--period", "Year")
+    before = await shown(ocelot, tenant_id)
+
+    await ocelot.ok("tenants", "create", tenant_id)
+    await ocelot.ok("tenants", "create", tenant_id, "--retention-days", "30", "--period", "Year")
+    other = await ocelot(
+        "tenants", "create", tenant_id, "--retention-days", "7", "--period", "Quarter"
+    )
+
+    assert other.status == 1
+    assert "stays as it was: retention_days 30, period Year" in other.err
+    assert (await shown(ocelot, tenant_id))["tenant"] == before["tenant"]
+
+
 @pytest.mark.parametrize(
     ("args", "told"),
     [
