@@ -183,7 +183,9 @@ async def test_a_token_that_is_wrong_is_one_line(running: Any, ocelot: Any):
         assert "error: 401" in ended.err
 
 
-async def test_an_api_that_goes_away_is_waited_for_until_patience_is_over(running: Any, ocelot: Any, tokens: Any):
+async def test_an_api_that_goes_away_is_waited_for_until_patience_is_over(
+    running: Any, ocelot: Any, tokens: Any
+):
     access = await running.tenant()
     answers = [b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"]
 
