@@ -35,8 +35,10 @@ def retrying(
     """
 
     async def pause(seconds: float) -> None:
+        # Not wait_for: in Python 3.11 it loses a cancellation that comes with the event.
         with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await stopping.wait()
 
     return AsyncRetrying(
         retry=retry_if_exception_type(on),

@@ -74,7 +74,9 @@ class BackendMonitor:
         while True:
             self._failed.clear()
             try:
-                await asyncio.wait_for(self._probe(), _PROBE_TIMEOUT_SEC)
+                # Not wait_for: in Python 3.11 it loses a cancellation that comes with a result.
+                async with asyncio.timeout(_PROBE_TIMEOUT_SEC):
+                    await self._probe()
             except self._errors as error:
                 self._hold(error)
                 await asyncio.sleep(_CHECK_SEC)
@@ -86,7 +88,8 @@ class BackendMonitor:
                 log.info("gate_released", cause=self._name)
             self._gate.release(self._name)
             try:
-                await asyncio.wait_for(self._failed.wait(), self._every_sec)
+                async with asyncio.timeout(self._every_sec):
+                    await self._failed.wait()
             except TimeoutError:
                 continue
 

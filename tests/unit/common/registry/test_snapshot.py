@@ -1,0 +1,327 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+from pymongo.errors import AutoReconnect
+
+from ocelot_common.registry.model import Space, Tenant, TenantState, VerificationKey
+from ocelot_common.registry.snapshot import STALE_SEC, RegistrySnapshot
+from ocelot_common.registry.store import RegistryStore
+
+Make = Callable[..., Tenant]
+UID = "0123456789abcdef"
+
+
+class FakeStream:
+    """A change stream: one item a write, an error if told so."""
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[Exception | None] = asyncio.Queue()
+
+    def __aiter__(self) -> "FakeStream":
+        return self
+
+    async def __anext__(self) -> None:
+        if error := await self.events.get():
+            raise error
+
+
+class FakeStore:
+    """The registry: rows with the versions of their writes. It is its own database."""
+
+    def __init__(self) -> None:
+        self.rows: list[Tenant | Space | VerificationKey] = []
+        self.current = 0
+        self.asked: list[int] = []
+        self.error: Exception | None = None
+        self.hold: asyncio.Event | None = None
+        self.streams: list[FakeStream] = []
+
+    @property
+    def database(self) -> "FakeStore":
+        return self
+
+    def put(self, *rows: Tenant | Space | VerificationKey) -> None:
+        self.rows += rows
+        self.current = max(row.version for row in self.rows)
+
+    async def version(self) -> int:
+        if self.error:
+            raise self.error
+        if self.hold:
+            await self.hold.wait()
+        return self.current
+
+    async def since(self, kind: type, version: int) -> list[Any]:
+        self.asked.append(version)
+        return [row for row in self.rows if type(row) is kind and row.version > version]
+
+    async def watch(self, *_: Any, **__: Any) -> Any:
+        if self.error:
+            raise self.error
+        stream = FakeStream()
+        self.streams.append(stream)
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[FakeStream]:
+            yield stream
+
+        return opened()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def snapshot(store: FakeStore, clock: Clock) -> RegistrySnapshot:
+    return RegistrySnapshot(cast("RegistryStore", store), poll_sec=3_600, clock=clock)
+
+
+def space(version: int = 1, name: str = "logs_acme") -> Space:
+    return Space(
+        name=name, version=version, key="k", collection=name, search_enabled=True, alias=name
+    )
+
+
+def key(version: int = 1) -> VerificationKey:
+    return VerificationKey(
+        kid="k", version=version, alg="ES256", jwk={}, published_at=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - any condition
+            await asyncio.sleep(0.001)
+
+
+async def test_a_snapshot_is_not_fresh_before_its_first_read(snapshot: RegistrySnapshot) -> None:
+    assert not snapshot.fresh
+    assert snapshot.unconfirmed_sec == float("inf")
+
+
+async def test_a_read_brings_tenants_spaces_and_keys(
+    snapshot: RegistrySnapshot, store: FakeStore, make_tenant: Make
+) -> None:
+    store.put(make_tenant(version=2), space(2), key(3))
+    await snapshot.confirm()
+    assert snapshot.version == 3
+    assert snapshot.tenant(UID) == snapshot.live_tenant("acme") == make_tenant(version=2)
+    assert snapshot.home(UID) == (make_tenant(version=2), space(2))
+    assert snapshot.space("logs_acme") == space(2)
+    assert snapshot.spaces() == [space(2)]
+    assert snapshot.key("k") == key(3)
+    assert snapshot.published_keys() == [key(3)]
+    for absent in (
+        snapshot.tenant("f" * 16), snapshot.live_tenant("beta"), snapshot.home("f" * 16),
+        snapshot.space("logs_beta"), snapshot.key("other"),
+    ):  # fmt: skip
+        assert absent is None
+
+
+async def test_a_tenant_without_its_space_has_no_home(
+    snapshot: RegistrySnapshot, store: FakeStore, make_tenant: Make
+) -> None:
+    store.put(make_tenant())
+    await snapshot.confirm()
+    assert snapshot.tenant(UID) is not None
+    assert snapshot.home(UID) is None
+
+
+async def test_only_what_is_new_is_read_again(
+    snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make
+) -> None:
+    store.put(make_tenant(version=5))
+    await snapshot.confirm()
+    clock.now += 1
+    await snapshot.confirm()
+    assert store.asked == [0, 0, 0, 5, 5, 5]
+
+
+async def test_what_is_written_during_a_read_is_read_again(
+    snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make
+) -> None:
+    """Rows may be newer than the version that was read before them; nothing below it is missed."""
+    store.put(make_tenant(version=5))
+    store.current = 4
+    await snapshot.confirm()
+    assert snapshot.version == 4
+    assert snapshot.tenant(UID) is not None
+    store.current = 5
+    clock.now += 1
+    await snapshot.confirm()
+    assert store.asked[-1] == 4
+
+
+async def test_neither_a_row_nor_the_version_ever_goes_back(
+    snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make
+) -> None:
+    store.put(make_tenant(version=5, display_name="new"), space(5), key(5))
+    await snapshot.confirm()
+    store.rows = [make_tenant(version=4, display_name="old"), space(4), key(4)]
+    store.current = 4
+    clock.now += 1
+    await snapshot._read(0)
+    assert snapshot.version == 5
+    assert snapshot.spaces() == [space(5)]
+    assert snapshot.published_keys() == [key(5)]
+    assert snapshot.live_tenant("acme") == make_tenant(version=5, display_name="new")
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["old first", "new first"])
+async def test_a_later_incarnation_takes_the_id_whatever_the_order_of_reading(
+    snapshot: RegistrySnapshot, store: FakeStore, make_tenant: Make, order: int
+) -> None:
+    old = make_tenant(version=7, state=TenantState.DELETED)
+    new = make_tenant(version=8, uid="f" * 16)
+    store.put(*[old, new][::order])
+    await snapshot.confirm()
+    assert snapshot.live_tenant("acme") == new
+    assert snapshot.tenant(UID) == old
+
+
+async def test_a_deleted_tenant_leaves_its_id_and_stays_as_a_tombstone(
+    snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make
+) -> None:
+    store.put(make_tenant(version=1))
+    await snapshot.confirm()
+    store.put(make_tenant(version=2, state=TenantState.DELETED))
+    clock.now += 1
+    await snapshot.confirm()
+    assert snapshot.live_tenant("acme") is None
+    tombstone = snapshot.tenant(UID)
+    assert tombstone is not None
+    assert tombstone.state is TenantState.DELETED
+
+
+async def test_a_snapshot_is_fresh_for_30_s_from_the_beginning_of_a_read(
+    snapshot: RegistrySnapshot, store: FakeStore, clock: Clock
+) -> None:
+    store.hold = asyncio.Event()
+    reading = asyncio.create_task(snapshot.confirm())
+    await asyncio.sleep(0)
+    clock.now += 10
+    store.hold.set()
+    await reading
+    assert snapshot.unconfirmed_sec == 10
+    clock.now += STALE_SEC - 10 - 0.001
+    assert snapshot.fresh
+    clock.now += 0.001
+    assert not snapshot.fresh
+
+
+async def test_a_read_that_fails_confirms_nothing(
+    snapshot: RegistrySnapshot, store: FakeStore, clock: Clock
+) -> None:
+    await snapshot.confirm()
+    clock.now += 5
+    store.error = AutoReconnect("away")
+    with pytest.raises(AutoReconnect):
+        await snapshot.confirm()
+    assert snapshot.unconfirmed_sec == 5
+
+
+async def test_callers_that_ask_at_once_share_the_reads_that_answer_them(
+    snapshot: RegistrySnapshot, store: FakeStore
+) -> None:
+    store.hold = asyncio.Event()
+    callers = [asyncio.create_task(snapshot.confirm()) for _ in range(10)]
+    await asyncio.sleep(0)
+    store.hold.set()
+    await asyncio.gather(*callers)
+    assert len(store.asked) <= 2 * 3
+
+
+async def test_a_read_that_began_before_a_question_does_not_answer_it(
+    snapshot: RegistrySnapshot, store: FakeStore, clock: Clock
+) -> None:
+    store.hold = asyncio.Event()
+    first = asyncio.create_task(snapshot.confirm())
+    await asyncio.sleep(0)
+    clock.now += 1
+    second = asyncio.create_task(snapshot.confirm())
+    await asyncio.sleep(0)
+    store.hold.set()
+    await asyncio.gather(first, second)
+    assert len(store.asked) == 2 * 3
+
+
+async def test_an_unknown_tenant_is_asked_for_before_it_is_called_unknown(
+    snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make
+) -> None:
+    await snapshot.confirm()
+    store.put(make_tenant(version=2), space(2))
+    clock.now += 1
+    assert await snapshot.find_home(UID) == (make_tenant(version=2), space(2))
+    reads = len(store.asked)
+    clock.now += 1
+    assert await snapshot.find_home(UID) is not None
+    assert len(store.asked) == reads, "a known tenant needs no read"
+    assert await snapshot.find_home("f" * 16) is None
+    assert len(store.asked) == reads + 3
+
+
+async def test_an_unknown_tenant_is_an_error_while_the_registry_is_away(
+    snapshot: RegistrySnapshot, store: FakeStore
+) -> None:
+    store.error = AutoReconnect("away")
+    with pytest.raises(AutoReconnect):
+        await snapshot.find_home(UID)
+
+
+async def test_following_reads_at_once_and_after_each_change(
+    snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make
+) -> None:
+    await snapshot.start()
+    await asyncio.wait_for(snapshot.wait_fresh(), 5)
+    await until(lambda: store.streams)
+    store.put(make_tenant(version=4))
+    clock.now += 1
+    store.streams[0].events.put_nowait(None)
+    await until(lambda: snapshot.live_tenant("acme"))
+    await snapshot.close()
+
+
+async def test_a_stream_that_breaks_is_opened_again_and_all_is_read(
+    snapshot: RegistrySnapshot, store: FakeStore, make_tenant: Make
+) -> None:
+    store.put(make_tenant(version=4))
+    await snapshot.start()
+    await until(lambda: store.streams and snapshot.version == 4)
+    await asyncio.sleep(0.01)
+    store.asked.clear()
+    store.streams[0].events.put_nowait(AutoReconnect("away"))
+    await until(lambda: len(store.streams) == 2 and len(store.asked) == 3)
+    assert store.asked == [0, 0, 0]
+    await snapshot.close()
+
+
+async def test_the_poll_goes_on_through_errors(store: FakeStore) -> None:
+    snapshot = RegistrySnapshot(cast("RegistryStore", store), poll_sec=0.01)
+    store.error = AutoReconnect("away")
+    await snapshot.start()
+    await asyncio.sleep(0.05)
+    assert not snapshot.fresh
+    store.error = None
+    await asyncio.wait_for(snapshot.wait_fresh(), 5)
+    assert snapshot.fresh
+    # Its stream may still pause after its error: closing must not wait for anything.
+    await asyncio.wait_for(snapshot.close(), 5)
