@@ -1,0 +1,78 @@
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ocelot_common.registry.model import IndexRange, Isolation, Space, Tenant, TenantState
+from ocelot_common.timestamps import now_ms, to_ms
+
+Make = Callable[..., Tenant]
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+CUTOFFS: dict[str, tuple[int | None, datetime | None, datetime]] = {
+    "nothing ends": (None, None, datetime(1970, 1, 1, tzinfo=UTC)),
+    "retention": (30, None, NOW - 30 * DAY),
+    "no day is kept": (0, None, NOW),
+    "a purge": (None, NOW - 5 * DAY, NOW - 5 * DAY),
+    "a purge later than retention": (30, NOW - 5 * DAY, NOW - 5 * DAY),
+    "a purge earlier than retention": (30, NOW - 50 * DAY, NOW - 30 * DAY),
+}
+
+
+@pytest.mark.parametrize(("days", "purged", "cutoff"), CUTOFFS.values(), ids=CUTOFFS)
+def test_the_cutoff_is_the_later_of_purge_and_retention_for(
+    make_tenant: Make, days: int | None, purged: datetime | None, cutoff: datetime
+) -> None:
+    tenant = make_tenant(retention_days=days, purged_before=purged)
+    assert tenant.cutoff_ms(to_ms(NOW)) == to_ms(cutoff)
+
+
+def test_a_purge_within_a_millisecond_takes_the_milliseconds_before(make_tenant: Make) -> None:
+    tenant = make_tenant(purged_before=NOW + timedelta(microseconds=999))
+    assert tenant.cutoff_ms(to_ms(NOW)) == to_ms(NOW)
+
+
+def test_the_cutoff_moves_with_the_clock(make_tenant: Make) -> None:
+    before = now_ms()
+    cutoff = make_tenant(retention_days=1).cutoff_ms()
+    assert before <= cutoff + 24 * 3600 * 1000 <= now_ms()
+
+
+@pytest.mark.parametrize("state", TenantState)
+def test_only_a_deleted_incarnation_is_not_live(make_tenant: Make, state: TenantState) -> None:
+    assert make_tenant(state=state).live is (state is not TenantState.DELETED)
+
+
+def test_only_the_shared_tier_is_shared(make_tenant: Make) -> None:
+    assert make_tenant(isolation=Isolation.SHARED).shared
+    assert not make_tenant(isolation=Isolation.DEDICATED).shared
+
+
+def month(number: int) -> IndexRange:
+    return IndexRange(
+        start=datetime(2026, number, 1, tzinfo=UTC),
+        end=datetime(2026, number + 1, 1, tzinfo=UTC),
+        alias=f"logs_acme_2026-{number:02d}",
+        index=f"logs_acme_2026-{number:02d}_000001",
+    )
+
+
+def test_a_range_holds_its_start_and_not_its_end() -> None:
+    november = month(11)
+    assert november.covers(november.start)
+    assert november.covers(november.end - timedelta(microseconds=1))
+    assert not november.covers(november.end)
+    assert not november.covers(november.start - timedelta(microseconds=1))
+
+
+def test_a_space_finds_the_one_range_of_a_moment() -> None:
+    space = Space(
+        name="logs_acme", version=1, key="k", collection="logs_acme", search_enabled=True,
+        alias="logs_acme", indices=[month(9), month(11)],
+    )  # fmt: skip
+    assert space.range_at(NOW) == month(11)
+    assert space.range_at(month(11).start) == month(11)
+    assert space.range_at(datetime(2026, 10, 15, tzinfo=UTC)) is None
+    assert space.range_at(month(11).end) is None

@@ -1,0 +1,196 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import pytest
+
+from ocelot_common.queue.receiver import Received
+from ocelot_common.worker.batches import BatchRunner
+
+
+class Work(NamedTuple):
+    name: str
+    units: int
+
+
+def message(name: str, units: int = 1) -> Received:
+    return Received(receipt=name, body=f"{name}:{units}", receive_count=1, sent_at=0, visible_at=0)
+
+
+def unpack(received: Received) -> Work:
+    name, units = received.body.split(":")
+    return Work(name, int(units))
+
+
+class Source:
+    """Messages as the receiver gives them."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[list[Received] | None] = asyncio.Queue()
+
+    def give(self, *messages: Received) -> None:
+        self._queue.put_nowait(list(messages))
+
+    def end(self) -> None:
+        self._queue.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[list[Received]]:
+        while (batch := await self._queue.get()) is not None:
+            yield batch
+
+
+class Handler:
+    """Takes batches; each waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.running = 0
+        self.most = 0
+        self.go = asyncio.Event()
+
+    async def __call__(self, batch: list[Work]) -> None:
+        self.batches.append([work.name for work in batch])
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await self.go.wait()
+        self.running -= 1
+
+
+def runner(
+    handle: Handler, *, max_units: int = 10, linger_sec: float = 0.0, in_flight: int = 2
+) -> BatchRunner[Work]:
+    return BatchRunner(
+        unpack=unpack,
+        handle=handle,
+        max_units=max_units,
+        linger_sec=linger_sec,
+        in_flight=in_flight,
+    )
+
+
+async def settle() -> None:
+    await asyncio.sleep(0.02)
+
+
+async def run(batches: BatchRunner[Work], source: Source) -> "asyncio.Task[None]":
+    task = asyncio.create_task(batches.run(aiter(source)))
+    await settle()
+    return task
+
+
+async def finish(task: "asyncio.Task[None]", source: Source, handle: Handler) -> None:
+    source.end()
+    handle.go.set()
+    await asyncio.wait_for(task, 5)
+
+
+async def test_a_full_batch_starts_without_waiting() -> None:
+    handle, source = Handler(), Source()
+    task = await run(runner(handle, max_units=3, linger_sec=3_600), source)
+    source.give(message("a"), message("b"))
+    await settle()
+    assert handle.batches == []
+    source.give(message("c"))
+    await settle()
+    assert handle.batches == [["a", "b", "c"]]
+    await finish(task, source, handle)
+
+
+async def test_a_batch_that_is_not_full_starts_when_its_oldest_work_has_waited() -> None:
+    handle, source = Handler(), Source()
+    task = await run(runner(handle, linger_sec=0.05), source)
+    began = time.monotonic()
+    source.give(message("a"))
+    while not handle.batches:  # noqa: ASYNC110 - nothing tells of a batch
+        await asyncio.sleep(0.001)
+    assert 0.045 <= time.monotonic() - began < 1
+    await finish(task, source, handle)
+
+
+async def test_while_all_places_are_taken_a_batch_grows() -> None:
+    handle, source = Handler(), Source()
+    task = await run(runner(handle), source)
+    for name in "abcde":
+        source.give(message(name))
+        await settle()
+    assert handle.batches == [["a"], ["b"]]
+    await finish(task, source, handle)
+    assert handle.batches == [["a"], ["b"], ["c", "d", "e"]]
+    assert handle.most == 2
+
+
+async def test_a_full_batch_without_a_place_takes_nothing_more() -> None:
+    """What is not taken is room that the receiver does not have."""
+    handle, source = Handler(), Source()
+    task = await run(runner(handle, max_units=2, in_flight=1), source)
+    for name in "abcdefgh":
+        source.give(message(name))
+    await settle()
+    assert source._queue.qsize() >= 3
+    await finish(task, source, handle)
+    assert sorted(name for batch in handle.batches for name in batch) == list("abcdefgh")
+
+
+async def test_no_batch_is_over_its_weight_unless_one_work_is() -> None:
+    handle, source = Handler(), Source()
+    handle.go.set()
+    task = await run(runner(handle, max_units=10, in_flight=1), source)
+    source.give(*(message(name, units) for name, units in
+                  (("a", 6), ("b", 4), ("c", 5), ("d", 6), ("e", 50), ("f", 1))))  # fmt: skip
+    await finish(task, source, handle)
+    assert handle.batches == [["a", "b"], ["c"], ["d"], ["e"], ["f"]]
+
+
+async def test_what_waits_is_handled_when_the_messages_end() -> None:
+    handle, source = Handler(), Source()
+    task = await run(runner(handle, linger_sec=3_600), source)
+    source.give(message("a"))
+    await finish(task, source, handle)
+    assert handle.batches == [["a"]]
+
+
+async def test_the_end_waits_for_what_was_begun() -> None:
+    handle, source = Handler(), Source()
+    task = await run(runner(handle), source)
+    source.give(message("a"))
+    source.end()
+    await settle()
+    assert handle.running == 1
+    assert not task.done()
+    await finish(task, source, handle)
+    assert handle.running == 0
+
+
+async def test_no_messages_is_no_work() -> None:
+    handle, source = Handler(), Source()
+    await finish(await run(runner(handle), source), source, handle)
+    assert handle.batches == []
+
+
+async def test_an_error_that_nobody_foresaw_ends_the_run_even_if_nothing_more_arrives() -> None:
+    async def broken(_: list[Work]) -> None:
+        raise KeyError("x")
+
+    source = Source()
+    batches: BatchRunner[Work] = BatchRunner(
+        unpack=unpack, handle=broken, max_units=10, linger_sec=0, in_flight=2
+    )
+    source.give(message("a"))
+    with pytest.raises(KeyError):
+        await asyncio.wait_for(batches.run(aiter(source)), 5)
+
+
+async def test_an_error_in_the_last_batch_is_raised() -> None:
+    async def broken(_: list[Work]) -> None:
+        await asyncio.sleep(0.01)
+        raise KeyError("x")
+
+    source = Source()
+    batches: BatchRunner[Work] = BatchRunner(
+        unpack=unpack, handle=broken, max_units=10, linger_sec=3_600, in_flight=2
+    )
+    source.give(message("a"))
+    source.end()
+    with pytest.raises(KeyError):
+        await asyncio.wait_for(batches.run(aiter(source)), 5)
