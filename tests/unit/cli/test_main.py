@@ -156,6 +156,7 @@ def test_the_version_is_that_of_the_package():
         ["import"],
         ["tenants", "create", "x", "--isolation", "loose"],
         ["tenants", "create", "x", "--period", "day"],
+        ["tenants", "create", "x", "--isolation", "shared", "--shards", "2"],
         ["dead-letters", "retry"],
         ["dead-letters", "retry", "--all", "abc"],
         ["token", "create"],

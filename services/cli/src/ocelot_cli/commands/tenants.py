@@ -59,12 +59,18 @@ def create(
         replicas=replicas,
     )
 
-    async def work() -> Tenant:
-        async with administration() as admin:
-            return await admin.provisioner.create(spec)
+    if tier is Isolation.SHARED and (period, shards, replicas) != (Period.MONTH, 1, 0):
+        fail("--period, --shards and --replicas are for dedicated tenants", status=2)
 
-    tenant = run_on_backends(work())
+    async def work() -> tuple[Tenant, list[str]]:
+        async with administration() as admin:
+            tenant = await admin.provisioner.create(spec)
+            return tenant, _unmet(spec, tenant, await admin.store.space(tenant.space))
+
+    tenant, unmet = run_on_backends(work())
     say(f"{tenant.id} is {tenant.state}, {tenant.isolation}, uid {tenant.uid}")
+    if unmet:
+        fail(f"it was there before, and stays as it was: {', '.join(unmet)}")
 
 
 @app.command(name="list")
@@ -176,6 +182,17 @@ def delete(
             f"{tenant_id} is being deleted; until {until},"
             f" `ocelot tenants create {tenant_id}` brings it back"
         )
+
+
+def _unmet(spec: TenantSpec, tenant: Tenant, space: Space | None) -> list[str]:
+    """What was asked for and is otherwise: a tenant that exists is not changed by making it."""
+    present = (msgspec.structs.asdict(space) if space else {}) | msgspec.structs.asdict(tenant)
+    left_out = msgspec.structs.asdict(TenantSpec(id=spec.id, owner=spec.owner))
+    return [
+        f"{name} {present[name]}"
+        for name, wanted in msgspec.structs.asdict(spec).items()
+        if wanted not in (left_out[name], present.get(name, wanted))
+    ]
 
 
 def _json(shown: object) -> bytes:
