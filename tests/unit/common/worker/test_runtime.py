@@ -42,32 +42,6 @@ def _collector_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "tune_garbage_collector", lambda: None)
 
 
-async def run(self) -> None:
-        self.happened.append("run")
-        if self.error:
-            raise self.error
-        try:
-            await self._stop.wait()
-            await asyncio.sleep(self.drain_sec)
-        except asyncio.CancelledError:
-            self.happened.append("cancelled")
-            raise
-        self.happened.append("drained")
-
-    def stop(self) -> None:
-        self.happened.append("stop")
-        self._stop.set()
-
-    async def abandon(self) -> None:
-        self.happened.append("abandon")
-
-
-@pytest.fixture(autouse=True)
-def _collector_as_it_is(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(runtime, "tune_garbage_collector", lambda: None)
-    return
-
-
 async def run(job: Job, *, drain_timeout_sec: float = 5) -> None:
     stopping = asyncio.Event()
     task = asyncio.create_task(run_job(job, stopping=stopping, drain_timeout_sec=drain_timeout_sec))
