@@ -218,6 +218,24 @@ async def test_visibility_is_extended_while_work_lasts(
     assert {entry["VisibilityTimeout"] for entry in extended} == {0.2}
 
 
+async def test_an_extension_that_sqs_refused_is_asked_for_again_before_it_is_too_late(
+    sqs: Sqs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver_module, "_EXTEND_EVERY_SEC", 0.2)
+    receiver = make(sqs, visibility_sec=0.6)
+    async with collecting(receiver) as got:
+        sqs.put("refused", "extended")
+        await until(lambda: len(got) == 2)
+        sqs.refused = {got[0].receipt}
+        await until(lambda: sqs.calls_of("change_message_visibility_batch"))
+        sqs.refused = set()
+        await quiet(0.5)
+        assert len(got) == 2, "a message in work was handed out again"
+    first, second, *_ = sqs.calls_of("change_message_visibility_batch")
+    assert [len(first["Entries"]), len(second["Entries"])] == [2, 1]
+    assert second["Entries"][0]["ReceiptHandle"] == got[0].receipt
+
+
 async def test_a_receive_that_fails_is_repeated(sqs: Sqs) -> None:
     sqs.errors = [
         EndpointConnectionError(endpoint_url="http://queue"),
@@ -226,6 +244,13 @@ async def test_a_receive_that_fails_is_repeated(sqs: Sqs) -> None:
     async with collecting(make(sqs)) as got:
         sqs.put("a")
         await until(lambda: got)
+
+
+async def test_receives_that_keep_failing_are_repeated_ever_less_often(sqs: Sqs) -> None:
+    sqs.errors = [TimeoutError() for _ in range(1_000)]
+    async with collecting(make(sqs, receivers=1)):
+        await quiet(0.3)
+        assert 2 <= len(sqs.calls_of("receive_message")) < 30
 
 
 async def test_a_stop_ends_polls_that_pause_after_an_error(sqs: Sqs) -> None:

@@ -30,13 +30,23 @@ class FakeStream:
 
 
 class FakeStore:
-    """The registry: rows with the versions of their writes. It is its own database."""
+    """The registry: rows with the versions of their writes. It is its own database.
+
+    Attributes:
+        asked: the version of each read of one kind.
+        error: what every call raises.
+        error_of: the kind whose read fails.
+        written_after: what others write as soon as a kind has been read.
+        hold: reads wait for it.
+    """
 
     def __init__(self) -> None:
         self.rows: list[Tenant | Space | VerificationKey] = []
         self.current = 0
         self.asked: list[int] = []
         self.error: Exception | None = None
+        self.error_of: type | None = None
+        self.written_after: dict[type, list[Tenant | Space | VerificationKey]] = {}
         self.hold: asyncio.Event | None = None
         self.streams: list[FakeStream] = []
 
@@ -57,7 +67,12 @@ class FakeStore:
 
     async def since(self, kind: type, version: int) -> list[Any]:
         self.asked.append(version)
-        return [row for row in self.rows if type(row) is kind and row.version > version]
+        if kind is self.error_of:
+            raise AutoReconnect("away")
+        found = [row for row in self.rows if type(row) is kind and row.version > version]
+        if written := self.written_after.pop(kind, None):
+            self.put(*written)
+        return found
 
     async def watch(self, *_: Any, **__: Any) -> Any:
         if self.error:
@@ -171,6 +186,18 @@ async def test_what_is_written_during_a_read_is_read_again(
     assert store.asked[-1] == 4
 
 
+@pytest.mark.parametrize("kind", [VerificationKey, Tenant, Space])
+async def test_a_tenant_made_during_a_read_is_there_with_its_space_or_not_yet(
+    snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make, kind: type
+) -> None:
+    store.written_after[kind] = [make_tenant(version=2), space(2)]
+    await snapshot.confirm()
+    assert snapshot.tenant(UID) is None or snapshot.home(UID) is not None
+    clock.now += 1
+    await snapshot.confirm()
+    assert snapshot.home(UID) == (make_tenant(version=2), space(2))
+
+
 async def test_neither_a_row_nor_the_version_ever_goes_back(
     snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make
 ) -> None:
@@ -237,6 +264,27 @@ async def test_a_read_that_fails_confirms_nothing(
     with pytest.raises(AutoReconnect):
         await snapshot.confirm()
     assert snapshot.unconfirmed_sec == 5
+
+
+@pytest.mark.parametrize("kind", [VerificationKey, Tenant, Space])
+async def test_a_read_that_fails_in_its_middle_changes_nothing(
+    snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make, kind: type
+) -> None:
+    store.put(make_tenant(version=1), space(1), key(1))
+    await snapshot.confirm()
+    store.rows = []
+    store.put(make_tenant(version=2, state=TenantState.DELETED), space(2), key(2))
+    clock.now += 1
+    store.error_of = kind
+    with pytest.raises(AutoReconnect):
+        await snapshot.confirm()
+    assert snapshot.version == 1
+    assert snapshot.live_tenant("acme") == make_tenant(version=1)
+    assert (snapshot.spaces(), snapshot.published_keys()) == ([space(1)], [key(1)])
+    store.error_of = None
+    await snapshot.confirm()
+    assert snapshot.live_tenant("acme") is None
+    assert (snapshot.spaces(), snapshot.published_keys()) == ([space(2)], [key(2)])
 
 
 async def test_callers_that_ask_at_once_share_the_reads_that_answer_them(

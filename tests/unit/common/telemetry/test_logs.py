@@ -14,6 +14,8 @@ log = get_logger("ocelot_test")
 structlog.contextvars.bind_contextvars(request_id="r-1")
 log.debug("quiet")
 log.info("batch_stored", events=3, text="two\\nlines")
+log.info("odd", raw=b"\\xff", error=KeyError("x"), items={{1}}, half="\\ud800", none=None)
+log.info("100 % of %s")
 try:
     1 / 0
 except ZeroDivisionError:
@@ -40,7 +42,9 @@ def lines() -> dict[str, dict[str, Any]]:
 
 
 def test_every_record_is_one_line_of_json_with_its_origin(lines: dict[str, dict[str, Any]]) -> None:
-    assert list(lines) == ["batch_stored", "failed", "from elsewhere", "refused"]
+    assert list(lines) == [
+        "batch_stored", "odd", "100 % of %s", "failed", "from elsewhere", "refused",
+    ]  # fmt: skip
     for line in lines.values():
         assert line["service"] == "consumer"
         assert line["timestamp"].endswith("Z")
@@ -51,6 +55,14 @@ def test_data_goes_in_fields(lines: dict[str, dict[str, Any]]) -> None:
     line = lines["batch_stored"]
     assert (line["events"], line["text"]) == (3, "two\nlines")
     assert (line["level"], line["logger"]) == ("info", "ocelot_test")
+
+
+def test_a_value_that_json_does_not_know_is_shown_and_loses_no_record(
+    lines: dict[str, dict[str, Any]],
+) -> None:
+    line = lines["odd"]
+    assert (line["raw"], line["error"]) == (repr(b"\xff"), "KeyError('x')")
+    assert (line["items"], line["half"], line["none"]) == ("{1}", "\ud800", None)
 
 
 def test_an_exception_carries_its_traceback(lines: dict[str, dict[str, Any]]) -> None:

@@ -142,6 +142,19 @@ async def test_no_batch_is_over_its_weight_unless_one_work_is() -> None:
     assert handle.batches == [["a", "b"], ["c"], ["d"], ["e"], ["f"]]
 
 
+async def test_what_a_batch_left_over_counts_towards_the_next() -> None:
+    handle, source = Handler(), Source()
+    handle.go.set()
+    task = await run(runner(handle, max_units=10, linger_sec=3_600, in_flight=1), source)
+    source.give(message("a", 6), message("b", 4), message("c", 5), message("d", 6))
+    await settle()
+    assert handle.batches == [["a", "b"], ["c"]]
+    source.give(message("e", 4))
+    await settle()
+    assert handle.batches == [["a", "b"], ["c"], ["d", "e"]]
+    await finish(task, source, handle)
+
+
 async def test_what_waits_is_handled_when_the_messages_end() -> None:
     handle, source = Handler(), Source()
     task = await run(runner(handle, linger_sec=3_600), source)

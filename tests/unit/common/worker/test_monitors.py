@@ -85,24 +85,21 @@ async def test_a_reported_failure_shuts_the_gate_at_once_until_a_later_probe() -
 
 async def test_a_failure_reported_during_a_probe_outlives_its_success() -> None:
     gate = Gate()
-    probed = asyncio.Event()
-    go_on = asyncio.Event()
-    probes = 0
+    began: list[asyncio.Event] = []
 
     async def probe() -> None:
-        nonlocal probes
-        probes += 1
-        probed.set()
-        if probes == 1:
-            await go_on.wait()
+        began.append(asyncio.Event())
+        await began[-1].wait()
 
     watched = BackendMonitor("store", gate, probe, errors=(AwayError,), every_sec=3_600)
     async with running(watched.run()):
-        await probed.wait()
+        await until(lambda: began)
         watched.report_failure(AwayError("refused"))
-        go_on.set()
+        began[0].set()
+        await until(lambda: len(began) == 2)
+        assert not gate.is_open, "the first probe may have succeeded before the failure"
+        began[1].set()
         await until(lambda: gate.is_open)
-        assert probes >= 2
 
 
 async def test_a_failure_that_nobody_reported_is_found_by_a_later_probe() -> None:
