@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 
 from ocelot_api.app import _answer_problem, _answer_validation_error
 from ocelot_api.problems import Problem
-from ocelot_api.search.parameters import Parameters, to_query
+from ocelot_api.search.parameters import Parameters, refuse_repeated, to_query
 from ocelot_api.search.query import Match, SearchQuery, Sort
 from ocelot_common.registry.model import Home
 from ocelot_common.timestamps import parse_rfc3339
@@ -25,6 +25,7 @@ def app(home: Home) -> FastAPI:
 
     @made.get("/")
     async def search(request: Request, parameters: Parameters) -> dict[str, Any]:
+        refuse_repeated(request.query_params)
         made.state.query = to_query(parameters, home)
         return {}
 
@@ -183,6 +184,17 @@ async def test_a_parameter_that_does_not_exist_is_refused_by_name(app: FastAPI, 
 
 async def test_the_name_of_an_unknown_parameter_is_told_up_to_100_characters(app: FastAPI):
     assert await fault(app, f"{'x' * 5_000}=1") == (400, "unknown_parameter", "x" * 100)
+
+
+@pytest.mark.parametrize("name", ["from", "to", "q", "sort", "limit", "cursor"])
+async def test_what_cannot_be_or_is_refused_when_given_twice(app: FastAPI, name: str):
+    good = {"sort": "occurred_at", "limit": "5", "q": "a"}.get(name, "2026-01-01T00:00:00Z")
+    assert await fault(app, f"{name}={good}&{name}={good}") == (400, "invalid_parameter", name)
+
+
+@pytest.mark.parametrize("name", ["action", "actor.id", "target.id", "request_id"])
+async def test_a_repeated_filter_is_or(app: FastAPI, name: str):
+    assert (await read(app, f"{name}=b&{name}=a&{name}=b")).matches[0].exact == ("a", "b")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from ocelot_api.authentication import Authenticator
 from ocelot_api.middleware import headers_of
 from ocelot_api.problems import Problem, bad_request, unavailable
-from ocelot_api.search.parameters import Parameters, to_query
+from ocelot_api.search.parameters import Parameters, refuse_repeated, to_query
 from ocelot_api.search.service import SearchService
 from ocelot_common.auth.scopes import LOGS_READ
 from ocelot_common.ids import parse_id
@@ -62,6 +62,7 @@ class Reading:
         being built. `total.relation` is `gte` where more match than were counted.
         """
         home = await self.home(request, LOGS_READ)
+        refuse_repeated(request.query_params)
         body = await self._service.search(to_query(parameters, home))
         return Response(body, media_type=_JSON)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import msgspec
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import QueryParams
 
 from ocelot_api.problems import bad_request
 from ocelot_api.search.query import (
@@ -62,6 +63,20 @@ _PREFIXABLE: Final = (
     ("target_id", "target.id", "targets.id"),
     ("request_id", "request_id", "request_id"),
 )
+
+
+_SINGLE: Final = ("from", "to", "q", "sort", "limit", "cursor")
+
+
+def refuse_repeated(given: QueryParams) -> None:
+    """Refuse a parameter that is given twice and can't be OR: one would be dropped in silence.
+
+    Raises:
+        Problem: 400, with the parameter at fault.
+    """
+    for name in _SINGLE:
+        if len(given.getlist(name)) > 1:
+            raise bad_request("invalid_parameter", "given more than once", path=name)
 
 
 def to_query(parameters: SearchParameters, home: Home) -> SearchQuery:
