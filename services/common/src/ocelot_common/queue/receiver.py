@@ -193,22 +193,24 @@ class Receiver:
             entries = [{**_handle(m), "VisibilityTimeout": seconds} for m in part]
             asked_at = time.monotonic()
             call = self._sqs.change_message_visibility_batch
-            if await self._batch(call, "change_visibility", entries, part):
-                for message in part:
+            refused = await self._batch(call, "change_visibility", entries, part)
+            for index, message in enumerate(part):
+                if index not in refused:
                     message.visible_at = asked_at + seconds
 
     async def _batch(
         self, call: Any, what: str, entries: list[dict[str, Any]], part: Sequence[Received]
-    ) -> bool:
+    ) -> set[int]:
+        """Indexes of the entries that SQS did not take."""
         numbered = [{"Id": str(index), **entry} for index, entry in enumerate(entries)]
         try:
             answer = await call(QueueUrl=self._queue_url, Entries=numbered)
         except SQS_ERRORS as error:
             log.warning("sqs_call_failed", call=what, messages=len(part), error=repr(error))
-            return False
+            return set(range(len(entries)))
         if failed := answer.get("Failed"):
             log.warning("sqs_entries_failed", call=what, messages=len(failed), first=failed[0])
-        return True
+        return {int(entry["Id"]) for entry in failed or ()}
 
     async def _let_go(self, messages: Iterable[Received]) -> None:
         for message in messages:
