@@ -357,6 +357,40 @@ class TestById:
         assert_problem(answer, answer.status_code, code)
 
 
+class TestSearchParameters:
+    @pytest.mark.parametrize(
+        ("query", "code", "path"),
+        [
+            ("x=1", "unknown_parameter", "x"),
+            ("tenant=acme", "unknown_parameter", "tenant"),
+            ("outcome=maybe", "invalid_parameter", "outcome"),
+            ("severity=INFO", "invalid_parameter", "severity"),
+            ("action=", "invalid_parameter", "action"),
+            ("from=2026-01-01", "invalid_parameter", "from"),
+            ("to=yesterday", "invalid_parameter", "to"),
+            ("q=%21", "invalid_parameter", "q"),
+            ("limit=0", "invalid_parameter", "limit"),
+            ("limit=1001", "invalid_parameter", "limit"),
+            ("sort=id", "invalid_parameter", "sort"),
+            ("cursor=x", "invalid_cursor", "cursor"),
+            ("q=a&q=b", "invalid_parameter", "q"),
+            ("limit=1&limit=2", "invalid_parameter", "limit"),
+        ],
+    )
+    async def test_what_is_wrong_is_named(
+        self, http: httpx.AsyncClient, access: Any, query: str, code: str, path: str
+    ):
+        answer = await http.get(f"{LOGS}?{query}", headers=access.reader)
+        assert assert_problem(answer, 400, code)["path"] == path
+
+    async def test_a_plus_in_an_offset_need_not_be_encoded(
+        self, http: httpx.AsyncClient, access: Any
+    ):
+        for offset in ("+02:00", "%2B02:00"):
+            url = f"{LOGS}?from=2026-01-01T00:00:00{offset}"
+            assert (await http.get(url, headers=access.reader)).status_code == 200
+
+
 class TestAuthentication:
     @pytest.mark.parametrize(
         ("method", "url"), [("POST", LOGS), ("POST", BULK), ("GET", LOGS), ("GET", f"{LOGS}/x")]
