@@ -300,6 +300,24 @@ def test_limits_can_be_set(metadata: str) -> None:
         accept(with_members(f'"metadata":{metadata}'), limits)
 
 
+ALONE: dict[str, tuple[EventLimits, str, str]] = {
+    "size": (EventLimits(max_event_bytes=60), f'{{"k":"{"x" * 50}"}}', "event_too_large"),
+    "depth": (EventLimits(max_depth=3), '{"k":[[]]}', "too_deep"),
+    "keys": (EventLimits(max_keys=3), keys(4), "too_many_keys"),
+    "a key's length": (EventLimits(max_key_bytes=3), '{"1234":1}', "key_too_long"),
+    "an integer's length": (EventLimits(max_integer_digits=3), '{"k":1000}', "integer_too_long"),
+}
+
+
+@pytest.mark.parametrize(("limits", "metadata", "code"), ALONE.values(), ids=ALONE)
+def test_each_limit_holds_by_itself(limits: EventLimits, metadata: str, code: str) -> None:
+    raw = with_members(f'"metadata":{metadata}')
+    assert accept(raw).text == raw
+    with pytest.raises(EventError) as refused:
+        accept(raw, limits)
+    assert refused.value.code == code
+
+
 IPS: dict[str, tuple[str, str | None]] = {
     "IPv4 is mapped into IPv6": ("192.0.2.1", "00000000000000000000ffffc0000201"),
     "mapped IPv4 is the same address": ("::ffff:192.0.2.1", "00000000000000000000ffffc0000201"),
