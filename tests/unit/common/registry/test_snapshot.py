@@ -190,12 +190,13 @@ async def test_what_is_written_during_a_read_is_read_again(
 async def test_a_tenant_made_during_a_read_is_there_with_its_space_or_not_yet(
     snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make, kind: type
 ) -> None:
-    store.written_after[kind] = [make_tenant(version=2), space(2)]
+    store.written_after[kind] = [make_tenant(version=2), space(2), key(2)]
     await snapshot.confirm()
     assert snapshot.tenant(UID) is None or snapshot.home(UID) is not None
     clock.now += 1
     await snapshot.confirm()
     assert snapshot.home(UID) == (make_tenant(version=2), space(2))
+    assert snapshot.key("k") == key(2)
 
 
 async def test_neither_a_row_nor_the_version_ever_goes_back(
