@@ -1,7 +1,7 @@
 """The one place that knows how things in the stores are called (design §8).
 
-Parts of a name are joined by `_`, which no tenant id contains, so no name of `acme` is a prefix of
-one of `acme-corp`.
+Parts of a name are joined by `_`, which no tenant id contains, so no pattern for the names of
+`acme`, such as `logs_acme_*`, matches one of `acme-corp`.
 """
 
 import re

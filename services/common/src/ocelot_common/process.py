@@ -22,7 +22,7 @@ def run_until_signalled(main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
     """Run `main` on uvloop; its event is set by the first SIGTERM or SIGINT.
 
     Raises:
-        SystemExit: with status 1 if `main` fails.
+        Exception: what `main` raised; it ends the process with status 1.
     """
 
     async def wrapped() -> None:

@@ -50,7 +50,7 @@ async def test_a_sender_gives_up_on_a_silent_server_in_time_and_sends_once() -> 
                 await sqs.send_message(
                     QueueUrl=f"{endpoint}/000000000000/ingest", MessageBody="hello"
                 )
-            assert 0.8 < time.monotonic() - began < 1.6
+            assert 0.8 < time.monotonic() - began < 3
     finally:
         server.close()
     assert connections == 1

@@ -209,7 +209,7 @@ async def test_visibility_is_extended_while_work_lasts(
         assert len(got) == 12, "a message in work was handed out again"
         before = len(sqs.calls_of("change_message_visibility_batch"))
         await receiver.delete(got)
-        await quiet(0.1)
+        await quiet(0.5)
         assert len(sqs.calls_of("change_message_visibility_batch")) == before
     # Two calls a turn, and a turn each 0.2 s and a little, not with every look at the clock.
     assert 2 <= before <= 2 * 7
