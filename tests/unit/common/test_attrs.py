@@ -170,6 +170,16 @@ def test_at_most_64_kib_are_kept(letter: str, container: type) -> None:
     assert MAX_TOTAL_BYTES - 600 < total <= MAX_TOTAL_BYTES
 
 
+@pytest.mark.parametrize("size", [128, 512], ids=["short values", "long values"])
+def test_exactly_64_kib_are_kept_and_a_byte_more_is_not(size: int) -> None:
+    value = "v" * (size - len("metadata.000="))
+    texts = {f"{number:03d}": value for number in range(MAX_TOTAL_BYTES // size)}
+    kept = attrs_of(texts, None, None)
+    assert (len(kept.entries), kept.cut) == (len(texts), False)
+    more = attrs_of({**texts, "000": f"{value}v"}, None, None)
+    assert (more.entries[1:], more.cut) == (kept.entries[1:-1], True)
+
+
 def nested(key: str, depth: int, value: Any) -> Any:
     for _ in range(depth):
         value = {key: value}

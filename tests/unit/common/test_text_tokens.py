@@ -111,7 +111,7 @@ def test_no_token_holds_space_and_none_is_empty(text: str) -> None:
 @pytest.mark.parametrize("letter", ["a", "é", "𐐨"])
 def test_a_token_keeps_its_first_200_characters(letter: str) -> None:
     exact = letter * MAX_TOKEN_CHARS
-    assert tokens_of_text(exact) == [exact]
+    assert tokens_of_text(exact) == tokens_of_text(f"{exact}x") == [exact]
     assert tokens_of_text(f"b {exact}x c") == ["b", exact, "c"]
 
 
