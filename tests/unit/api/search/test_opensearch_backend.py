@@ -82,7 +82,7 @@ async def test_nothing_found_is_an_empty_page(home: Home):
 async def test_every_index_is_named_and_none_found_by_a_pattern(home: Home):
     searching, client = backend(answer_of())
     await searching.search(SearchQuery(home=home))
-    assert client.asked["index"].split(",") == [entry.alias for entry in home.space.indices]
+    assert client.asked["index"].split(",") == [entry.index for entry in home.space.indices]
     assert "*" not in client.asked["index"]
     assert client.asked["params"]["allow_partial_search_results"] == "false"
 

@@ -73,7 +73,9 @@ class OpenSearchBackend:
             params["routing"] = query.home.tenant.uid
         try:
             text = await self._opensearch.search(
-                index=",".join(entry.alias for entry in ranges),
+                # Not by their aliases: the index of one that was deleted is made again, empty,
+                # before the registry can say that it is being built.
+                index=",".join(entry.index for entry in ranges),
                 body=request_body(query) | {"timeout": f"{int(self._timeout_sec * 1000)}ms"},
                 params=params,
             )

@@ -52,20 +52,22 @@ class IndexMaker:
             raise NoIndexError(f"the space {space_name!r} has no search index")
         period = period_at(space.period, moment)
         known = space.range_at(moment)
-        if known is not None and await self._alias_exists(known.alias):
-            return space
         alias = known.alias if known else period_alias(space.alias, period.label)
-        generation = int(known.index.rpartition("_")[2]) + 1 if known else 1
-        index = await self._make(space, alias, generation)
+        behind = await self._indices_behind(alias)
+        if known is not None and known.index in behind:
+            return space
+        if behind:  # made by a process that died before it recorded it
+            index = behind[0]
+            await self._check_ours(space, index)
+        else:
+            generation = int(known.index.rpartition("_")[2]) + 1 if known else 1
+            index = await self._make(space, alias, generation)
         building = await self._holds_documents(space, period)
         made = IndexRange(
             start=period.start, end=period.end, alias=alias, index=index, building=building
         )
         log.info("index_made", index=index, building=building)
         return await self._record(space.name, made)
-
-    async def _alias_exists(self, alias: str) -> bool:
-        return bool(await self._opensearch.indices.exists_alias(name=alias))
 
     async def _make(self, space: Space, alias: str, generation: int) -> str:
         body = index_body(
@@ -81,11 +83,11 @@ class IndexMaker:
             except RequestError as error:
                 if error_type(error) != "resource_already_exists_exception":
                     raise
-                # Made by another process, or by this one before it died; or it is an old one
-                # that lost its alias, and then the next generation is free.
+                # Made by another process just now; or it is an old one that lost its alias, and
+                # then the next generation is free.
                 await self._check_ours(space, name)
-                if await self._alias_exists(alias):
-                    return await self._index_behind(alias)
+                if behind := await self._indices_behind(alias):
+                    return behind[0]
             else:
                 return name
         raise RuntimeError(f"{_MAX_GENERATIONS} indices of {alias} exist and none has its alias")
@@ -99,9 +101,11 @@ class IndexMaker:
                 " set OCELOT_INDEX_PREFIX to keep this installation's names apart"
             )
 
-    async def _index_behind(self, alias: str) -> str:
-        answer = await self._opensearch.indices.get_alias(name=alias)
-        return str(next(iter(answer)))
+    async def _indices_behind(self, alias: str) -> list[str]:
+        try:
+            return sorted(await self._opensearch.indices.get_alias(name=alias))
+        except NotFoundError:
+            return []
 
     async def _holds_documents(self, space: Space, period: PeriodRange) -> bool:
         found = await self._store.database[space.collection].find_one(
