@@ -23,6 +23,8 @@ pytestmark = [
     pytest.mark.mongodb,
     pytest.mark.sqs,
     pytest.mark.opensearch,
+    # 154,000 events through every process: 6 minutes on two cores that others use as well.
+    pytest.mark.timeout(900),
     pytest.mark.skipif(
         not DATA.is_dir(), reason="the real audit logs (../shared/data) are not beside the checkout"
     ),
