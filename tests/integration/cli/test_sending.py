@@ -55,17 +55,22 @@ async def test_a_run_that_is_interrupted_and_started_again_sends_each_event_once
     running: Any, ocelot: Any, tokens: Any, until_drained: Any
 ):
     access = await running.tenant()
-    number = 60_000
-    path = ocelot.write("many.ndjson", lines(number, message="x" * 200))
-    process = await ocelot.start("send", path, **tokens(access))
-    await running.until_stored(access.tenant, 1)
+    number = 6_000
+    content = lines(number, message="x" * 200)
+    path = ocelot.write("many.ndjson", content)
+    # From a pipe that stays open, so that the run is surely under way when it is interrupted.
+    process = await ocelot.start("send", "-", **tokens(access))
+    process.stdin.write(b"".join(content.splitlines(keepends=True)[:2_500]))
+    await process.stdin.drain()
+    await running.until_stored(access.tenant, 2_000)
 
     process.send_signal(signal.SIGINT)
-    interrupted = await ocelot.ended(process)
+    status = await asyncio.wait_for(process.wait(), 60)
+    said = (await process.stderr.read()).decode()
 
-    assert interrupted.status == 130
-    assert "interrupted; the same command goes on" in interrupted.err
-    assert "not known" in interrupted.err
+    assert status == 130
+    assert "interrupted; the same command goes on" in said
+    assert "not known" in said
     await until_drained()
     some = {event.id for event in await running.stored(access.tenant)}
     assert 0 < len(some) < number
