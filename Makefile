@@ -8,7 +8,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(CACHE)/uv/bin/uv)
 export UV_PROJECT_ENVIRONMENT ?= .venv
 RUN := $(UV) run --frozen
 
-.PHONY: help setup dev sqs-worker test test-unit test-members faults lint format env-example clean
+.PHONY: help setup dev sqs-worker test test-unit test-members bench faults lint format env-example clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test-members: $(UV) ## Run each member's unit tests with only that member's depe
 ROUNDS ?= 30
 faults: setup ## Kill, stop and cut everything, full size: make faults ROUNDS=30, SEED=… repeats one
 	OCELOT_FAULTS_ROUNDS=$(ROUNDS) OCELOT_FAULTS_SEED=$(SEED) $(RUN) --no-sync pytest tests/faults
+
+bench: setup ## Measure each process beside its raw limit (quiet machine, two cores)
+	$(RUN) --no-sync python tests/bench/run.py
 
 lint: setup ## Check style, types, layers and the lock
 	$(RUN) --no-sync ruff check .
