@@ -33,7 +33,7 @@ async def kill_again_and_again(
 async def test_killed_processes_lose_and_double_nothing(
     faults: Harness, tenants: list[Access], rng: random.Random, seed: int
 ):
-    events = 20_000 if faults.long else 3_000
+    events = 20_000 if faults.long else 2_000
     backlog = rng.random() < 0.5
     if backlog:  # the workers meet the kills at full speed
         for name in ("consumer", "indexer"):
