@@ -62,6 +62,17 @@ async def test_a_job_that_does_not_drain_in_time_gives_back_what_is_in_hand() ->
     assert job.happened == ["run", "stop", "cancelled", "abandon"]
 
 
+async def test_a_job_whose_messages_can_not_be_given_back_ends_in_its_time_too() -> None:
+    class Stuck(Job):
+        async def abandon(self) -> None:
+            await super().abandon()
+            await asyncio.sleep(3_600)
+
+    job = Stuck(drain_sec=3_600)
+    await run(job, drain_timeout_sec=0.5)
+    assert job.happened == ["run", "stop", "cancelled", "abandon"]
+
+
 async def test_a_job_that_fails_ends_the_process() -> None:
     with pytest.raises(KeyError):
         await run_job(Job(error=KeyError("x")), stopping=asyncio.Event(), drain_timeout_sec=1)

@@ -189,14 +189,18 @@ class Receiver:
                 await self._change_visibility(ageing, self._visibility_sec)
 
     async def _change_visibility(self, messages: Iterable[Received], seconds: int) -> None:
-        for part in batched(messages, MAX_BATCH_ENTRIES):
-            entries = [{**_handle(m), "VisibilityTimeout": seconds} for m in part]
-            asked_at = time.monotonic()
-            call = self._sqs.change_message_visibility_batch
-            refused = await self._batch(call, "change_visibility", entries, part)
-            for index, message in enumerate(part):
-                if index not in refused:
-                    message.visible_at = asked_at + seconds
+        parts = batched(messages, MAX_BATCH_ENTRIES)
+        # Side by side: a drain gives back thousands of messages in its last seconds.
+        await asyncio.gather(*(self._change_part(part, seconds) for part in parts))
+
+    async def _change_part(self, part: Sequence[Received], seconds: int) -> None:
+        entries = [{**_handle(m), "VisibilityTimeout": seconds} for m in part]
+        asked_at = time.monotonic()
+        call = self._sqs.change_message_visibility_batch
+        refused = await self._batch(call, "change_visibility", entries, part)
+        for index, message in enumerate(part):
+            if index not in refused:
+                message.visible_at = asked_at + seconds
 
     async def _batch(
         self, call: Any, what: str, entries: list[dict[str, Any]], part: Sequence[Received]

@@ -28,6 +28,9 @@ from ocelot_common.worker.monitors import BackendMonitor, store_probe, watch_reg
 Document = dict[str, Any]
 
 _DEPTH_EVERY_SEC = 15.0
+#: Of the time to drain: for giving back what is in hand, and for closing the clients after it.
+_RELEASE_SHARE = 0.1
+_CLOSE_SHARE = 0.1
 
 log = get_logger(__name__)
 
@@ -119,6 +122,12 @@ async def open_runtime(settings: WorkerSettings, service: str) -> AsyncIterator[
 async def run_job(job: Job, *, stopping: asyncio.Event, drain_timeout_sec: float) -> None:
     """Run a job until the process is asked to stop, then drain it within its time.
 
+    Args:
+        job: to run.
+        stopping: set when the process is asked to stop.
+        drain_timeout_sec: from then to the end, giving back what is left in hand included: what is
+            away, SQS too, must not keep the process until it is killed.
+
     Raises:
         Exception: what ended the job early.
     """
@@ -133,12 +142,17 @@ async def run_job(job: Job, *, stopping: asyncio.Event, drain_timeout_sec: float
         raise RuntimeError("the worker's loop ended by itself")
     log.info("worker_draining", timeout_sec=drain_timeout_sec)
     job.stop()
-    done, _ = await asyncio.wait({work}, timeout=drain_timeout_sec)
+    work_sec = drain_timeout_sec * (1 - _RELEASE_SHARE - _CLOSE_SHARE)
+    done, _ = await asyncio.wait({work}, timeout=work_sec)
     if not done:
         log.warning("worker_drain_timed_out")
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
-        await job.abandon()
+        try:
+            async with asyncio.timeout(drain_timeout_sec * _RELEASE_SHARE):
+                await job.abandon()
+        except TimeoutError:
+            log.warning("worker_release_timed_out")  # the messages come back by themselves
         return
     work.result()
     log.info("worker_drained")
