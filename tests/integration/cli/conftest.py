@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
@@ -48,6 +49,9 @@ class Ocelot:
             stderr=PIPE,
             env=self.env | env,
             cwd=self.folder,
+            # A shell starts what it puts in the background with SIGINT ignored, and that is
+            # inherited: of tests that run so, too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     async def __call__(self, *args: object, stdin: bytes = b"", **env: str) -> Ended:

@@ -71,6 +71,8 @@ def test_ctrl_c_ends_a_run_that_waits_for_standard_input():
         [sys.executable, "-m", *command],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A shell starts what it puts in the background with SIGINT ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one thread
     )
     with process:
         assert process.stdin is not None
