@@ -24,8 +24,6 @@ from ocelot_consumer.metrics import ConsumerMetrics
 from ocelot_consumer.storing import EventStore, StoreResult
 from ocelot_consumer.work import Arrival, IngestWork, Outcome, unpack_message
 
-#: Seconds before a message comes again: doubled at each receive, up to the second number.
-_BACK_OFF_SEC: Final = (2, 60)
 _LINGER_SEC: Final = 0.005
 
 log = get_logger(__name__)
@@ -145,11 +143,9 @@ class Consumer:
         log.warning("messages_postponed", messages=len(batch), cause=repr(cause)[:500])
         self._metrics.messages.labels(result="released").inc(len(batch))
         by_delay: dict[int, list[IngestWork]] = defaultdict(list)
-        first, longest = _BACK_OFF_SEC
         for work in batch:
             self._count(Outcome.TRANSIENT, work.units)
-            delay = min(first * 2 ** min(work.message.receive_count - 1, 10), longest)
-            by_delay[delay].append(work)
+            by_delay[work.message.back_off_sec].append(work)
         for delay, group in by_delay.items():
             await self._receiver.release([work.message for work in group], delay_sec=delay)
 

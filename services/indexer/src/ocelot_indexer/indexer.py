@@ -31,8 +31,6 @@ from ocelot_indexer.work import Candidate, IndexWork, Outcome, unpack_message
 
 Document = dict[str, Any]
 
-#: Seconds before a message comes again: doubled at each receive, up to the second number.
-_BACK_OFF_SEC: Final = (2, 60)
 #: A new primary's majority view may lag: an id that is not found is believed gone no sooner.
 _MISSING_SEC: Final = 30
 _LINGER_SEC: Final = 0.02
@@ -236,9 +234,8 @@ class Indexer:
 
 def _postpone(works: list[IndexWork], cause: Exception) -> None:
     log.warning("messages_postponed", messages=len(works), cause=repr(cause)[:500])
-    first, longest = _BACK_OFF_SEC
     for work in works:
-        work.come_again(min(first * 2 ** min(work.message.receive_count - 1, 10), longest))
+        work.come_again(work.message.back_off_sec)
 
 
 def _malformed(work: IndexWork) -> DeadLetter:

@@ -23,6 +23,8 @@ VISIBILITY_SEC: Final = 60
 #: visibility ends.
 WAIT_SEC: Final = 5
 _EXTEND_EVERY_SEC: Final = 20.0
+#: Before a message that could not be handled comes again: the first pause, and the longest.
+_BACK_OFF_SEC: Final = (2, 60)
 
 log = get_logger(__name__)
 
@@ -41,6 +43,12 @@ class Received(msgspec.Struct, eq=False, gc=False):
     receive_count: int
     sent_at: int
     visible_at: float
+
+    @property
+    def back_off_sec(self) -> int:
+        """The pause before it comes again: doubled at each receive, up to a minute."""
+        first, longest = _BACK_OFF_SEC
+        return int(min(first * 2 ** min(self.receive_count - 1, 10), longest))
 
 
 class Receiver:
