@@ -30,10 +30,16 @@ _propagator = TraceContextTextMapPropagator()
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    """A request's headers by their lowercase names; a repeated one counts once, the first."""
-    headers: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        headers.setdefault(name, value)
+    """A request's headers by their lowercase names; a repeated one counts once, the first.
+
+    Made once a request, and kept in its state: middleware and endpoint both ask.
+    """
+    state: dict[str, Any] = scope.setdefault("state", {})
+    headers: dict[bytes, bytes] | None = state.get("headers")
+    if headers is None:
+        headers = state["headers"] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name, value)
     return headers
 
 
