@@ -101,9 +101,6 @@ class AcceptedEvent(Struct, gc=False):
 _decoder = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()
 
-#: The fields of an event, in the order in which they are written.
-FIELDS: Final[tuple[str, ...]] = Event.__struct_fields__
-
 
 def accept_event(raw: bytes, *, now_ms: int, limits: EventLimits) -> AcceptedEvent:
     """Validate one event's JSON text and bring it into its form of record.
@@ -207,11 +204,6 @@ def decode_event(raw: bytes) -> Event:
         raise EventError("too_deep", "", "objects and arrays nest too deep") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EventError(*json_fault(raw, error)) from None
-
-
-def encode_event(event: Event) -> bytes:
-    """The compact JSON text of an event."""
-    return _encoder.encode(event)
 
 
 _LONE_SURROGATE = re.compile(
