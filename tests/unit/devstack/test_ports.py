@@ -69,3 +69,11 @@ def test_opensearch_ports_that_the_runner_refuses_are_refused_first() -> None:
     with pytest.raises(ValidationError):
         DevSettings(opensearch_port=9300)
     assert free_opensearch_port() <= 9299
+
+
+def test_no_port_is_given_twice() -> None:
+    few = range(30_000, 30_010)  # which nothing else is given ports from
+    free = [port for port in few if is_free(port)]
+    assert sorted(free_port(few) for _ in free) == free
+    with pytest.raises(DevstackError, match="no free port"):
+        free_port(few)

@@ -13,6 +13,8 @@ LOOPBACK: Final = "127.0.0.1"
 _FREE_PORTS: Final = range(15000, 30000)
 _FREE_OPENSEARCH_PORTS: Final = range(5100, MAX_OPENSEARCH_PORT + 1)
 _ATTEMPTS: Final = 200
+# What this process was given: a port is chosen some time before anything listens on it.
+_given: Final[set[int]] = set()
 
 
 def is_free(port: int) -> bool:
@@ -28,7 +30,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port(among: range = _FREE_PORTS) -> int:
-    """A port that nothing listens on now.
+    """A port that nothing listens on now, another one each time.
 
     Random, so that two test sessions that look at the same time hardly meet.
 
@@ -38,7 +40,8 @@ def free_port(among: range = _FREE_PORTS) -> int:
     chooser = random.SystemRandom()
     for _ in range(_ATTEMPTS):
         port = chooser.choice(among)
-        if is_free(port):
+        if port not in _given and is_free(port):
+            _given.add(port)
             return port
     raise DevstackError(f"no free port found between {among.start} and {among.stop - 1}")
 
