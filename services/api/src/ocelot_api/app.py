@@ -89,7 +89,7 @@ async def _open(
 ) -> None:
     """Open the clients and add the routes that use them."""
     client = mongo.connect(settings.mongodb_url, app_name="ocelot-api", server_selection_sec=2.0)
-    stack.push_async_callback(client.close)
+    stack.push_async_callback(mongo.close, client)
     database = client[settings.mongodb_database]
     snapshot = RegistrySnapshot(RegistryStore(database))
     await snapshot.start()

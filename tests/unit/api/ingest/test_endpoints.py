@@ -13,13 +13,14 @@ from starlette.types import Receive, Scope, Send
 from ocelot_api.authentication import Principal
 from ocelot_api.budget import ByteBudget
 from ocelot_api.ingest.coalescer import SendFailedError
-from ocelot_api.ingest.endpoints import REGISTRY_GRACE_SEC, Ingest
+from ocelot_api.ingest.endpoints import _EVENT_BYTES, REGISTRY_GRACE_SEC, Ingest
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import FastRoutes, RequestMiddleware
 from ocelot_api.settings import ApiSettings
 from ocelot_common.envelope import Segment
 from ocelot_common.registry.model import Tenant
 
+BUDGET = 500_000
 EVENT = b'{"action":"a","actor":{"id":"u"}}'
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -57,7 +58,7 @@ def world(make_tenant: Callable[..., Tenant]) -> World:
 
 @pytest.fixture
 def budget(metrics: ApiMetrics) -> ByteBudget:
-    return ByteBudget(200_000, metrics.budget_bytes)
+    return ByteBudget(BUDGET, metrics.budget_bytes)
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ async def http(
         sqs_queue_url="http://x/q",
         max_bulk_bytes=65_536,
         max_bulk_events=100,
-        body_budget_bytes=200_000,
+        body_budget_bytes=BUDGET,
     )
     ingest = Ingest(
         authenticator=around,
@@ -146,7 +147,7 @@ async def test_bytes_are_held_until_sqs_has_answered_and_given_back_then(
     body = b"[" + b",".join([EVENT] * 100) + b"]"
     tasks = [asyncio.create_task(http.post("/bulk", content=body)) for _ in range(10)]
     await world.ten_submitted.wait()
-    assert budget.used == 10 * len(body)
+    assert budget.used == 10 * (len(body) + 100 * _EVENT_BYTES)
     world.gate.set()
     answers = await asyncio.gather(*tasks)
     assert {answer.status_code for answer in answers} == {202}
@@ -170,7 +171,7 @@ async def test_however_a_request_ends_its_bytes_are_given_back(
 async def test_over_the_budget_a_request_is_503_and_nothing_of_it_was_taken(
     http: httpx.AsyncClient, world: World, budget: ByteBudget
 ):
-    budget.take(190_000)
+    budget.take(BUDGET - 10_000)
     body = b"[" + EVENT + b" " * 20_000 + b"]"
     answer = await http.post("/bulk", content=body)
     assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")

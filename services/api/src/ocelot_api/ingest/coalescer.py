@@ -6,10 +6,11 @@ the expensive case: 21 µs of client CPU an event at 8 KiB, 0.6 in batches of se
 
 import asyncio
 import time
+import traceback
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -38,12 +39,24 @@ class SendFailedError(Exception):
 
 
 class _Part(msgspec.Struct, eq=False):
-    """Events of one request that go into one envelope."""
+    """Events of one request that go into one envelope.
+
+    Attributes:
+        done: whether SQS has taken them. Never an exception: with its traceback it would hold the
+            request's events in a cycle, and cycles are collected rarely here.
+    """
 
     uid: str
     segment: Segment
     size: int
-    done: asyncio.Future[None]
+    done: asyncio.Future[bool]
+
+
+class _Packed(NamedTuple):
+    """An envelope, and whom to tell whether SQS has taken it. The events themselves are let go."""
+
+    message: Outgoing
+    waiting: list[asyncio.Future[bool]]
 
 
 class Coalescer:
@@ -65,7 +78,7 @@ class Coalescer:
         self._linger_sec = linger_sec
         self._waiting: OrderedDict[str, deque[_Part]] = OrderedDict()
         self._waiting_bytes = 0
-        self._carried: deque[tuple[Outgoing, list[_Part]]] = deque()
+        self._carried: deque[_Packed] = deque()
         self._changed = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
         self._ratio = 0.4
@@ -100,7 +113,8 @@ class Coalescer:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_SEC):
                 for part in parts:
-                    await part.done
+                    if not await part.done:
+                        raise SendFailedError("SQS did not take the events")
         except TimeoutError:
             raise SendFailedError("SQS did not answer in time") from None
         finally:
@@ -109,10 +123,7 @@ class Coalescer:
     def _abandon(self, uid: str, parts: Sequence[_Part]) -> None:
         """Let go of parts whose request is answered, so that none of their bytes is kept."""
         for part in parts:
-            if part.done.done() and not part.done.cancelled():
-                part.done.exception()  # several may have failed, one is raised
-            else:
-                part.done.cancel()  # not sent yet: nobody waits for it any more
+            part.done.cancel()  # if it is not sent yet: nobody waits for it any more
         # The oldest give up first, so they stand at the front. Without this, an outage that lasts
         # would fill the buffers of many tenants faster than the calls that time out empty them.
         waiting = self._waiting.get(uid)
@@ -188,16 +199,16 @@ class Coalescer:
         self._changed.set()
         task.result()
 
-    def _next_call(self) -> list[tuple[Outgoing, list[_Part]]]:
+    def _next_call(self) -> list[_Packed]:
         """Up to ten envelopes that fit one batch call, tenants in turn."""
-        call: list[tuple[Outgoing, list[_Part]]] = []
+        call: list[_Packed] = []
         size = 0
         while len(call) < MAX_BATCH_ENTRIES:
             if not self._carried:
                 self._pack_next()
             if not self._carried:
                 break
-            length = len(self._carried[0][0].body)
+            length = len(self._carried[0].message.body)
             if call and size + length > MAX_CALL_BYTES:
                 break
             size += length
@@ -222,18 +233,16 @@ class Coalescer:
                 self._carried.extend(self._packed(uid, parts, size))
                 return
 
-    def _packed(
-        self, uid: str, parts: Sequence[_Part], size: int
-    ) -> Iterator[tuple[Outgoing, list[_Part]]]:
+    def _packed(self, uid: str, parts: Sequence[_Part], size: int) -> Iterator[_Packed]:
         body = pack(Envelope(uid, [part.segment for part in parts]))
         if len(body) > MAX_ENCODED_BYTES:
             yield from self._halves(uid, parts)
             return
         self._ratio += 0.1 * (max(len(body) / size, 0.02) - self._ratio)
         self._metrics.envelope_events.observe(sum(len(part.segment.events) for part in parts))
-        yield Outgoing(body, group=uid), list(parts)
+        yield _Packed(Outgoing(body, group=uid), [part.done for part in parts])
 
-    def _halves(self, uid: str, parts: Sequence[_Part]) -> Iterator[tuple[Outgoing, list[_Part]]]:
+    def _halves(self, uid: str, parts: Sequence[_Part]) -> Iterator[_Packed]:
         """An envelope that came out too large, as two; events that hardly compress do that."""
         self._ratio = min(1.4, self._ratio * 2)
         middle = len(parts) // 2
@@ -253,8 +262,8 @@ class Coalescer:
         for half in halves:
             yield from self._packed(uid, [half], half.size)
 
-    async def _send(self, call: list[tuple[Outgoing, list[_Part]]]) -> None:
-        messages = [message for message, _ in call]
+    async def _send(self, call: list[_Packed]) -> None:
+        messages = [packed.message for packed in call]
         began = time.monotonic()
         try:
             async with asyncio.timeout(SEND_TIMEOUT_SEC):
@@ -263,31 +272,34 @@ class Coalescer:
             self._metrics.send_failures.inc()
             log.warning("sqs_send_failed", messages=len(messages), error=repr(error)[:300])
             refused = set(range(len(call)))
+            _forget(error)
         self._metrics.send_seconds.observe(time.monotonic() - began)
-        for index, (_, parts) in enumerate(call):
-            for part in parts:
-                if part.done.done():
-                    continue
-                if index in refused:
-                    part.done.set_exception(SendFailedError("SQS did not take the events"))
-                else:
-                    part.done.set_result(None)
+        for index, packed in enumerate(call):
+            for future in packed.waiting:
+                if not future.done():
+                    future.set_result(index not in refused)
 
 
-def _complete_with(whole: asyncio.Future[None], halves: list[asyncio.Future[None]]) -> None:
-    """Complete a future when its halves are, with the first failure among them."""
+def _forget(error: BaseException | None) -> None:
+    """Empty the frames of an error that is dealt with.
 
-    def check(_: asyncio.Future[None]) -> None:
-        if not all(half.done() for half in halves):
+    botocore's errors are cycles: until these are collected, which is rare here, each would hold the
+    megabyte of its call.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _complete_with(whole: asyncio.Future[bool], halves: list[asyncio.Future[bool]]) -> None:
+    """Complete a future when its halves are: taken if both are."""
+
+    def check(_: asyncio.Future[bool]) -> None:
+        if whole.done() or not all(half.done() for half in halves):  # the request may be gone
             return
-        failures = [half.exception() for half in halves if not half.cancelled()]
-        if whole.done():  # its request gave up
-            return
-        failure = next((error for error in failures if error is not None), None)
-        if failure is not None:
-            whole.set_exception(failure)
-        else:
-            whole.set_result(None)
+        whole.set_result(all(not half.cancelled() and half.result() for half in halves))
 
     for half in halves:
         half.add_done_callback(check)

@@ -27,6 +27,8 @@ from ocelot_common.timestamps import now_ms
 REGISTRY_GRACE_SEC: Final = 3_600.0
 #: An event's JSON may hold white space that its text of record has not.
 _SINGLE_BODY_FACTOR: Final = 2
+#: What an event holds beside its bytes, in objects; measured. It counts in the budget.
+_EVENT_BYTES: Final = 320
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _JSON: Final = (b"content-type", b"application/json")
 
@@ -82,6 +84,7 @@ class Ingest:
         with self._budget.reservation() as reservation:
             body = await self._body(receive, headers, self._settings.max_bulk_bytes, reservation)
             raws = split_events(body, headers, max_events=self._settings.max_bulk_events)
+            reservation.grow(len(raws) * _EVENT_BYTES)
             accepted = self._accept(raws, principal, headers)
             del raws, body
             total = len(accepted.events) + len(accepted.errors)
