@@ -4,6 +4,7 @@ backends can't be made to fail between two calls."""
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 from pymongo.errors import AutoReconnect
@@ -69,6 +70,8 @@ class Effects:
         self.sent: list[str] = []
         self.failures_reported: list[Exception] = []
         self.home: Home | None = Home(tenant(), space())
+        self.deleted_meanwhile = False
+        self.taken_back: list[Any] = []
 
     def _do(self, what: str) -> None:
         self.log.append(what)
@@ -101,6 +104,18 @@ class Effects:
     async def find_home(self, uid: str) -> Home | None:
         self._do("home")
         return self.home if uid == UID else None
+
+    async def catch_up(self) -> None:
+        if self.deleted_meanwhile and self.home:
+            gone = msgspec.structs.replace(self.home.tenant, state=TenantState.DELETED)
+            self.home = self.home._replace(tenant=gone)
+
+    def tenant(self, uid: str) -> Tenant | None:
+        return self.home.tenant if self.home and uid == UID else None
+
+    async def take_back(self, arrivals: Any) -> None:
+        self._do("take back")
+        self.taken_back.extend(arrivals)
 
     def report_failure(self, error: Exception) -> None:
         self.failures_reported.append(error)
@@ -210,6 +225,27 @@ async def test_a_tombstones_events_are_dropped_and_the_message_deleted(
     await handle(consumer, one)
     assert effects.sent == []
     assert effects.deleted == [one]
+
+
+async def test_what_was_stored_while_its_tenant_was_deleted_for_good_is_taken_back(
+    consumer: Consumer, effects: Effects
+):
+    one = message(EVENT)
+    effects.deleted_meanwhile = True
+    await handle(consumer, one)
+    assert effects.log == ["home", "store", "take back", "letters", "delete"]
+    assert [arrival.id for arrival in effects.taken_back] == [EVENT.id]
+    assert consumer._metrics.events.labels("gone")._value.get() == 1
+    assert consumer._metrics.events.labels("stored")._value.get() == 0
+
+
+async def test_what_a_dead_worker_may_have_stored_of_a_deleted_tenant_is_taken_back(
+    consumer: Consumer, effects: Effects
+):
+    effects.home = Home(tenant(state=TenantState.DELETED), space())
+    await handle(consumer, message(EVENT, receive_count=2))
+    assert [arrival.id for arrival in effects.taken_back] == [EVENT.id]
+    assert consumer._metrics.events.labels("gone")._value.get() == 1
 
 
 async def test_where_search_is_off_nothing_is_forwarded(consumer: Consumer, effects: Effects):

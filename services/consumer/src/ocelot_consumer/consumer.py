@@ -112,16 +112,45 @@ class Consumer:
                 if home is None:
                     await self._postpone([work], LookupError("unknown tenant"))
                     continue
-                kept = list(_arrivals(work, home))
+                kept = list(_wanted(work, home))
                 gone += work.units - len(kept)
                 arrivals.extend(kept)
+                if home.tenant.state is TenantState.DELETED and work.message.receive_count > 1:
+                    # Whoever had it before may have died between storing it and taking it back.
+                    await self._store.take_back(_arrivals(work, home))
             done.append(work)
         result = await self._store.store(arrivals)
+        await self._drop_deleted(result)
         result.count(Outcome.GONE, gone)
         await self._dead_letters.put([*letters, *result.letters])
         await self._forward(result.indexable, traceparents)
         await self._receiver.delete([work.message for work in done])
         self._report(result, len(done), len(arrivals))
+
+    async def _drop_deleted(self, result: StoreResult) -> None:
+        """Take back what was stored for tenants that were deleted for good meanwhile.
+
+        The tombstone is written before the purge removes anything. So either it is seen now, or
+        the purge comes after these inserts and meets them.
+        """
+        await self._snapshot.catch_up()
+        deleted = {
+            arrival.tenant.uid
+            for arrival in result.indexable
+            if (tenant := self._snapshot.tenant(arrival.tenant.uid))
+            and tenant.state is TenantState.DELETED
+        }
+        if not deleted:
+            return
+        doomed = [arrival for arrival in result.indexable if arrival.tenant.uid in deleted]
+        await self._store.take_back(doomed)
+        for arrivals in (result.stored, result.indexable):
+            arrivals[:] = [arrival for arrival in arrivals if arrival.tenant.uid not in deleted]
+        result.letters[:] = [letter for letter in result.letters if letter.uid not in deleted]
+        duplicates = len(doomed) - result.counts.get(Outcome.STORED, 0) + len(result.stored)
+        result.counts[Outcome.STORED] = len(result.stored)
+        result.count(Outcome.DUPLICATE, -duplicates)
+        result.count(Outcome.GONE, len(doomed))
 
     async def _forward(self, indexable: list[Arrival], traceparents: list[str]) -> None:
         """Hand ids to the index queue; before the delete, so that none is forgotten."""
@@ -178,16 +207,19 @@ class Consumer:
             self._metrics.events.labels(outcome=outcome.value).inc(number)
 
 
-def _arrivals(work: IngestWork, home: Home) -> Iterator[Arrival]:
+def _wanted(work: IngestWork, home: Home) -> Iterator[Arrival]:
     """The events of a message that are still wanted: no tombstone's, none past its cutoff."""
-    tenant, space = home
-    if work.envelope is None or tenant.state is TenantState.DELETED:
+    if home.tenant.state is TenantState.DELETED:
         return
-    cutoff = tenant.cutoff_ms()
+    cutoff = home.tenant.cutoff_ms()
+    yield from (arrival for arrival in _arrivals(work, home) if arrival.received_at >= cutoff)
+
+
+def _arrivals(work: IngestWork, home: Home) -> Iterator[Arrival]:
+    """All events of a message."""
+    tenant, space = home
     redelivered = work.message.receive_count > 1
-    for segment in work.envelope.segments:
-        if segment.received_at < cutoff:
-            continue
+    for segment in work.envelope.segments if work.envelope else ():
         for event in segment.events:
             yield Arrival(
                 tenant,

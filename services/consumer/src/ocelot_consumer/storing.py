@@ -77,6 +77,25 @@ class EventStore:
                 await self._insert(collection, part, result)
         return result
 
+    async def take_back(self, arrivals: Iterable[Arrival]) -> None:
+        """Remove events of tenants that were deleted for good while these were stored.
+
+        Raises:
+            pymongo.errors.PyMongoError: the store can't be written now.
+        """
+        by_collection: dict[str, list[Binary]] = defaultdict(list)
+        own = set()
+        for arrival in arrivals:
+            by_collection[arrival.space.collection].append(_key(arrival))
+            if not arrival.tenant.shared:
+                own.add(arrival.space.collection)
+        for name, keys in by_collection.items():
+            for part in batched(keys, self._max_documents):
+                with pymongo.timeout(INSERT_TIMEOUT_SEC):
+                    await events_of(self._database, name).delete_many({"_id": {"$in": part}})
+        for name in own:  # made again by the insert, and never used by another incarnation
+            await self._database.drop_collection(name)
+
     async def _without_known(
         self, collection: AsyncCollection[Document], group: list[Arrival], result: StoreResult
     ) -> list[Arrival]:

@@ -137,6 +137,15 @@ class RegistrySnapshot:
                 return  # a read that began after this call has answered it
             await self._read(self._version)
 
+    async def catch_up(self) -> None:
+        """As `confirm`, but reads no more than the version where nothing was written.
+
+        Raises:
+            pymongo.errors.PyMongoError: the registry can't be read now.
+        """
+        if await self._store.version() != self._version:
+            await self.confirm()
+
     async def _read(self, since: int) -> None:
         began = self._clock()
         version = await self._store.version()
