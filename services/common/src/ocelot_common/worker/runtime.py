@@ -102,7 +102,7 @@ async def open_runtime(settings: WorkerSettings, service: str) -> AsyncIterator[
     provider = configure_tracing(service=service, otlp_endpoint=settings.otlp_endpoint)
     async with AsyncExitStack() as stack:
         client = mongo.connect(settings.mongodb_url, app_name=f"ocelot-{service}")
-        stack.push_async_callback(client.close)
+        stack.push_async_callback(mongo.close, client)
         sqs = await stack.enter_async_context(working_client(settings))
         registry = process_registry()
         runtime = WorkerRuntime(service, client, client[settings.mongodb_database], sqs, registry)
