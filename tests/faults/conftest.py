@@ -11,12 +11,12 @@ from typing import Final
 
 import pytest
 import pytest_asyncio
-from faultkit.harness import Access, Harness, open_harness
 
+from faultkit.harness import Access, Harness, open_harness
 from ocelot_devstack.backends import Backends
 
 _NOTES: Final = pytest.StashKey[list[str]]()
-_QUICK_ROUNDS: Final = 2
+_QUICK_ROUNDS: Final = 1
 
 
 def rounds() -> int | None:

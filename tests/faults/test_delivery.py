@@ -7,9 +7,9 @@ import sys
 from typing import Any
 
 import pytest
+
 from faultkit.events import text_of
 from faultkit.harness import Access, Harness, holds
-
 from ocelot_common import envelope as envelopes
 from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
 from ocelot_common.ids import format_id, new_id, parse_id

@@ -4,6 +4,7 @@ import asyncio
 import random
 
 import pytest
+
 from faultkit.harness import Access, Harness
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]

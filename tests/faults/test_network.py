@@ -4,6 +4,7 @@ import asyncio
 import random
 
 import pytest
+
 from faultkit.harness import Access, Harness
 from faultkit.proxy import Direction, Proxy
 

@@ -5,9 +5,9 @@ import random
 import time
 
 import pytest
+
 from faultkit.events import text_of
 from faultkit.harness import Access, Harness, holds
-
 from ocelot_common.timestamps import now_ms, to_datetime
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
@@ -53,6 +53,7 @@ async def test_while_opensearch_is_away_searches_are_whole_and_the_index_catches
     assert await holds(back, timeout_sec=30, every_sec=0.5)
 
 
+@pytest.mark.long
 @pytest.mark.one_round
 async def test_connections_cut_during_bulk_requests_lose_and_double_nothing(
     faults: Harness, tenants: list[Access], rng: random.Random, seed: int

@@ -7,6 +7,7 @@ import time
 
 import msgspec
 import pytest
+
 from faultkit.client import BULK
 from faultkit.events import text_of
 from faultkit.harness import Access, Harness, holds
@@ -56,6 +57,7 @@ async def test_requests_that_the_api_has_taken_are_answered_with_202_after_sigte
     await faults.check(tenants, "SIGTERM of the api")
 
 
+@pytest.mark.long
 @pytest.mark.one_round
 async def test_the_api_is_rolled_under_load(
     faults: Harness, tenants: list[Access], rng: random.Random, seed: int

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+
 from faultkit.client import BULK
 from faultkit.events import text_of
 from faultkit.harness import Access, Harness
@@ -79,8 +80,8 @@ def stop_sqs(faults: Harness, how: str) -> None:
 async def test_a_write_without_sqs_is_unknown_within_two_seconds_and_safe_to_repeat(
     faults: Harness, tenants: list[Access], how: str
 ):
-    if how == "silent" and not faults.long:
-        pytest.skip("long: as `stopped`")
+    if how != "stopped" and not faults.long:
+        pytest.skip("long: much as `stopped`")
     access = tenants[0]
     before = events_of(access, "before", 3)
     note(access, await acknowledged(faults, access, before, key="k0"), before)
@@ -115,6 +116,7 @@ async def test_a_write_without_sqs_is_unknown_within_two_seconds_and_safe_to_rep
     assert verdict.acknowledged == 63
 
 
+@pytest.mark.long
 @pytest.mark.one_round
 async def test_sends_whose_answers_vanish_are_stored_once(
     faults: Harness, tenants: list[Access], rng: random.Random, seed: int

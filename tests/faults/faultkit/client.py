@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 import httpx
 import msgspec
+
 from faultkit.events import Batch
 from faultkit.ledger import Ledger
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import httpx
+from opensearchpy import AsyncOpenSearch
+from pymongo.asynchronous.database import AsyncDatabase
+
 from faultkit.client import Client
 from faultkit.events import Batch, batches, shared_ids
 from faultkit.ledger import Found, Ledger, Verdict, compare, in_mongodb, in_opensearch
 from faultkit.proxy import Proxy
-from opensearchpy import AsyncOpenSearch
-from pymongo.asynchronous.database import AsyncDatabase
-
 from ocelot_common import mongo, opensearch
 from ocelot_common.queue.client import SqsClient
 from ocelot_common.queue.depth import Depth, read_depth
