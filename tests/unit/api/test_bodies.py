@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from ocelot_api.bodies import ClientGoneError, read_body
 from ocelot_api.budget import ByteBudget
 from ocelot_api.problems import Problem
+from ocelot_api.timers import TimeLimits
 
 MIB = 1024 * 1024
 LIMIT = 4 * MIB
@@ -63,7 +64,7 @@ async def read(
             receive_of(*chunks, then=then),
             given_headers,
             max_bytes=max_bytes,
-            timeout_sec=timeout_sec,
+            time_limits=TimeLimits(timeout_sec),
             reservation=reservation,
         )
 
@@ -294,7 +295,7 @@ async def test_a_body_counts_against_the_budget_until_its_request_ends():
             receive_of(zstd(PLAIN)),
             {b"content-encoding": b"zstd"},
             max_bytes=LIMIT,
-            timeout_sec=1,
+            time_limits=TimeLimits(1),
             reservation=reservation,
         )
         assert budget.used == len(zstd(PLAIN)) + len(PLAIN)

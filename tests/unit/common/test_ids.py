@@ -7,17 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocelot_common.ids import (
+    IdsByKey,
     Ordinals,
     derived_id,
     format_id,
-    ids_by_idempotency_key,
     new_id,
+    new_id_and_text,
+    new_id_text,
     parse_id,
 )
 
 UID = "0123456789abcdef"
 parts = st.lists(st.binary(max_size=6) | st.sampled_from([b"\x001:", b"1:", b"\0"]), max_size=4)
 texts = st.lists(st.sampled_from([b"a", b"b", b"c", b"d"]), max_size=12)
+
+
+def ids_by_key(uid: str, subject: str, key: str, sent: list[bytes]) -> list[bytes]:
+    ids = IdsByKey(uid, subject, key)
+    return [ids.next(text) for text in sent]
 
 
 def test_a_new_id_is_a_uuid_of_version_7_with_the_time_in_front() -> None:
@@ -27,6 +34,12 @@ def test_a_new_id_is_a_uuid_of_version_7_with_the_time_in_front() -> None:
     assert uuid.UUID(bytes=made).version == 7
     assert uuid.UUID(bytes=made).variant == uuid.RFC_4122
     assert before <= int.from_bytes(made[:6]) <= after
+
+
+def test_the_text_of_a_new_id_is_that_of_its_bytes() -> None:
+    made, text = new_id_and_text()
+    assert text == format_id(made)
+    assert uuid.UUID(new_id_text()).version == 7
 
 
 def test_new_ids_differ_and_grow() -> None:
@@ -61,7 +74,7 @@ def test_moving_a_border_between_parts_changes_the_derived_id(
 def test_a_derived_id_never_changes_from_release_to_release() -> None:
     """What a client sent once with a key must meet the same ids for ever."""
     assert format_id(derived_id("test", b"a", b"b")) == "4ceb37b4-7fd5-8b46-8761-519afe6f2ffa"
-    (by_key,) = ids_by_idempotency_key(UID, "billing", "key", [b"{}"])
+    (by_key,) = ids_by_key(UID, "billing", "key", [b"{}"])
     assert format_id(by_key) == "63999d0c-07a1-8638-b5d0-cee2149177f9"
 
 
@@ -102,16 +115,16 @@ def test_equal_texts_are_numbered_from_0_and_others_do_not_matter() -> None:
 
 @given(texts, st.randoms())
 def test_ids_by_key_do_not_depend_on_the_order(sent: list[bytes], order: random.Random) -> None:
-    first = ids_by_idempotency_key(UID, "billing", "key", sent)
+    first = ids_by_key(UID, "billing", "key", sent)
     shuffled = sent[:]
     order.shuffle(shuffled)
-    again = ids_by_idempotency_key(UID, "billing", "key", shuffled)
+    again = ids_by_key(UID, "billing", "key", shuffled)
     assert sorted(zip(sent, first, strict=True)) == sorted(zip(shuffled, again, strict=True))
 
 
 @given(texts)
 def test_ids_by_key_differ_for_equal_texts(sent: list[bytes]) -> None:
-    made = ids_by_idempotency_key(UID, "billing", "key", sent)
+    made = ids_by_key(UID, "billing", "key", sent)
     assert len(set(made)) == len(sent)
 
 
@@ -119,9 +132,9 @@ def test_ids_by_key_differ_for_equal_texts(sent: list[bytes]) -> None:
 def test_a_request_repeated_without_one_kind_of_item_gives_the_rest_their_ids(
     sent: list[bytes], dropped: bytes
 ) -> None:
-    first = ids_by_idempotency_key(UID, "billing", "key", sent)
+    first = ids_by_key(UID, "billing", "key", sent)
     kept = [text for text in sent if text != dropped]
-    again = ids_by_idempotency_key(UID, "billing", "key", kept)
+    again = ids_by_key(UID, "billing", "key", kept)
     assert again == [made for made, text in zip(first, sent, strict=True) if text != dropped]
 
 
@@ -138,6 +151,4 @@ def test_a_request_repeated_without_one_kind_of_item_gives_the_rest_their_ids(
 )
 def test_an_id_by_key_differs_for(other: tuple[str, str, str, bytes]) -> None:
     uid, subject, key, text = other
-    assert ids_by_idempotency_key(uid, subject, key, [text]) != ids_by_idempotency_key(
-        UID, "billing", "key", [b"{}"]
-    )
+    assert ids_by_key(uid, subject, key, [text]) != ids_by_key(UID, "billing", "key", [b"{}"])

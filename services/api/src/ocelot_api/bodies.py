@@ -10,6 +10,7 @@ from starlette.types import Receive
 
 from ocelot_api.budget import Reservation
 from ocelot_api.problems import Problem, bad_request
+from ocelot_api.timers import TimeLimits
 
 #: Below this, decompressing takes less time than handing it to a thread.
 _INLINE_BYTES: Final = 64 * 1024
@@ -31,7 +32,7 @@ async def read_body(
     headers: dict[bytes, bytes],
     *,
     max_bytes: int,
-    timeout_sec: float,
+    time_limits: TimeLimits,
     reservation: Reservation,
 ) -> bytes:
     """The whole body, decompressed.
@@ -40,7 +41,7 @@ async def read_body(
         receive: of the ASGI connection.
         headers: of the request, names in lowercase.
         max_bytes: bound of the body, as sent and decompressed alike.
-        timeout_sec: in which it must arrive.
+        time_limits: of its arrival.
         reservation: grows with what is held.
 
     Raises:
@@ -61,13 +62,13 @@ async def read_body(
         raise too_large(max_bytes)
     reservation.check(declared)
     try:
-        async with asyncio.timeout(timeout_sec):
+        with time_limits.limit():
             body = await _receive_all(receive, max_bytes, reservation)
     except TimeoutError:
         raise Problem(
             408,
             "body_timeout",
-            f"the body did not arrive within {timeout_sec:g} s",
+            f"the body did not arrive within {time_limits.seconds:g} s",
             headers={"Connection": "close"},  # RFC 9110 §15.5.9; the rest would be read for nothing
         ) from None
     if decompress is None:

@@ -22,6 +22,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing asks for the client's address
         timeout_keep_alive=75,
         timeout_graceful_shutdown=20,
     )

@@ -28,7 +28,10 @@ class ApiMetrics:
             ["result"],
             registry=registry,
         )
-        self.tenant_events = Counter(
+        self.accepted = self.events.labels("accepted")
+        self.rejected = self.events.labels("rejected")
+        self.unknown = self.events.labels("unknown")
+        self._tenant_events = Counter(
             "ocelot_api_tenant_events",
             "Events accepted, by tenant; tenants past the first 200 count as other",
             ["tenant"],
@@ -65,4 +68,27 @@ class ApiMetrics:
             ["backend"],
             registry=registry,
         )
-        self.tenant_labels = BoundedLabels()
+        self._tenant_labels = BoundedLabels()
+        # Looking a child up by its labels costs as much as the rest of counting.
+        self._requests_by: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._tenant_events_by: dict[str, Counter] = {}
+
+    def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request; its method and route must be among few."""
+        children = self._requests_by.get((method, route, status))
+        if children is None:
+            children = self._requests_by[method, route, status] = (
+                self.requests.labels(method, route, str(status)),
+                self.request_seconds.labels(route),
+            )
+        children[0].inc()
+        children[1].observe(seconds)
+
+    def count_accepted(self, tenant_id: str, number: int) -> None:
+        """Count events that SQS has taken."""
+        self.accepted.inc(number)
+        label = self._tenant_labels.label(tenant_id)
+        child = self._tenant_events_by.get(label)
+        if child is None:
+            child = self._tenant_events_by[label] = self._tenant_events.labels(label)
+        child.inc(number)

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ocelot_api.bodies import ClientGoneError
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.problems import MEDIA_TYPE, Problem, unavailable
-from ocelot_common.ids import format_id, new_id
+from ocelot_common.ids import new_id_text
 from ocelot_common.telemetry.logs import get_logger
 from ocelot_common.telemetry.tracing import traceparent_of
 
@@ -87,7 +87,7 @@ class RequestMiddleware:
             return
         headers = headers_of(scope)
         given = headers.get(b"x-request-id", b"")
-        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else format_id(new_id())
+        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else new_id_text()
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         parent = headers.get(b"traceparent", b"")
@@ -134,10 +134,8 @@ class RequestMiddleware:
         await send_problem(exchange.send, problem, request_id)
 
     def _observe(self, method: str, scope: Scope, status: int, seconds: float) -> None:
-        name = _route_name(scope)
         known = method if method in _METHODS else "other"
-        self._metrics.requests.labels(known, name, str(status or 499)).inc()
-        self._metrics.request_seconds.labels(name).observe(seconds)
+        self._metrics.observe_request(known, _route_name(scope), status or 499, seconds)
 
 
 def _route_name(scope: Scope) -> str:
@@ -149,6 +147,8 @@ def _route_name(scope: Scope) -> str:
 class _Exchange:
     """Adds the request id to a response and remembers its status."""
 
+    __slots__ = ("_request_id", "_send", "_without_body", "finished", "status")
+
     def __init__(self, send: Send, request_id: bytes, *, without_body: bool) -> None:
         self._send = send
         self._request_id = request_id
@@ -159,13 +159,14 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers: list[Any] = [*message.get("headers", ())]
-            headers.append((b"x-request-id", self._request_id))
-            message = {**message, "headers": headers}
+            message["headers"] = [
+                *message.get("headers", ()),
+                (b"x-request-id", self._request_id),
+            ]
         else:
             self.finished = not message.get("more_body", False)
             if self._without_body:
-                message = {**message, "body": b""}
+                message["body"] = b""
         await self._send(message)
 
 

@@ -8,6 +8,7 @@ found and returned.
 import re
 import socket
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
@@ -167,7 +168,7 @@ class EventAcceptor:
         if occurred_at is not UNSET and occurred_at is not None:
             self._check_time(occurred_at)
         source = event.source
-        if source and source.ip and ip_bytes(source.ip) is None:
+        if source and source.ip and not is_ip_address(source.ip):
             raise EventError("invalid_ip", "source.ip", "not an IPv4 or IPv6 address")
         if not small:
             check_contents(raw, _free_form(event), self._limits)
@@ -221,6 +222,7 @@ def json_fault(raw: bytes, error: Exception) -> tuple[str, str, str]:
     return "invalid_json", "", f"not valid JSON: {text}"
 
 
+@lru_cache(4096)  # few addresses write most events
 def is_ip_address(text: str) -> bool:
     """Whether `text` is an IPv4 address in dotted decimal form or an IPv6 address."""
     return ip_bytes(text) is not None

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
 
 import uuid_utils
 
@@ -13,6 +12,17 @@ _NIL = bytes(16)
 def new_id() -> bytes:
     """A fresh UUIDv7 (RFC 9562): ordered by time, so that B-trees stay compact."""
     return uuid_utils.uuid7().bytes
+
+
+def new_id_and_text() -> tuple[bytes, str]:
+    """As `new_id`, with its form for people: half the time of making that from the bytes."""
+    made = uuid_utils.uuid7()
+    return made.bytes, str(made)
+
+
+def new_id_text() -> str:
+    """A fresh UUIDv7 for people and logs only."""
+    return str(uuid_utils.uuid7())
 
 
 def derived_id(domain: str, *parts: bytes) -> bytes:
@@ -69,18 +79,20 @@ class Ordinals:
         return ordinal
 
 
-def ids_by_idempotency_key(uid: str, subject: str, key: str, texts: Iterable[bytes]) -> list[bytes]:
+class IdsByKey:
     """Ids for events without one, sent under an `Idempotency-Key` header (design §5).
 
     Args:
         uid: the tenant's uid.
         subject: the token's `sub`.
         key: the header's value.
-        texts: the canonical texts of the request's events, in order.
     """
-    ordinals = Ordinals()
-    scope = (uid.encode(), subject.encode(), key.encode())
-    return [
-        derived_id("ocelot/idempotency-key", *scope, text, b"%d" % ordinals.next(text))
-        for text in texts
-    ]
+
+    def __init__(self, uid: str, subject: str, key: str) -> None:
+        self._scope = (uid.encode(), subject.encode(), key.encode())
+        self._ordinals = Ordinals()
+
+    def next(self, text: bytes) -> bytes:
+        """The id of the request's next event, by its canonical text."""
+        ordinal = self._ordinals.next(text)
+        return derived_id("ocelot/idempotency-key", *self._scope, text, b"%d" % ordinal)

@@ -1,15 +1,15 @@
 """Validating a request's events and giving them their ids (design §3, §5)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from ocelot_api.authentication import Principal
 from ocelot_common.envelope import PackedEvent
-from ocelot_common.event import AcceptedEvent, EventAcceptor
-from ocelot_common.event_limits import EventError, EventLimits
-from ocelot_common.ids import ids_by_idempotency_key, new_id
+from ocelot_common.event import EventAcceptor
+from ocelot_common.event_limits import EventError
+from ocelot_common.ids import IdsByKey, format_id, new_id_and_text
 
 
 class ItemError(msgspec.Struct):
@@ -22,25 +22,33 @@ class ItemError(msgspec.Struct):
 
 
 class Accepted(NamedTuple):
-    """The events of a request that are valid, by their index, and the errors of the others."""
+    """What became of a request's events.
 
-    events: dict[int, PackedEvent]
+    Attributes:
+        events: the valid ones, in the order of the request.
+        ids: of every event by position; None where it was refused.
+        errors: of the refused ones.
+    """
+
+    events: list[PackedEvent]
+    ids: list[str | None]
     errors: list[ItemError]
 
 
 def accept_events(
-    raws: Sequence[bytes],
-    *,
-    principal: Principal,
-    limits: EventLimits,
-    now_ms: int,
-    idempotency_key: str | None,
-    make_id: Callable[[], bytes] = new_id,
+    raws: Sequence[bytes], *, principal: Principal, acceptor: EventAcceptor, key: str | None
 ) -> Accepted:
-    """Validate events and assign the ids that are missing."""
-    acceptor = EventAcceptor(now_ms=now_ms, limits=limits)
-    valid: dict[int, AcceptedEvent] = {}
-    errors: list[ItemError] = []
+    """Validate events and assign the ids that are missing.
+
+    Args:
+        raws: the JSON texts.
+        principal: whose they are.
+        acceptor: of the tenant's bounds.
+        key: the request's `Idempotency-Key`; without, an event without id gets a UUIDv7.
+    """
+    accepted = Accepted([], [None] * len(raws), [])
+    events, ids, errors = accepted
+    by_key = IdsByKey(principal.tenant.uid, principal.subject, key) if key is not None else None
     texts: dict[bytes, bytes] = {}
     for index, raw in enumerate(raws):
         try:
@@ -48,24 +56,20 @@ def accept_events(
         except EventError as error:
             errors.append(ItemError(index, error.code, error.path, error.detail))
             continue
-        if event.id is not None and texts.setdefault(event.id, event.text) != event.text:
-            errors.append(
-                ItemError(index, "duplicate_id", "id", "another event of this request has this id")
-            )
-            continue
-        valid[index] = event
-    nameless = [index for index, event in valid.items() if event.id is None]
-    if idempotency_key is None:
-        made = [make_id() for _ in nameless]
-    else:
-        made = ids_by_idempotency_key(
-            principal.tenant.uid,
-            principal.subject,
-            idempotency_key,
-            [valid[index].text for index in nameless],
-        )
-    ids = dict(zip(nameless, made, strict=True))
-    events = {
-        index: PackedEvent(event.id or ids[index], event.text) for index, event in valid.items()
-    }
-    return Accepted(events, errors)
+        event_id, text = event.id, event.text
+        if event_id is not None:
+            if texts.setdefault(event_id, text) != text:
+                errors.append(_duplicate(index))
+                continue
+            ids[index] = format_id(event_id)
+        elif by_key is None:
+            event_id, ids[index] = new_id_and_text()
+        else:
+            event_id = by_key.next(text)
+            ids[index] = format_id(event_id)
+        events.append(PackedEvent(event_id, text))
+    return accepted
+
+
+def _duplicate(index: int) -> ItemError:
+    return ItemError(index, "duplicate_id", "id", "another event of this request has this id")

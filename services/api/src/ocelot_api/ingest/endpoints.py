@@ -1,7 +1,7 @@
 """`POST /logs` and `POST /logs/bulk`, as plain ASGI: here every microsecond counts."""
 
 import re
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qs
 
 import msgspec
@@ -17,9 +17,10 @@ from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import headers_of, request_id_of, traceparent
 from ocelot_api.problems import Problem, bad_request, unavailable
 from ocelot_api.settings import ApiSettings
+from ocelot_api.timers import TimeLimits
 from ocelot_common.auth.scopes import LOGS_WRITE
-from ocelot_common.envelope import PackedEvent, Segment
-from ocelot_common.ids import format_id
+from ocelot_common.envelope import Segment
+from ocelot_common.event import EventAcceptor
 from ocelot_common.registry.snapshot import RegistrySnapshot
 from ocelot_common.timestamps import now_ms
 
@@ -52,6 +53,9 @@ class Ingest:
         self._budget = budget
         self._metrics = metrics
         self._settings = settings
+        self._body_limits = TimeLimits(settings.body_timeout_sec)
+        self._acceptors: dict[int | None, EventAcceptor] = {}
+        self._acceptors_second = 0
 
     async def post_one(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`POST /api/v1/logs`: one event, `202 {id, status}`."""
@@ -66,14 +70,13 @@ class Ingest:
             if accepted.errors:
                 error = accepted.errors[0]
                 raise Problem(_status_of(error), error.code, error.detail, path=error.path)
-            event = accepted.events[0]
-            text = format_id(event.id)
-            await self._store(scope, principal, [event], ids=[text], single=True)
+            await self._store(scope, principal, accepted, single=True)
+        text = str(accepted.ids[0]).encode()
         await _answer(
             send,
             202,
-            b'{"id":"%b","status":"accepted"}' % text.encode(),
-            (b"location", b"/api/v1/logs/" + text.encode()),
+            b'{"id":"%b","status":"accepted"}' % text,
+            (b"location", b"/api/v1/logs/" + text),
         )
 
     async def post_bulk(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,13 +90,9 @@ class Ingest:
             reservation.grow(len(raws) * _EVENT_BYTES)
             accepted = self._accept(raws, principal, headers)
             del raws, body
-            total = len(accepted.events) + len(accepted.errors)
             if not accepted.events or (atomic and accepted.errors):
-                raise _refused(total, accepted.errors, atomic=atomic)
-            ids: list[str | None] = [None] * total
-            for index, event in accepted.events.items():
-                ids[index] = format_id(event.id)
-            await self._store(scope, principal, list(accepted.events.values()), ids=ids)
+                raise _refused(len(accepted.ids), accepted.errors, atomic=atomic)
+            await self._store(scope, principal, accepted)
         await _answer(
             send,
             202,
@@ -101,7 +100,7 @@ class Ingest:
                 {
                     "accepted": len(accepted.events),
                     "rejected": len(accepted.errors),
-                    "ids": ids,
+                    "ids": accepted.ids,
                     "errors": accepted.errors,
                 }
             ),
@@ -128,7 +127,7 @@ class Ingest:
             receive,
             headers,
             max_bytes=max_bytes,
-            timeout_sec=self._settings.body_timeout_sec,
+            time_limits=self._body_limits,
             reservation=reservation,
         )
         if not body:
@@ -141,40 +140,47 @@ class Ingest:
         accepted = accept_events(
             raws,
             principal=principal,
-            limits=self._settings.event_limits(principal.tenant.max_event_bytes),
-            now_ms=now_ms(),
-            idempotency_key=_idempotency_key(headers),
+            acceptor=self._acceptor(principal.tenant.max_event_bytes),
+            key=_idempotency_key(headers),
         )
         if accepted.errors:
-            self._metrics.events.labels("rejected").inc(len(accepted.errors))
+            self._metrics.rejected.inc(len(accepted.errors))
         return accepted
 
+    def _acceptor(self, tenant_max_event_bytes: int | None) -> EventAcceptor:
+        """Made anew every second: it holds the latest time that an event may have."""
+        second = now_ms() // 1_000
+        if second != self._acceptors_second:
+            self._acceptors.clear()
+            self._acceptors_second = second
+        acceptor = self._acceptors.get(tenant_max_event_bytes)
+        if acceptor is None:
+            acceptor = self._acceptors[tenant_max_event_bytes] = EventAcceptor(
+                now_ms=(second + 1) * 1_000,
+                limits=self._settings.event_limits(tenant_max_event_bytes),
+            )
+        return acceptor
+
     async def _store(
-        self,
-        scope: Scope,
-        principal: Principal,
-        events: list[PackedEvent],
-        *,
-        ids: list[Any],
-        single: bool = False,
+        self, scope: Scope, principal: Principal, accepted: Accepted, *, single: bool = False
     ) -> None:
+        number = len(accepted.events)
         segment = Segment(
-            principal.subject, now_ms(), request_id_of(scope), traceparent(scope), events
+            principal.subject, now_ms(), request_id_of(scope), traceparent(scope), accepted.events
         )
         try:
             await self._coalescer.submit(principal.tenant.uid, segment)
         except SendFailedError as error:
-            self._metrics.events.labels("unknown").inc(len(events))
+            self._metrics.unknown.inc(number)
+            ids = {"id": accepted.ids[0]} if single else {"ids": accepted.ids}
             # A send that timed out may have arrived: with these ids, a repeat doubles nothing.
             raise unavailable(
                 "queue_unavailable",
                 f"{error}; they may be stored all the same: repeat with these ids or with"
                 " the same Idempotency-Key",
-                members={"outcome": "unknown"} | ({"id": ids[0]} if single else {"ids": ids}),
+                members={"outcome": "unknown"} | ids,
             ) from None
-        self._metrics.events.labels("accepted").inc(len(events))
-        label = self._metrics.tenant_labels.label(principal.tenant.id)
-        self._metrics.tenant_events.labels(label).inc(len(events))
+        self._metrics.count_accepted(principal.tenant.id, number)
 
 
 def _status_of(error: ItemError) -> int:
