@@ -172,6 +172,15 @@ def counted(metrics: ApiMetrics) -> set[tuple[str, ...]]:
     return labels
 
 
+async def test_problems_are_counted_by_their_code(
+    client: httpx.AsyncClient, app: App, metrics: ApiMetrics
+):
+    app.error = Problem(503, "overloaded", "too much")
+    for _ in range(2):
+        await client.get("/x")
+    assert metrics.problems.labels("overloaded")._value.get() == 2
+
+
 async def test_invented_methods_and_paths_add_no_labels(
     client: httpx.AsyncClient, metrics: ApiMetrics
 ):

@@ -20,7 +20,13 @@ from ocelot_api.ingest.coalescer import Coalescer
 from ocelot_api.ingest.endpoints import Ingest
 from ocelot_api.meta import meta_router
 from ocelot_api.metrics import ApiMetrics
-from ocelot_api.middleware import FastRoutes, RequestMiddleware, request_id_of, to_problem
+from ocelot_api.middleware import (
+    FastRoutes,
+    RequestMiddleware,
+    note_problem,
+    request_id_of,
+    to_problem,
+)
 from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request
 from ocelot_api.search.endpoints import Reading
 from ocelot_api.search.mongo_backend import MongoBackend
@@ -113,6 +119,7 @@ async def _open(
         snapshot.key, issuer=settings.token_issuer, audience=settings.token_audience
     )
     authenticator = Authenticator(snapshot, verifier)
+    metrics.budget_limit_bytes.set(settings.body_budget_bytes)
     ingest = Ingest(
         authenticator=authenticator,
         snapshot=snapshot,
@@ -137,6 +144,7 @@ async def _open(
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
     problem = to_problem(error)
+    note_problem(request.scope, problem)
     body = problem.document(request_id_of(request.scope))
     headers = {"Cache-Control": "no-store", **problem.headers}
     return Response(body, problem.status, headers, MEDIA_TYPE)

@@ -1,11 +1,17 @@
 """One byte budget a process: what bodies, buffers and sends hold together (design §6)."""
 
+import time
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from prometheus_client import Gauge
 
 from ocelot_api.problems import unavailable
+from ocelot_common.telemetry.logs import get_logger
+
+_LOG_EVERY_SEC: Final = 10.0
+
+log = get_logger(__name__)
 
 
 class ByteBudget:
@@ -14,6 +20,7 @@ class ByteBudget:
     def __init__(self, limit: int, gauge: Gauge) -> None:
         self._limit = limit
         self._used = 0
+        self._logged_at = -_LOG_EVERY_SEC
         gauge.set_function(lambda: float(self._used))
 
     @property
@@ -41,11 +48,19 @@ class ByteBudget:
             Problem: as `take`.
         """
         if self._used + size > self._limit:
+            self._log(size)
             raise unavailable(
                 "overloaded",
                 "the service holds as much as it may; nothing of this request was taken",
                 members={"outcome": "rejected"},
             )
+
+    def _log(self, size: int) -> None:
+        """Say it now and then: a client that is refused may come again at once."""
+        now = time.monotonic()
+        if now - self._logged_at >= _LOG_EVERY_SEC:
+            self._logged_at = now
+            log.warning("budget_exhausted", used=self._used, wanted=size, limit=self._limit)
 
     def give_back(self, size: int) -> None:
         """Hold `size` bytes less."""

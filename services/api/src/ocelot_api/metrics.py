@@ -22,6 +22,12 @@ class ApiMetrics:
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
+        self.problems = Counter(
+            "ocelot_api_problems",
+            "Requests answered with a problem, by its code",
+            ["code"],
+            registry=registry,
+        )
         self.events = Counter(
             "ocelot_api_events",
             "Events by what the api said of them: accepted, rejected or unknown",
@@ -57,6 +63,11 @@ class ApiMetrics:
             "Bytes of bodies, buffers and sends now",
             registry=registry,
         )
+        self.budget_limit_bytes = Gauge(
+            "ocelot_api_body_budget_bytes",
+            "Bytes that bodies, buffers and sends may hold; beyond them, requests are refused",
+            registry=registry,
+        )
         self.registry_age = Gauge(
             "ocelot_api_registry_unconfirmed_seconds",
             "Seconds since the registry snapshot was confirmed",
@@ -66,6 +77,11 @@ class ApiMetrics:
             "ocelot_api_searches",
             "Searches by the backend that answered",
             ["backend"],
+            registry=registry,
+        )
+        self.search_index_away = Gauge(
+            "ocelot_api_search_index_away",
+            "1 while searches go to MongoDB because OpenSearch failed",
             registry=registry,
         )
         self._tenant_labels = BoundedLabels()

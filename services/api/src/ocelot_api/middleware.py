@@ -53,6 +53,11 @@ def traceparent(scope: Scope) -> str:
     return str(scope["state"].get("traceparent", ""))
 
 
+def note_problem(scope: Scope, problem: Problem) -> None:
+    """Have a request counted as answered with a problem."""
+    scope["state"]["problem"] = problem.code
+
+
 async def send_problem(send: Send, problem: Problem, request_id: str) -> None:
     """Answer with a problem document."""
     body = problem.document(request_id)
@@ -124,6 +129,7 @@ class RequestMiddleware:
         if isinstance(error, ClientGoneError):
             return
         problem = to_problem(error)
+        note_problem(scope, problem)
         if problem.status == 500:
             log.error("request_failed", request_id=request_id, path=scope["path"], exc_info=error)
         if exchange.finished:
@@ -136,6 +142,9 @@ class RequestMiddleware:
     def _observe(self, method: str, scope: Scope, status: int, seconds: float) -> None:
         known = method if method in _METHODS else "other"
         self._metrics.observe_request(known, _route_name(scope), status or 499, seconds)
+        problem = scope["state"].get("problem")
+        if problem is not None:
+            self._metrics.problems.labels(problem).inc()
 
 
 def _route_name(scope: Scope) -> str:

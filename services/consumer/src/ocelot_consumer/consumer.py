@@ -194,13 +194,11 @@ class Consumer:
         for tenant_id, number in by_tenant.items():
             label = self._metrics.tenant_labels.label(tenant_id)
             self._metrics.tenant_events.labels(tenant=label).inc(number)
-        odd = {
-            outcome.value: number
-            for outcome, number in result.counts.items()
-            if number and outcome not in (Outcome.STORED, Outcome.DUPLICATE)
-        }
-        if odd:
-            log.warning("events_not_stored", **odd)
+        counts = {outcome.value: number for outcome, number in result.counts.items() if number}
+        if counts.keys() <= {Outcome.STORED, Outcome.DUPLICATE}:
+            log.debug("batch_done", messages=messages, **counts)
+        else:
+            log.warning("events_not_stored", messages=messages, **counts)
 
     def _count(self, outcome: Outcome, number: int) -> None:
         if number:

@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+from prometheus_client import CollectorRegistry, Gauge
 
 from ocelot_common.queue.gate import Gate
 
@@ -47,3 +48,12 @@ def test_the_causes_that_are_told_are_a_copy() -> None:
     gate = Gate()
     gate.causes["store"] = "away"
     assert gate.is_open
+
+
+def test_the_gauge_shows_what_holds_it_shut():
+    registry = CollectorRegistry()
+    gate = Gate(Gauge("held", "held", ["cause"], registry=registry))
+    gate.hold("mongodb", "no primary")
+    assert registry.get_sample_value("held", {"cause": "mongodb"}) == 1
+    gate.release("mongodb")
+    assert registry.get_sample_value("held", {"cause": "mongodb"}) == 0

@@ -72,3 +72,4 @@ class SearchService:
     def _note(self, *, away: bool) -> None:
         self._index_away = away
         self._paused_until = time.monotonic() + _PAUSE_SEC if away else 0.0
+        self._metrics.search_index_away.set(away)

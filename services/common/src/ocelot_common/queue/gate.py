@@ -2,11 +2,18 @@
 
 import asyncio
 
+from prometheus_client import Gauge
+
 
 class Gate:
-    """Open unless some cause holds it shut."""
+    """Open unless some cause holds it shut.
 
-    def __init__(self) -> None:
+    Args:
+        gauge: by the label `cause`, 1 while it holds the gate shut.
+    """
+
+    def __init__(self, gauge: Gauge | None = None) -> None:
+        self._gauge = gauge
         self._causes: dict[str, str] = {}
         self._open = asyncio.Event()
         self._open.set()
@@ -25,12 +32,18 @@ class Gate:
         """Shut the gate for a cause."""
         self._causes[cause] = reason
         self._open.clear()
+        self._show(cause, held=True)
 
     def release(self, cause: str) -> None:
         """End a cause; the gate opens with the last one."""
         self._causes.pop(cause, None)
         if not self._causes:
             self._open.set()
+        self._show(cause, held=False)
+
+    def _show(self, cause: str, *, held: bool) -> None:
+        if self._gauge is not None:
+            self._gauge.labels(cause).set(held)
 
     async def wait_open(self) -> None:
         """Return when nothing holds the gate shut."""

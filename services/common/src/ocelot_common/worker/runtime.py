@@ -69,7 +69,14 @@ class WorkerRuntime:
         self.metrics = registry
         self.store = RegistryStore(database)
         self.snapshot = RegistrySnapshot(self.store)
-        self.gate = Gate()
+        self.gate = Gate(
+            Gauge(
+                "ocelot_worker_held",
+                "1 while this cause keeps the worker from receiving",
+                ["cause"],
+                registry=registry,
+            )
+        )
         self.store_monitor = BackendMonitor(
             "mongodb", self.gate, store_probe(database, service), errors=(PyMongoError,)
         )
