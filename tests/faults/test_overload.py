@@ -47,7 +47,7 @@ async def test_an_overloaded_api_answers_503_stays_within_its_memory_and_loses_n
     faults: Harness, tenants: list[Access]
 ):
     seconds = 60 if faults.long else 4
-    budget = _MIB
+    budget = 2 * _MIB
     await faults.services["consumer"].stop()
     slow = await faults.start(
         "consumer",
@@ -59,7 +59,8 @@ async def test_an_overloaded_api_answers_503_stays_within_its_memory_and_loses_n
     api = await faults.start(
         "api",
         OCELOT_BODY_BUDGET_BYTES=str(budget),
-        OCELOT_MAX_BULK_BYTES=str(budget // 2),
+        OCELOT_MAX_BULK_BYTES=str(budget // 4),
+        OCELOT_MAX_BULK_EVENTS="1000",
     )
     faults.proxies["mongodb"].delay(0.03)
     faults.proxies["sqs"].delay(0.05)

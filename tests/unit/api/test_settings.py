@@ -3,15 +3,18 @@
 import pytest
 from pydantic import ValidationError
 
+from ocelot_api.budget import EVENT_BYTES
 from ocelot_api.settings import ApiSettings
 
 NEEDED = {"mongodb_url": "mongodb://x", "sqs_queue_url": "http://x/q"}
 
 
-def test_a_budget_that_could_not_hold_one_compressed_body_is_refused():
+def test_a_budget_that_could_not_hold_the_largest_request_is_refused():
+    bounds = {"max_bulk_bytes": 1_000_000, "max_bulk_events": 100}
+    least = 2_000_000 + 100 * EVENT_BYTES
     with pytest.raises(ValidationError, match="OCELOT_BODY_BUDGET_BYTES"):
-        ApiSettings(**NEEDED, max_bulk_bytes=1_000_000, body_budget_bytes=1_999_999)
-    ApiSettings(**NEEDED, max_bulk_bytes=1_000_000, body_budget_bytes=2_000_000)
+        ApiSettings(**NEEDED, **bounds, body_budget_bytes=least - 1)
+    ApiSettings(**NEEDED, **bounds, body_budget_bytes=least)
 
 
 @pytest.mark.parametrize(

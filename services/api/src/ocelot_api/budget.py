@@ -9,6 +9,8 @@ from prometheus_client import Gauge
 from ocelot_api.problems import unavailable
 from ocelot_common.telemetry.logs import get_logger
 
+#: What an event holds beside its bytes, in objects; measured. It counts in the budget.
+EVENT_BYTES: Final = 320
 _LOG_EVERY_SEC: Final = 10.0
 
 log = get_logger(__name__)

@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from ocelot_api.budget import EVENT_BYTES
 from ocelot_common.event_limits import EventLimits
 from ocelot_common.settings import (
     HttpSettings,
@@ -72,10 +73,12 @@ class ApiSettings(
 
     @model_validator(mode="after")
     def _check_budget(self) -> Self:
-        if self.body_budget_bytes < 2 * self.max_bulk_bytes:
+        least = 2 * self.max_bulk_bytes + EVENT_BYTES * self.max_bulk_events
+        if self.body_budget_bytes < least:
             raise ValueError(
-                "OCELOT_BODY_BUDGET_BYTES must be at least twice OCELOT_MAX_BULK_BYTES: a"
-                " compressed body is held twice"
+                f"OCELOT_BODY_BUDGET_BYTES must be at least {least}, twice OCELOT_MAX_BULK_BYTES (a"
+                f" compressed body is held twice) and {EVENT_BYTES} for each of"
+                " OCELOT_MAX_BULK_EVENTS: the largest request would never be taken"
             )
         return self
 

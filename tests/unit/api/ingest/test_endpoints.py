@@ -11,9 +11,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from ocelot_api.authentication import Principal
-from ocelot_api.budget import ByteBudget
+from ocelot_api.budget import EVENT_BYTES, ByteBudget
 from ocelot_api.ingest.coalescer import SendFailedError
-from ocelot_api.ingest.endpoints import _EVENT_BYTES, REGISTRY_GRACE_SEC, Ingest
+from ocelot_api.ingest.endpoints import REGISTRY_GRACE_SEC, Ingest
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import FastRoutes, RequestMiddleware
 from ocelot_api.settings import ApiSettings
@@ -147,7 +147,7 @@ async def test_bytes_are_held_until_sqs_has_answered_and_given_back_then(
     body = b"[" + b",".join([EVENT] * 100) + b"]"
     tasks = [asyncio.create_task(http.post("/bulk", content=body)) for _ in range(10)]
     await world.ten_submitted.wait()
-    assert budget.used == 10 * (len(body) + 100 * _EVENT_BYTES)
+    assert budget.used == 10 * (len(body) + 100 * EVENT_BYTES)
     world.gate.set()
     answers = await asyncio.gather(*tasks)
     assert {answer.status_code for answer in answers} == {202}

@@ -207,3 +207,24 @@ async def test_an_error_in_the_last_batch_is_raised() -> None:
     source.end()
     with pytest.raises(KeyError):
         await asyncio.wait_for(batches.run(aiter(source)), 5)
+
+
+async def test_a_cancelled_run_leaves_no_batch_running() -> None:
+    source, handler = Source(), Handler()
+    ended: list[str] = []
+
+    async def handle(batch: list[Work]) -> None:
+        try:
+            await handler(batch)
+        finally:
+            ended.append(batch[0].name)
+
+    batches = BatchRunner(unpack=unpack, handle=handle, max_units=1, linger_sec=0.0, in_flight=2)
+    work = await run(batches, source)
+    source.give(message("a"), message("b"))
+    await settle()
+    assert handler.running == 2
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert sorted(ended) == ["a", "b"]

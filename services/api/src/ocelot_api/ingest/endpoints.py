@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from ocelot_api.authentication import Authenticator, Principal
 from ocelot_api.bodies import read_body
-from ocelot_api.budget import ByteBudget, Reservation
+from ocelot_api.budget import EVENT_BYTES, ByteBudget, Reservation
 from ocelot_api.ingest.accepting import Accepted, ItemError, accept_events
 from ocelot_api.ingest.coalescer import Coalescer, SendFailedError
 from ocelot_api.ingest.splitting import check_json, split_events
@@ -28,8 +28,6 @@ from ocelot_common.timestamps import now_ms
 REGISTRY_GRACE_SEC: Final = 3_600.0
 #: An event's JSON may hold white space that its text of record has not.
 _SINGLE_BODY_FACTOR: Final = 2
-#: What an event holds beside its bytes, in objects; measured. It counts in the budget.
-_EVENT_BYTES: Final = 320
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _JSON: Final = (b"content-type", b"application/json")
 
@@ -87,7 +85,7 @@ class Ingest:
         with self._budget.reservation() as reservation:
             body = await self._body(receive, headers, self._settings.max_bulk_bytes, reservation)
             raws = split_events(body, headers, max_events=self._settings.max_bulk_events)
-            reservation.grow(len(raws) * _EVENT_BYTES)
+            reservation.grow(len(raws) * EVENT_BYTES)
             accepted = self._accept(raws, principal, headers)
             del raws, body
             if not accepted.events or (atomic and accepted.errors):

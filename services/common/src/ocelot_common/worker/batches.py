@@ -62,7 +62,18 @@ class BatchRunner(Generic[W]):
             BaseException: what `handle` raised, which no handler foresaw. The process is to end:
                 its messages come again elsewhere, and one that kills its reader each time ends in
                 the queue's DLQ.
+            asyncio.CancelledError: batches that were being handled are cancelled, too.
         """
+        try:
+            await self._work(messages)
+        except asyncio.CancelledError:
+            running = set(self._running)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            raise
+
+    async def _work(self, messages: AsyncIterator[list[Received]]) -> None:
         arrival: asyncio.Task[list[Received] | None] | None = _next(messages)
         while arrival is not None or self._waiting:
             if self._failure is not None:
