@@ -3,6 +3,7 @@
 import uvicorn
 
 from ocelot_api.app import create_app
+from ocelot_api.protocol import BoundedProtocol
 from ocelot_api.settings import ApiSettings
 from ocelot_common.settings import load
 from ocelot_common.telemetry.logs import configure_logs
@@ -17,7 +18,8 @@ def main() -> None:
         host=settings.http_host,
         port=settings.http_port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
+        ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -17,6 +17,7 @@ _TITLES: Final = {
     415: "Unsupported media type",
     422: "Not valid",
     429: "Too many requests",
+    431: "Request header fields too large",
     500: "Internal error",
     503: "Unavailable",
     504: "Timeout",

@@ -1,0 +1,247 @@
+"""HTTP/1.1 within bounds: uvicorn's protocol takes heads of any size, and as slowly as they come.
+
+Everything that costs something happens off the usual path, where a request's head arrives in one
+piece.
+"""
+
+import asyncio
+from typing import Any, Final
+
+import httptools
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from ocelot_api.middleware import send_problem
+from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request
+from ocelot_common.ids import format_id, new_id
+from ocelot_common.telemetry.logs import get_logger
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_HEADERS: Final = 200
+#: From a connection's start, or a request's first byte, to the end of its head.
+HEAD_TIMEOUT_SEC: Final = 10.0
+#: Requests that may wait on one connection for the answers of those before them.
+MAX_PIPELINED: Final = 64
+#: What a client may still send of a request that is already answered.
+MAX_IGNORED_BYTES: Final = 64 * 1024 * 1024
+#: Chunk sizes, extensions and trailers: bytes of framing beside each byte of content.
+_FRAMING_FACTOR: Final = 8
+#: What uvloop reads at a time, at most.
+_READ_BYTES: Final = 256 * 1024
+_LINGER_SEC: Final = 1.0
+
+log = get_logger(__name__)
+
+
+class _HeadError(Exception):
+    """Ends the parsing of a request; raised inside the parser's callbacks."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+
+
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Where uvicorn puts the fields after a chunked body, which nobody reads.
+
+    They are no headers (RFC 9110 §6.5.1), and there is no end to them.
+    """
+
+    def append(self, item: tuple[bytes, bytes], /) -> None:
+        """Forget a field."""
+
+
+_TRAILERS: Final = _Trailers()
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Refuses heads that are too large, too slow or not HTTP with a problem document."""
+
+    head_timeout_sec: float = HEAD_TIMEOUT_SEC
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.url, self.headers = b"", []
+        self._head_bytes = 0
+        self._chunk_bytes = 0
+        self._ignored_bytes = 0
+        self._framing_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin; the first head is due."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._head_is_there()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, and look after requests that came in part."""
+        self._chunk_bytes = len(data)
+        before: Any = self.cycle  # None before the first request, which uvicorn's types hide
+        held = 0 if before is None else len(before.body)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # no protocol is offered: the request was answered as HTTP (RFC 9110 §7.8)
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if isinstance(cause, _HeadError):
+                self._refuse(cause.problem)
+            else:
+                self._refuse(bad_request("invalid_http", "this is not HTTP/1.1"))
+            return
+        scope: Any = self.scope
+        if scope is None or "method" not in scope:
+            self._head_continues()
+            return
+        if self.cycle.response_complete:
+            self._ignore()
+            return
+        if self._deadline is not None:
+            self._head_is_there()
+        if self.cycle is before and before.more_body:
+            self._body_continues(len(data), len(before.body) - held)
+
+    def on_headers_complete(self) -> None:
+        """Start the request, if its head is within the bounds."""
+        if len(self.headers) > MAX_HEADERS or (
+            # Measured only where so much came that it may be too much.
+            self._head_bytes + self._chunk_bytes > MAX_HEAD_BYTES
+            and self._head_size() > MAX_HEAD_BYTES
+        ):
+            raise _HeadError(_head_too_large())
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise _HeadError(
+                bad_request("too_many_pipelined", f"over {MAX_PIPELINED} requests wait for answers")
+            )
+        super().on_headers_complete()
+        self.headers = _TRAILERS
+        self._ignored_bytes = self._framing_bytes = 0
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _head_continues(self) -> None:
+        if self._deadline is None:
+            self._expect_head()
+        self._head_bytes += self._chunk_bytes
+        # Of the first piece, most may belong to the request before; of a header that is not whole,
+        # the parser does not tell the size.
+        if (
+            len(self.headers) > MAX_HEADERS
+            or self._head_size() > MAX_HEAD_BYTES
+            or self._head_bytes > MAX_HEAD_BYTES + _READ_BYTES
+        ):
+            self._refuse(_head_too_large())
+
+    def _expect_head(self) -> None:
+        self._deadline = self.loop.call_later(self.head_timeout_sec, self._head_is_late)
+
+    def _head_is_there(self) -> None:
+        self._head_bytes = 0
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _head_is_late(self) -> None:
+        self._deadline = None
+        if self.transport.is_closing():
+            return
+        scope: Any = self.scope
+        if scope is None:  # nothing came: there is no request to answer
+            self.transport.close()
+            return
+        timeout = f"{self.head_timeout_sec:g} s"
+        self._refuse(Problem(408, "head_timeout", f"the head did not arrive within {timeout}"))
+
+    def _ignore(self) -> None:
+        """The rest of a request that is answered, or blank lines before the next."""
+        self._ignored_bytes += self._chunk_bytes
+        if self._ignored_bytes > MAX_IGNORED_BYTES:
+            self.transport.close()
+        elif self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(self.timeout_keep_alive, self._close_idle)
+
+    def _close_idle(self) -> None:
+        self._deadline = None
+        self.transport.close()
+
+    def _body_continues(self, came: int, content: int) -> None:
+        """Bound what is no content: the parser keeps a trailer until it is whole."""
+        self._framing_bytes = max(0, self._framing_bytes + came - _FRAMING_FACTOR * content)
+        if self._framing_bytes > 2 * MAX_HEAD_BYTES:
+            self._refuse(bad_request("invalid_http", "the body's framing outweighs its content"))
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer what can't be read on, after the requests before it, and close."""
+        self._head_is_there()
+        log.info("http_refused", code=problem.code)
+        cycle: Any = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._answer_and_close(problem)
+        elif not cycle.more_body:
+            cycle.keep_alive = False  # a whole request, whose answer is the last
+        elif self.pipeline:  # cut short, and waiting for its turn
+            cycle.keep_alive = False
+            self.pipeline[0] = (cycle, _refusal(problem))
+        elif cycle.response_started:
+            self.transport.close()
+        else:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._answer_and_close(problem)
+
+    def _answer_and_close(self, problem: Problem) -> None:
+        if self.transport.is_closing():
+            return
+        request_id = format_id(new_id())
+        body = problem.document(request_id)
+        head = (
+            b"content-type: %b\r\ncontent-length: %d\r\ncache-control: no-store\r\n"
+            b"connection: close\r\nx-request-id: %b\r\n\r\n"
+        ) % (MEDIA_TYPE.encode(), len(body), request_id.encode())
+        self.transport.write(STATUS_LINE[problem.status] + head + body)
+        self.connections.discard(self)
+        self.flow.resume_reading()
+        self.transport.set_protocol(_Lingering(self.transport, self.loop))
+
+
+class _Lingering(asyncio.Protocol):
+    """Reads on for a moment after the last answer (RFC 9112 §9.6).
+
+    A close at once would reset the connection, and the client lose the answer with it.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._timer = loop.call_later(_LINGER_SEC, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._timer.cancel()
+
+
+def _refusal(problem: Problem) -> Any:
+    """An application that answers one problem."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        request_id = format_id(new_id())
+        problem.headers["X-Request-ID"] = request_id
+        await send_problem(send, problem, request_id)
+
+    return answer
+
+
+def _head_too_large() -> Problem:
+    return Problem(
+        431,
+        "head_too_large",
+        f"request line and headers may have {MAX_HEAD_BYTES:,} bytes, and {MAX_HEADERS} headers",
+    )

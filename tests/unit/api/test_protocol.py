@@ -1,0 +1,233 @@
+"""Heads and framing that are too large, too slow or wrong, over a real connection."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from ocelot_api import protocol
+from ocelot_api.protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, BoundedProtocol
+
+GET = b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Impatient(BoundedProtocol):
+    head_timeout_sec = 0.3
+
+
+class App:
+    """Reads the body and answers 200 with the path; `/early` answers before it reads."""
+
+    def __init__(self) -> None:
+        self.scopes: list[Scope] = []
+        self.bodies: list[bytes] = []
+        self.gone = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scopes.append(scope)
+        body = b""
+        while scope["path"] != "/early":
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.gone += 1
+                return
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        self.bodies.append(body)
+        answer = scope["path"].encode()
+        headers = [(b"content-length", b"%d" % len(answer))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+
+@pytest.fixture
+def app() -> App:
+    return App()
+
+
+@pytest.fixture
+async def port(app: App) -> AsyncIterator[int]:
+    config = uvicorn.Config(app, http=Impatient, ws="none", log_config=None, timeout_keep_alive=1)
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Impatient(config, state, {}), "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for connection in list(state.connections):
+        connection.transport.abort()
+
+
+async def exchange(port: int, *pieces: bytes, pause_sec: float = 0.0) -> bytes:
+    """Send pieces and read until the server closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(5):
+            reading = asyncio.create_task(reader.read())
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(pause_sec)
+                if reading.done():
+                    break
+            return await reading
+    finally:
+        writer.close()
+
+
+def problem(answer: bytes) -> dict[str, Any]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head
+    assert b"connection: close" in head
+    document: dict[str, Any] = json.loads(body)
+    assert head.startswith(b"HTTP/1.1 %d " % document["status"])
+    assert b"x-request-id: " + document["request_id"].encode() in head
+    return document
+
+
+def with_headers(*lines: bytes) -> bytes:
+    return b"\r\n".join((b"GET / HTTP/1.1", b"Host: x", *lines, b"", b""))
+
+
+async def test_requests_within_the_bounds_are_answered_on_one_connection(port: int, app: App):
+    large = with_headers(*(b"a: b" for _ in range(150)), b"c: " + b"x" * 60_000)
+    post = b"POST /p HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"
+    last = b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
+    answer = await exchange(port, GET, large, post[:20], post[20:], last, pause_sec=0.05)
+    assert answer.count(b"HTTP/1.1 200 OK") == 4
+    assert app.bodies == [b"", b"", b"hello", b""]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        with_headers(b"a: " + b"x" * MAX_HEAD_BYTES),
+        with_headers(*[b"a: b"] * MAX_HEADERS),
+        with_headers(*[b"a: b"] * 100_000),
+        with_headers(b"a" * 1_000_000 + b": b"),
+        b"GET /" + b"x" * MAX_HEAD_BYTES + b" HTTP/1.1\r\n\r\n",
+        GET[:-2] + b"a: " + b"x" * 10_000_000,
+        b"\r\n" * 1_000_000,
+    ],
+    ids=["value", "number", "thousands", "name", "url", "endless value", "blank lines"],
+)
+async def test_a_head_that_is_too_large_is_431(port: int, app: App, request_: bytes):
+    for pieces in ([request_], [request_[:30_000], request_[30_000:]]):
+        answer = problem(await exchange(port, *pieces, pause_sec=0.02))
+        assert (answer["status"], answer["code"]) == (431, "head_too_large")
+    assert app.scopes == []
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"nonsense\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nbroken header\r\n\r\n",
+        b"GET / HTTP/1.1\r\na: b\0c\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\nx",
+    ],
+)
+async def test_what_is_not_http_is_400(port: int, app: App, request_: bytes):
+    answer = problem(await exchange(port, request_))
+    assert (answer["status"], answer["code"]) == (400, "invalid_http")
+    assert app.bodies == []
+
+
+async def test_broken_chunks_end_the_request_that_reads_them(port: int, app: App):
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+    answer = problem(await exchange(port, head, b"zz\r\n", pause_sec=0.05))
+    assert answer["code"] == "invalid_http"
+    assert (app.gone, app.bodies) == (1, [])
+
+
+async def test_junk_after_a_request_never_takes_its_answer(port: int, app: App):
+    answer = await exchange(port, GET + GET + b"junk\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+    assert answer.count(b"HTTP/1.1 ") == 2
+    assert len(app.bodies) == 2
+
+
+async def test_broken_chunks_of_a_request_in_a_queue_are_told_in_its_turn(port: int, app: App):
+    post = b"POST /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    first, _, rest = (await exchange(port, GET + post)).partition(b"/first")
+    assert first.startswith(b"HTTP/1.1 200")
+    assert problem(rest)["code"] == "invalid_http"
+    assert len(app.scopes) == 1
+
+
+async def test_a_slow_head_is_408_however_its_bytes_come(port: int, app: App):
+    answer = await exchange(port, *(b"GET / HTTP/1.1\r\na: " + b"x" * 50,), pause_sec=0)
+    assert problem(answer)["code"] == "head_timeout"
+    dripping = [bytes([byte]) for byte in with_headers(b"a: " + b"x" * 100)]
+    answer = await exchange(port, *dripping, pause_sec=0.02)
+    assert (problem(answer)["status"], problem(answer)["code"]) == (408, "head_timeout")
+    answer = await exchange(port, GET, *dripping, pause_sec=0.02)
+    assert problem(answer.partition(b"/first")[2])["code"] == "head_timeout"
+
+
+async def test_a_connection_that_says_nothing_is_closed(port: int):
+    assert await exchange(port) == b""
+    assert await exchange(port, *[b"\r\n"] * 100, pause_sec=0.02) == b""
+    # After an answer, blank lines keep no connection longer than silence does.
+    answer = await exchange(port, GET, *[b"\r\n"] * 200, pause_sec=0.02)
+    assert answer.endswith(b"/first")
+
+
+async def test_what_follows_an_early_answer_is_ignored_within_bounds(
+    port: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(protocol, "MAX_IGNORED_BYTES", 1_000_000)
+    head = b"POST /early HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
+    last = b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
+    body = bytes(500_000)
+    answer = await exchange(port, head % len(body), body, last, pause_sec=0.05)
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+    with pytest.raises(ConnectionError):
+        await exchange(port, head % 10**9, *[bytes(1_000_000)] * 100, pause_sec=0.01)
+
+
+async def test_trailers_are_no_headers_and_end(port: int, app: App):
+    head = b"POST /t HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    head += b"1\r\na\r\n0\r\n"
+    answer = await exchange(port, head + b"Authorization: x\r\n\r\n")
+    assert answer.endswith(b"/t")
+    assert b"authorization" not in dict(app.scopes[0]["headers"])
+    for trailer in (b"a: b\r\n" * 200_000, b"a: " + b"x" * 10_000_000):
+        pieces = [trailer[start : start + 100_000] for start in range(0, len(trailer), 100_000)]
+        answer = await exchange(port, head, *pieces[:20], pause_sec=0.01)
+        assert problem(answer)["code"] == "invalid_http"
+
+
+async def test_small_chunks_are_no_framing_attack(port: int, app: App):
+    head = b"POST /t HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    answer = await exchange(port, head, b"1\r\na\r\n" * 200_000, b"0\r\n\r\n")
+    assert answer.endswith(b"/t")
+    assert app.bodies == [b"a" * 200_000]
+
+
+async def test_so_many_requests_may_wait_on_one_connection(port: int, app: App):
+    answer = await exchange(port, GET * 10_000)
+    assert answer.count(b"HTTP/1.1 200 OK") == MAX_PIPELINED + 1
+    assert len(app.scopes) == MAX_PIPELINED + 1
+
+
+async def test_an_upgrade_is_not_taken_and_the_request_answered(port: int):
+    for upgrade in (b"websocket", b"h2c"):
+        lines = (b"Connection: upgrade, close", b"Upgrade: " + upgrade)
+        answer = await exchange(port, with_headers(*lines))
+        assert answer.startswith(b"HTTP/1.1 200 OK")
