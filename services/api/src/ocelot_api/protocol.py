@@ -9,7 +9,11 @@ from typing import Any, Final
 
 import httptools
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from ocelot_api.middleware import send_problem
 from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request
@@ -64,8 +68,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self.url, self.headers = b"", []
         self._head_bytes = 0
         self._chunk_bytes = 0
-        self._ignored_bytes = 0
-        self._framing_bytes = 0
+        self._beside_bytes = 0  # of a request: what came of it and is no content
+        self._body: bytearray | None = None
+        self._body_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -81,9 +86,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came, and look after requests that came in part."""
         self._chunk_bytes = len(data)
-        before: Any = self.cycle  # None before the first request, which uvicorn's types hide
-        held = 0 if before is None else len(before.body)
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -95,17 +100,17 @@ class BoundedProtocol(HttpToolsProtocol):
             else:
                 self._refuse(bad_request("invalid_http", "this is not HTTP/1.1"))
             return
-        scope: Any = self.scope
-        if scope is None or "method" not in scope:
+        if self.headers is not _TRAILERS:
             self._head_continues()
             return
-        if self.cycle.response_complete:
+        cycle = self.cycle
+        if cycle.response_complete:
             self._ignore()
             return
         if self._deadline is not None:
             self._head_is_there()
-        if self.cycle is before and before.more_body:
-            self._body_continues(len(data), len(before.body) - held)
+        if cycle.more_body:
+            self._body_continues(cycle)
 
     def on_headers_complete(self) -> None:
         """Start the request, if its head is within the bounds."""
@@ -119,9 +124,9 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _HeadError(
                 bad_request("too_many_pipelined", f"over {MAX_PIPELINED} requests wait for answers")
             )
-        super().on_headers_complete()
+        HttpToolsProtocol.on_headers_complete(self)
         self.headers = _TRAILERS
-        self._ignored_bytes = self._framing_bytes = 0
+        self._beside_bytes = 0
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -161,8 +166,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _ignore(self) -> None:
         """The rest of a request that is answered, or blank lines before the next."""
-        self._ignored_bytes += self._chunk_bytes
-        if self._ignored_bytes > MAX_IGNORED_BYTES:
+        self._beside_bytes += self._chunk_bytes
+        if self._beside_bytes > MAX_IGNORED_BYTES:
             self.transport.close()
         elif self._deadline is None and not self.transport.is_closing():
             self._deadline = self.loop.call_later(self.timeout_keep_alive, self._close_idle)
@@ -171,10 +176,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = None
         self.transport.close()
 
-    def _body_continues(self, came: int, content: int) -> None:
+    def _body_continues(self, cycle: RequestResponseCycle) -> None:
         """Bound what is no content: the parser keeps a trailer until it is whole."""
-        self._framing_bytes = max(0, self._framing_bytes + came - _FRAMING_FACTOR * content)
-        if self._framing_bytes > 2 * MAX_HEAD_BYTES:
+        body = cycle.body  # another object once the application has taken it
+        content = len(body) - (self._body_bytes if body is self._body else 0)
+        self._body, self._body_bytes = body, len(body)
+        beside = self._beside_bytes + self._chunk_bytes - _FRAMING_FACTOR * content
+        self._beside_bytes = max(0, beside)
+        if beside > MAX_HEAD_BYTES + _READ_BYTES:
             self._refuse(bad_request("invalid_http", "the body's framing outweighs its content"))
 
     def _refuse(self, problem: Problem) -> None:
