@@ -90,6 +90,8 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
     "a request id of 1,025 characters": (with_members('"request_id":"%s"' % ("t" * 1025)),
                                          "invalid_length", "request_id"),
     "an unknown field": (with_members('"acton":"a"'), "unknown_field", "acton"),
+    "an unknown field that looks like a path": (with_members('"x`y - at `$.z`":1'),
+                                                "unknown_field", "x`y - at `$.z`"),
     "an unknown field of the actor": (b'{"action":"a","actor":{"id":"u","uid":1}}',
                                       "unknown_field", "actor.uid"),
     "an unknown field of a target": (with_members('"targets":[{"id":"a"},{"url":"b"}]'),

@@ -262,7 +262,8 @@ def _free_form(event: Event) -> dict[str, Any]:
     return values
 
 
-_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
+# The path holds names of ours alone; a client's name may hold anything, this phrase too.
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[\w.\[\]]*)`)?$", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 
