@@ -19,7 +19,13 @@ from starlette.types import Receive, Scope, Send
 
 from ocelot_api.bodies import ClientGoneError
 from ocelot_api.metrics import ApiMetrics
-from ocelot_api.middleware import FastRoutes, RequestMiddleware, request_id_of, traceparent
+from ocelot_api.middleware import (
+    FastRoutes,
+    RequestMiddleware,
+    headers_of,
+    request_id_of,
+    traceparent,
+)
 from ocelot_api.problems import Problem, unavailable
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -270,3 +276,10 @@ async def test_what_is_not_http_is_passed_on(app: App, metrics: ApiMetrics):
     for kind in ("lifespan", "websocket"):
         await middleware({"type": kind}, None, None)  # type: ignore[arg-type]
     assert seen == ["lifespan", "websocket"]
+
+
+def test_a_header_that_is_given_twice_is_a_list_and_so_no_token():
+    given = [(b"a", b"1"), (b"authorization", b"Bearer x"), (b"authorization", b"Bearer y")]
+    headers = headers_of({"headers": given})
+    assert headers == {b"a": b"1", b"authorization": b"Bearer x, Bearer y"}
+    assert headers_of({"headers": given[:2]}) == {b"a": b"1", b"authorization": b"Bearer x"}

@@ -30,17 +30,28 @@ _propagator = TraceContextTextMapPropagator()
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    """A request's headers by their lowercase names; a repeated one counts once, the first.
+    """A request's headers by their lowercase names; a repeated one is a list (RFC 9110 §5.3).
 
-    Made once a request, and kept in its state: middleware and endpoint both ask.
+    So two tokens are none, and two media types are none that is known: proxies and services differ
+    in which of two they take. Made once a request, and kept in its state: middleware and endpoint
+    both ask.
     """
     state: dict[str, Any] = scope.setdefault("state", {})
     headers: dict[bytes, bytes] | None = state.get("headers")
     if headers is None:
-        headers = state["headers"] = {}
-        for name, value in scope["headers"]:
-            headers.setdefault(name, value)
+        given = scope["headers"]
+        headers = dict(given)
+        if len(headers) != len(given):
+            headers = _joined(given)
+        state["headers"] = headers
     return headers
+
+
+def _joined(given: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in given:
+        values.setdefault(name, []).append(value)
+    return {name: b", ".join(parts) for name, parts in values.items()}
 
 
 def request_id_of(scope: Scope) -> str:
