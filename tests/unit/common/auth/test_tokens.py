@@ -127,6 +127,8 @@ UNMINTABLE: dict[str, dict[str, Any]] = {
     "an unknown role": {"role": "root"},
     "an unknown scope": {"scopes": ["logs:write", "logs:everything"]},
     "no rights": {"role": ""},
+    "no subject": {"subject": ""},
+    "a subject of half a pair": {"subject": "\ud800"},
     "no life": {"ttl": timedelta(0)},
     "a life that has ended": {"ttl": -SECOND},
 }
@@ -134,7 +136,7 @@ UNMINTABLE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("changes", UNMINTABLE.values(), ids=UNMINTABLE)
 def test_no_token_is_minted_with(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"role|scope|life"):
+    with pytest.raises(ValueError, match=r"role|scope|life|subject"):
         minted(**changes)
 
 
@@ -215,6 +217,9 @@ REFUSED: dict[str, tuple[str, str]] = {
     "a subject that is a number": (signed(sub=1), "not valid"),
     "an end that is text": (signed(exp="soon"), "not valid"),
     "an end that never comes": (signed(exp=float("inf")), "not valid"),
+    "an empty subject": (signed(sub=""), "subject"),
+    "a long subject": (signed(sub="x" * 1_025), "subject"),
+    "a subject that is half of a pair": (signed(sub="a\ud800"), "subject"),
     "no tenants": (signed(tenants=...), "claims are not Ocelot's"),
     "tenants that are a list": (signed(tenants=["*"]), "claims are not Ocelot's"),
     "tenants that are a name": (signed(tenants="acme"), "claims are not Ocelot's"),

@@ -1,5 +1,6 @@
 """Minting and verifying tokens: JWTs with pinned algorithms (RFC 7519, RFC 8725; design §7)."""
 
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,13 @@ from ocelot_common.registry.model import KeyState, Tenant, VerificationKey
 
 LEEWAY_SEC: Final = 60
 MAX_TOKEN_BYTES: Final = 8_192
+#: As the other names of an event.
+MAX_SUBJECT_CHARS: Final = 1_024
 #: Tokens for all tenants live an hour at most.
 MAX_WILDCARD_TTL: Final = timedelta(hours=1)
 EVERY_TENANT: Final = "*"
 _MAX_KID_CHARS: Final = 128
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class TokenError(Exception):
@@ -72,7 +76,8 @@ def mint_token(
         now: the time of issue.
 
     Raises:
-        ValueError: an unknown role or scope, no rights at all, or a life that is too long or none.
+        ValueError: an unknown role or scope, no rights at all, no subject that events could carry,
+            or a life that is too long or none.
     """
     if role and role not in ROLES:
         raise ValueError(f"{role!r} is no role; there are {', '.join(ROLES)}")
@@ -80,6 +85,8 @@ def mint_token(
         raise ValueError(f"no such scope: {', '.join(sorted(unknown))}")
     if not role and not scopes:
         raise ValueError("a token needs a role or a scope")
+    if not _is_subject(subject):
+        raise ValueError(f"a subject has 1 to {MAX_SUBJECT_CHARS:,} characters")
     if ttl <= timedelta(0):
         raise ValueError("a token's life must be longer than nothing")
     if tenants == EVERY_TENANT and ttl > MAX_WILDCARD_TTL:
@@ -146,6 +153,8 @@ class TokenVerifier:
             claims = msgspec.convert({**payload, "kid": header["kid"]}, Claims, strict=False)
         except msgspec.ValidationError as error:
             raise TokenError(f"the token's claims are not Ocelot's: {error}") from None
+        if not _is_subject(claims.sub):
+            raise TokenError("the token's subject is no text that events could carry")
         life_sec = claims.exp - claims.iat
         if claims.tenants == EVERY_TENANT and life_sec > MAX_WILDCARD_TTL.total_seconds():
             raise TokenError("a token for all tenants lives an hour at most")
@@ -169,6 +178,15 @@ class TokenVerifier:
         if parsed is None:
             parsed = self._parsed[kid] = jwt.PyJWK(row.jwk, algorithm=row.alg)
         return parsed
+
+
+def _is_subject(text: str) -> bool:
+    """Whether every event of a token can carry its subject as `writer`.
+
+    Half of a surrogate pair, which JSON can hold, is no Unicode: the events could not be packed,
+    nor those of others in their envelope.
+    """
+    return 0 < len(text) <= MAX_SUBJECT_CHARS and not _SURROGATE.search(text)
 
 
 def _reason(error: jwt.InvalidTokenError) -> str:
