@@ -1,4 +1,7 @@
-"""Every endpoint over real HTTP: what it takes, what it answers, and how it refuses."""
+"""Every endpoint over real HTTP: what it takes, and what it answers.
+
+How it refuses is in `test_bad_input.py`, where that needs no more than a row.
+"""
 
 import asyncio
 import gzip
@@ -103,68 +106,6 @@ class TestOne:
         answer = await post(http, access, raw, Content_Encoding=encoding)
         assert answer.status_code == 202
 
-    @pytest.mark.parametrize(
-        ("body", "status", "code", "path"),
-        [
-            (b"", 400, "empty_body", None),
-            (b"{", 400, "invalid_json", ""),
-            (b'{"action":"\xff","actor":{"id":"u"}}', 400, "invalid_unicode", ""),
-            (b"[]", 422, "invalid_type", ""),
-            (b"{}", 422, "missing_field", "action"),
-            (b'{"action":"a"}', 422, "missing_field", "actor"),
-            (b'{"action":"a","actor":{}}', 422, "missing_field", "actor.id"),
-            (b'{"action":"","actor":{"id":"u"}}', 422, "invalid_length", "action"),
-            (b'{"action":"a","actor":{"id":"u"},"x":1}', 422, "unknown_field", "x"),
-            (b'{"action":"a","actor":{"id":"u","x":1}}', 422, "unknown_field", "actor.x"),
-            (b'{"action":"ocelot.a","actor":{"id":"u"}}', 422, "reserved_action", "action"),
-            (b'{"action":"a","actor":{"id":"u"},"id":"x"}', 422, "invalid_id", "id"),
-            (b'{"action":"a","actor":{"id":"u"},"outcome":"x"}', 422, "invalid_value", "outcome"),
-            (
-                b'{"action":"a","actor":{"id":"u"},"targets":[{},{"id":1}]}',
-                422,
-                "invalid_type",
-                "targets[1].id",
-            ),
-            (
-                b'{"action":"a","actor":{"id":"u"},"source":{"ip":"1.2.3"}}',
-                422,
-                "invalid_ip",
-                "source.ip",
-            ),
-            (
-                b'{"action":"a","actor":{"id":"u"},"occurred_at":"2026-01-01"}',
-                422,
-                "invalid_time",
-                "occurred_at",
-            ),
-            (
-                b'{"action":"a","actor":{"id":"u"},"occurred_at":"2999-01-01T00:00:00Z"}',
-                422,
-                "time_in_future",
-                "occurred_at",
-            ),
-            (b"[" * 10_000, 422, "too_deep", ""),
-            (
-                b'{"action":"a","actor":{"id":"u"},"message":"%b"}' % (b"x" * 65_536),
-                413,
-                "event_too_large",
-                "",
-            ),
-            (b" " * 200_000, 413, "body_too_large", None),
-        ],
-    )
-    async def test_what_is_wrong_is_named_by_code_and_path(
-        self,
-        http: httpx.AsyncClient,
-        access: Any,
-        body: bytes,
-        status: int,
-        code: str,
-        path: str | None,
-    ):
-        problem = assert_problem(await post(http, access, body), status, code)
-        assert problem.get("path") == path
-
     async def test_another_media_type_or_encoding_is_415(
         self, http: httpx.AsyncClient, access: Any
     ):
@@ -244,24 +185,6 @@ class TestBulk:
         body = assert_problem(await post(http, access, b"[{},1]", url=BULK), 422, "events_rejected")
         assert (body["accepted"], body["rejected"], body["ids"]) == (0, 2, [None, None])
 
-    @pytest.mark.parametrize(
-        ("content", "status", "code"),
-        [
-            (b"", 400, "empty_body"),
-            (b"[]", 400, "no_events"),
-            (b"[", 400, "invalid_json"),
-            (b"{}", 400, "invalid_bulk"),
-            (b"[" * 50_000, 400, "too_deep"),
-            (b"[" + b"{}," * 10_000 + b"{}]", 413, "too_many_events"),
-            (b" " * (16 * 1024 * 1024 + 1), 413, "body_too_large"),
-        ],
-        ids=["empty", "none", "broken", "no logs", "deep", "many", "large"],
-    )
-    async def test_a_body_that_cannot_be_taken_as_a_whole(
-        self, http: httpx.AsyncClient, access: Any, content: bytes, status: int, code: str
-    ):
-        assert_problem(await post(http, access, content, url=BULK), status, code)
-
     async def test_ten_thousand_events_are_taken(self, running: Any):
         access = await running.tenant()
         raw = json.dumps(EVENT).encode()
@@ -279,22 +202,6 @@ class TestBulk:
 
         answer = await http.post(BULK, content=endless(), headers=access.writer | JSON)
         assert_problem(answer, 413, "body_too_large")
-
-    @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-    async def test_a_bomb_is_refused(self, http: httpx.AsyncClient, access: Any, encoding: str):
-        bomb = ENCODINGS[encoding](bytes(100 * 1024 * 1024))
-        answer = await post(http, access, bomb, url=BULK, Content_Encoding=encoding)
-        assert_problem(answer, 413, "body_too_large")
-        answer = await post(http, access, bomb[:-9], url=BULK, Content_Encoding=encoding)
-        assert answer.status_code in (400, 413)
-
-    @pytest.mark.parametrize("query", ["atomic=1", "atomic=", "atomic=true&atomic=false", "x=1"])
-    async def test_wrong_parameters_are_refused(
-        self, http: httpx.AsyncClient, access: Any, query: str
-    ):
-        answer = await post(http, access, b"[{}]", url=f"{BULK}?{query}")
-        code = "unknown_parameter" if query == "x=1" else "invalid_parameter"
-        assert_problem(answer, 400, code)
 
 
 class TestIdempotencyKey:
@@ -324,65 +231,14 @@ class TestIdempotencyKey:
         assert first.json()["id"] == again.json()["id"]
         assert uuid.UUID(first.json()["id"]).version == 8
 
-    @pytest.mark.parametrize("key", ["", "x" * 256, "schlüssel", "a\tb"])
-    async def test_a_key_that_is_none_is_refused(
-        self, http: httpx.AsyncClient, access: Any, key: str
-    ):
-        answer = await http.post(
-            LOGS,
-            content=json.dumps(EVENT).encode(),
-            headers={
-                **{name.encode(): value.encode() for name, value in (access.writer | JSON).items()},
-                b"Idempotency-Key": key.encode(),
-            },
-        )
-        assert_problem(answer, 400, "invalid_idempotency_key")
-
 
 class TestById:
     async def test_an_unknown_id_is_404(self, http: httpx.AsyncClient, access: Any):
         answer = await http.get(f"{LOGS}/{uuid.uuid4()}", headers=access.reader)
         assert_problem(answer, 404, "event_not_found")
 
-    @pytest.mark.parametrize(
-        "event_id",
-        ["x", "0" * 32, str(uuid.UUID(int=0)), "%00", "%F0%9F%A6%8A", "..%2Fx", "a" * 999],
-    )
-    async def test_what_is_no_uuid_is_400_or_no_route(
-        self, http: httpx.AsyncClient, access: Any, event_id: str
-    ):
-        answer = await http.get(f"{LOGS}/{event_id}", headers=access.reader)
-        code = answer.json()["code"]
-        assert (answer.status_code, code) in {(400, "invalid_id"), (404, "route_not_found")}
-        assert_problem(answer, answer.status_code, code)
-
 
 class TestSearchParameters:
-    @pytest.mark.parametrize(
-        ("query", "code", "path"),
-        [
-            ("x=1", "unknown_parameter", "x"),
-            ("tenant=acme", "unknown_parameter", "tenant"),
-            ("outcome=maybe", "invalid_parameter", "outcome"),
-            ("severity=INFO", "invalid_parameter", "severity"),
-            ("action=", "invalid_parameter", "action"),
-            ("from=2026-01-01", "invalid_parameter", "from"),
-            ("to=yesterday", "invalid_parameter", "to"),
-            ("q=%21", "invalid_parameter", "q"),
-            ("limit=0", "invalid_parameter", "limit"),
-            ("limit=1001", "invalid_parameter", "limit"),
-            ("sort=id", "invalid_parameter", "sort"),
-            ("cursor=x", "invalid_cursor", "cursor"),
-            ("q=a&q=b", "invalid_parameter", "q"),
-            ("limit=1&limit=2", "invalid_parameter", "limit"),
-        ],
-    )
-    async def test_what_is_wrong_is_named(
-        self, http: httpx.AsyncClient, access: Any, query: str, code: str, path: str
-    ):
-        answer = await http.get(f"{LOGS}?{query}", headers=access.reader)
-        assert assert_problem(answer, 400, code)["path"] == path
-
     async def test_a_plus_in_an_offset_need_not_be_encoded(
         self, http: httpx.AsyncClient, access: Any
     ):
