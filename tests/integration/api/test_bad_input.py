@@ -7,8 +7,7 @@ sends all of it; a connection that hangs is a time-out.
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import httpx
@@ -18,8 +17,10 @@ import pytest_asyncio
 from badinput.bodies import body_rows, bombs
 from badinput.connections import WireRow, wire_rows
 from badinput.events import line_rows, single_rows
+from badinput.memory import Peak
 from badinput.reads import read_rows
 from badinput.rows import JSON, LOGS, Row, text
+from badinput.sending import accepted
 from badinput.tokens import ENDPOINTS, Forge, TokenRow, revoked_at, token_rows
 from badinput.wire import Answer, ClosedError, request, talk
 from ocelot_common.ids import format_id
@@ -48,6 +49,7 @@ class Place(NamedTuple):
     forge: Forge
     port: int
     pid: int
+    failures: list[str]
 
     async def send(self, raw: bytes) -> Answer:
         """One request over a connection of its own."""
@@ -72,20 +74,9 @@ class Place(NamedTuple):
             self.port, pieces, pause_sec=0.02, timeout_sec=PATIENCE_SEC, close_writing=row.eof
         )
 
-    def peak_bytes(self) -> int:
-        """The most that the api has held since `forget_peak`."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        match = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert match is not None
-        return int(match[1]) * 1024
-
-    def forget_peak(self) -> None:
-        """See proc(5), clear_refs."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
-
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def place(running: Any) -> AsyncIterator[Place]:
+async def place(running: Any) -> Place:
     access = await running.tenant()
     provisioner = running.maker.provisioner
     others = {}
@@ -100,18 +91,14 @@ async def place(running: Any) -> AsyncIterator[Place]:
     again = await running.maker.create(others["incarnation"].id)
     assert again.uid != others["incarnation"].uid
     api = next(service for service in running.stack.services if service.spec.name == "api")
-    failed = await failures(running.http)
-    made = Place(
-        running, access, Forge(running.maker.key, access.tenant, others), api.port, api.pid
-    )
+    forge = Forge(running.maker.key, access.tenant, others)
+    made = Place(running, access, forge, api.port, api.pid, await failures(running.http))
     # The api has surely seen all of it, which may take two seconds.
     deadline = time.monotonic() + 30
     while (await made.send(token_request(made, "GET", LOGS, by_name("revoked")))).status != 401:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.2)
-    yield made
-    assert api.pid == made.pid
-    assert await failures(running.http) == failed, "an answer of 5xx"
+    return made
 
 
 async def failures(http: httpx.AsyncClient) -> list[str]:
@@ -159,12 +146,11 @@ async def test_a_token_that_is_not_good_is_refused_everywhere(place: Place, row:
 
 
 async def test_bombs_take_no_more_memory_than_bodies(place: Place):
-    place.forget_peak()
-    before = place.peak_bytes()
+    peak = Peak(place.pid)
     for row in bombs():
         problem = (await place.send(place.raw(row))).problem()
         assert (problem["status"], problem["code"]) == (row.status, row.code), row.name
-    assert place.peak_bytes() - before < BOMB_GROWTH_BYTES
+    assert peak.growth < BOMB_GROWTH_BYTES
 
 
 @pytest.mark.parametrize("row", CONNECTIONS, ids=[row.name for row in CONNECTIONS])
@@ -181,11 +167,10 @@ async def test_bytes_that_are_no_good_http_are_refused_or_the_connection_closed(
 
 
 async def test_large_heads_are_not_held(place: Place):
-    place.forget_peak()
-    before = place.peak_bytes()
+    peak = Peak(place.pid)
     rows = [row for row in CONNECTIONS if row.status == 431]
     await asyncio.gather(*(place.converse(row) for row in rows * 4))
-    assert place.peak_bytes() - before < HEADS_GROWTH_BYTES
+    assert peak.growth < HEADS_GROWTH_BYTES
 
 
 async def test_slow_heads_and_silence_end_after_a_bound(place: Place):
@@ -239,12 +224,13 @@ async def test_junk_behind_a_request_does_not_answer_for_it(place: Place):
         assert [each.problem()["code"] for each in answers] == [ROWS[0].code, "invalid_http"]
 
 
+async def test_no_answer_blamed_the_service(place: Place):
+    assert await failures(place.running.http) == place.failures
+
+
 async def test_nothing_of_all_that_was_stored(place: Place):
     running, access = place.running, place.access
-    marker = await running.http.post(
-        LOGS, content=text(), headers=access.writer | {"Content-Type": JSON}
-    )
-    assert marker.status_code == 202
+    marker = await accepted(running.http, text(), access.writer | {"Idempotency-Key": "marker"})
     await running.until_stored(access.tenant, 1)
     await asyncio.sleep(2)
     assert [format_id(event.id) for event in await running.stored(access.tenant)] == [
