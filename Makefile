@@ -8,7 +8,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(CACHE)/uv/bin/uv)
 export UV_PROJECT_ENVIRONMENT ?= .venv
 RUN := $(UV) run --frozen
 
-.PHONY: help setup dev sqs-worker test test-unit test-members bench faults lint format env-example clean
+.PHONY: help setup dev sqs-worker test test-unit test-members bench faults fuzz lint format env-example clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ faults: setup ## Kill, stop and cut everything, full size: make faults ROUNDS=30
 
 bench: setup ## Measure each process beside its raw limit (quiet machine, two cores)
 	$(RUN) --no-sync python tests/bench/run.py
+
+MINUTES ?= 10
+fuzz: setup ## Throw random requests at everything: make fuzz MINUTES=10, SEED=… repeats them
+	$(RUN) --no-sync python tests/fuzz/random_requests.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: setup ## Check style, types, layers and the lock
 	$(RUN) --no-sync ruff check .
