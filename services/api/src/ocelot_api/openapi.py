@@ -24,10 +24,11 @@ _ERROR_CODES: Final = {
     "400": "The request can't be read",
     "401": "No token, or none that is taken",
     "403": "The token lacks a scope, or the tenant is suspended",
-    "408": "The body did not arrive in time",
+    "408": "Head or body did not arrive in time",
     "413": "The body, an event or their number is too large",
     "415": "Unknown media type or encoding",
     "422": "The event, or every event, is not valid; the path names the field",
+    "431": "The request line and headers are too large",
     "503": "Not known to be taken; with `outcome: unknown` repeat with the ids that it returns",
 }
 
@@ -77,7 +78,7 @@ def _secure(operation: Schema) -> None:
         }
     )
     responses = operation["responses"]
-    for status in ("401", "403", "503"):
+    for status in ("401", "403", "408", "431", "503"):
         responses.setdefault(status, _problem(_ERROR_CODES[status]))
     responses.pop("422", None) if operation["tags"] == ["read"] else None
     responses.setdefault("400", _problem(_ERROR_CODES["400"]))
