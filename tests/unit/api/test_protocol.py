@@ -18,6 +18,7 @@ GET = b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n"
 
 class Impatient(BoundedProtocol):
     head_timeout_sec = 0.3
+    read_timeout_sec = 1.0
 
 
 class App:
@@ -40,7 +41,7 @@ class App:
             if not message["more_body"]:
                 break
         self.bodies.append(body)
-        answer = scope["path"].encode()
+        answer = scope["path"].encode() * (10_000_000 if scope["path"] == "/large" else 1)
         headers = [(b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
@@ -202,6 +203,30 @@ async def test_what_follows_an_early_answer_is_ignored_within_bounds(
     with pytest.raises(ConnectionError):
         await pour(writer, 100_000_000)
     writer.close()
+
+
+LARGE = b"GET /large HTTP/1.1\r\nConnection: close\r\n\r\n"
+
+
+async def test_an_answer_that_nobody_reads_is_not_held(port: int, app: App):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1_000)
+    writer.write(LARGE)
+    await asyncio.sleep(3)
+    assert len(await reader.read()) < 60_000_000
+    writer.close()
+    assert len(app.bodies) == 1
+
+
+async def test_an_answer_that_is_read_slowly_comes_whole(port: int):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1_000)
+    writer.write(LARGE)
+    size = 0
+    async with asyncio.timeout(20):
+        while part := await reader.read(2_000_000):
+            size += len(part)
+            await asyncio.sleep(0.02)
+    writer.close()
+    assert size > 60_000_000
 
 
 async def pour(writer: asyncio.StreamWriter, size: int) -> None:

@@ -24,6 +24,8 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 200
 #: From a connection's start, or a request's first byte, to the end of its head.
 HEAD_TIMEOUT_SEC: Final = 10.0
+#: In which a client that is slow to read must take something of its answer.
+READ_TIMEOUT_SEC: Final = 30.0
 #: Requests that may wait on one connection for the answers of those before them.
 MAX_PIPELINED: Final = 64
 #: What a client may still send of a request that is already answered.
@@ -62,6 +64,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """Refuses heads that are too large, too slow or not HTTP with a problem document."""
 
     head_timeout_sec: float = HEAD_TIMEOUT_SEC
+    read_timeout_sec: float = READ_TIMEOUT_SEC
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -72,6 +75,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body: bytearray | None = None
         self._body_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None
+        self._unsent_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; the first head is due."""
@@ -81,7 +86,32 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._head_is_there()
+        self._forget_reading()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Watch a client that reads more slowly than it is answered."""
+        super().pause_writing()
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._reading = self.loop.call_later(self.read_timeout_sec, self._check_reading)
+
+    def resume_writing(self) -> None:
+        """It has read enough."""
+        self._forget_reading()
+        super().resume_writing()
+
+    def _forget_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _check_reading(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent >= self._unsent_bytes:
+            self.transport.abort()  # its answer would be held for ever
+            return
+        self._unsent_bytes = unsent
+        self._reading = self.loop.call_later(self.read_timeout_sec, self._check_reading)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and look after requests that came in part."""
