@@ -139,6 +139,46 @@ async def test_an_event_that_is_none_is_a_letter_and_the_rest_of_its_envelope_is
     assert letter["content"].encode() == bad.text
 
 
+POISON = {
+    "a key of the actor with NUL": b'{"action":"a","actor":{"id":"u","a\\u0000b":"c"}}',
+    "a key of a target with NUL": b'{"action":"a","actor":{"id":"u"},"targets":[{"\\u0000":"c"}]}',
+    "a text of 17 MB": b'{"action":"a","actor":{"id":"u"},"message":"%b"}' % (b"x" * 17_000_000),
+    "a text whose fields double it": b'{"action":"%b","actor":{"id":"u"}}' % (b"x" * 9_000_000),
+}
+
+
+@pytest.mark.parametrize("bad", POISON.values(), ids=POISON)
+async def test_what_no_document_can_hold_is_a_letter_and_ends_no_consumer(running: Any, bad: bytes):
+    """Of a foreign writer on the queue: the api takes none of it."""
+    access = await running.tenant()
+    consumer = next(each for each in running.stack.services if each.spec.name == "consumer")
+    pid = consumer.pid
+    poison = PackedEvent(new_id(), bad)
+    good = [PackedEvent(new_id(), text(str(number))) for number in range(20)]
+
+    await send(running, "ingest", envelope(access.tenant.uid, *good[:10], poison, *good[10:]))
+
+    stored = await running.until_stored(access.tenant, 20)
+    assert sorted(event.id for event in stored) == sorted(event.id for event in good)
+    [letter] = await letters_of(running, {"t": access.tenant.uid})
+    assert (letter["reason"], letter["event_id"]) == ("not_storable", format_id(poison.id))
+    assert letter["content"] == bad.decode()[:4_000_000]
+    assert len(await running.until_indexed(access.tenant, 20)) == 20
+    assert (consumer.running, consumer.pid) == (True, pid)
+
+
+@pytest.mark.parametrize("received_at", [253_402_300_800_000, 2**63, 2**64 - 1, -1])
+async def test_a_time_that_cannot_be_is_a_letter_and_ends_no_consumer(
+    running: Any, received_at: int
+):
+    access = await running.tenant()
+    body = envelope(access.tenant.uid, PackedEvent(new_id(), text()), received_at=received_at)
+    await send(running, "ingest", body, envelope(access.tenant.uid, PackedEvent(new_id(), text())))
+    [letter] = await letters_of(running, {"content": body})
+    assert letter["reason"] == "malformed"
+    assert len(await running.until_stored(access.tenant, 1)) == 1
+
+
 async def test_an_envelope_of_a_newer_release_waits_and_is_no_letter(running: Any):
     before = await outcomes(running, "consumer")
     body = msgspec.msgpack.encode(["from the future"])

@@ -25,7 +25,7 @@ envelopes = st.builds(
         st.builds(
             Segment,
             writer=st.text(st.characters(codec="utf-8"), max_size=20),
-            received_at=st.integers(0, 2**53),
+            received_at=st.integers(0, 253_402_300_799_999),
             request_id=st.text(st.characters(codec="utf-8"), max_size=20),
             traceparent=st.text("0123456789abcdef-", max_size=55),
             events=st.lists(
@@ -103,6 +103,9 @@ MALFORMED: dict[str, str] = {
     ),
     "an id that is text": body([UID, [["w", 1, "r", "", [["i" * 16, b"{}"]]]]]),
     "a time that is text": body([UID, [["w", "1", "r", "", []]]]),
+    "a time below zero": body([UID, [["w", -1, "r", "", []]]]),
+    "a time past the year 9999": body([UID, [["w", 253_402_300_800_000, "r", "", []]]]),
+    "a time past 63 bits": body([UID, [["w", 2**64 - 1, "r", "", []]]]),
     "arrays nested without end": compressed(frame(VERSION, b"\x91" * 100_000)),
 }
 

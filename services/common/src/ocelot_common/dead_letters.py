@@ -20,6 +20,9 @@ Document = dict[str, Any]
 
 VERSION: Final = 1
 _MAX_DETAIL_CHARS: Final = 1_000
+#: With four bytes each they still fit a document of 16 MiB (MongoDB limit).
+_MAX_CONTENT_CHARS: Final = 4_000_000
+_MAX_NAME_CHARS: Final = 10_000
 
 
 class Stage(StrEnum):
@@ -45,7 +48,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         uid: the tenant's; empty where the message does not even tell that.
         event_id: 16 bytes, or None for a whole message.
         content: the event's text of record, or the message's body; empty for the stage `index`,
-            whose content is what is stored.
+            whose content is what is stored. What no document could hold is kept cut.
         received_at: of the event, milliseconds since the epoch; None for a whole message.
     """
 
@@ -120,9 +123,9 @@ def _upsert(letter: DeadLetter, now: datetime) -> UpdateOne:
         "stage": letter.stage.value,
         "reason": letter.reason.value,
         "t": letter.uid,
-        "content": letter.content,
-        "writer": letter.writer,
-        "request_id": letter.request_id,
+        "content": letter.content[:_MAX_CONTENT_CHARS],
+        "writer": letter.writer[:_MAX_NAME_CHARS],
+        "request_id": letter.request_id[:_MAX_NAME_CHARS],
         "first_seen": now,
     }
     if letter.event_id is not None:

@@ -4,7 +4,7 @@ Wire form: msgpack `[version, [uid, [segment, ...]]]`, zstd level 1, base64. A s
 one request brought: `[writer, received_at, request_id, traceparent, [[id, text], ...]]`.
 """
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 import zstandard
@@ -16,6 +16,9 @@ VERSION: Final = 1
 MAX_ENCODED_BYTES: Final = 1_000 * 1024
 #: What one envelope may unpack to; 1,000 KiB of base64 never legitimately hold more.
 MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024
+
+#: The end of the year 9999, in milliseconds: no later time can be written as RFC 3339.
+_LAST_MS: Final = 253_402_300_799_999
 
 
 class PackedEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -37,7 +40,7 @@ class Segment(msgspec.Struct, array_like=True, gc=False):
     """
 
     writer: str
-    received_at: int
+    received_at: Annotated[int, msgspec.Meta(ge=0, le=_LAST_MS)]
     request_id: str
     traceparent: str
     events: list[PackedEvent]

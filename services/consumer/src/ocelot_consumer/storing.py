@@ -5,12 +5,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import bson
 import msgspec
 import pymongo
 from bson import Binary
+from bson.errors import BSONError
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import BulkWriteError, WriteConcernError
+from pymongo.errors import BulkWriteError, OperationFailure, WriteConcernError
 
 from ocelot_common.batching import batched
 from ocelot_common.dead_letters import DeadLetter, Reason, Stage
@@ -25,6 +27,7 @@ Document = dict[str, Any]
 INSERT_TIMEOUT_SEC: Final = 10
 _READ_TIMEOUT_SEC: Final = 10
 _DUPLICATE_KEY: Final = 11_000
+_MAX_DOCUMENT_BYTES: Final = 16 * 1024 * 1024
 #: BadValue, FailedToParse, InvalidBSON, Overflow, key or document too large, failed validation.
 _PERMANENT_CODES: Final = frozenset({2, 9, 15, 22, 121, 10_334, 17_280, 17_419, 17_420})
 
@@ -136,6 +139,16 @@ class EventStore:
                 await collection.insert_many(documents, ordered=False)
         except BulkWriteError as error:
             failed = await self._sort_failures(collection, arrivals, error, result)
+        except (BSONError, OverflowError, OperationFailure) as error:
+            if isinstance(error, OperationFailure) and error.code not in _PERMANENT_CODES:
+                raise
+            # Refused as a whole, by the driver or, for its size, by MongoDB. Some may be stored all
+            # the same: in the second turn these are duplicates.
+            encodable = _refuse_unencodable(arrivals, documents, result)
+            if len(encodable) == len(arrivals):
+                raise
+            await self._insert(collection, encodable, result)
+            return
         self._metrics.insert_seconds.observe(time.monotonic() - began)
         stored = [arrival for index, arrival in enumerate(arrivals) if index not in failed]
         result.stored.extend(stored)
@@ -197,6 +210,24 @@ def _document(arrival: Arrival) -> Document:
         writer=arrival.writer,
         with_attrs=not arrival.space.search_enabled,
     )
+
+
+def _refuse_unencodable(
+    arrivals: Sequence[Arrival], documents: Sequence[Document], result: StoreResult
+) -> list[Arrival]:
+    """Those whose documents BSON can hold; the others would stop each batch that they are in."""
+    encodable = []
+    for arrival, document in zip(arrivals, documents, strict=True):
+        try:
+            size = len(bson.encode(document))
+        except (BSONError, OverflowError) as error:
+            _refuse(arrival, str(error), result)
+            continue
+        if size > _MAX_DOCUMENT_BYTES:
+            _refuse(arrival, f"its document has {size:,} bytes", result)
+        else:
+            encodable.append(arrival)
+    return encodable
 
 
 def _compare(arrival: Arrival, stored_text: bytes, result: StoreResult) -> None:
