@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final, NamedTuple
@@ -177,7 +178,7 @@ def events_in(plain: bytes) -> list[bytes]:
         if isinstance(document, list):
             return [bytes(raw) for raw in document]
         return [bytes(raw) for raw in msgspec.json.decode(document["logs"], type=list[msgspec.Raw])]
-    except (msgspec.MsgspecError, KeyError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, KeyError, UnicodeDecodeError, RecursionError):
         return [line for line in plain.split(b"\n") if line.strip()]
 
 
@@ -207,7 +208,8 @@ async def read_answer(
         if sending.wild:
             await asyncio.wait([reading], timeout=WILD_PATIENCE_SEC)
             if not reading.done():
-                writer.write_eof()
+                with suppress(OSError):  # closed in this moment, which `reading` tells
+                    writer.write_eof()
         lines = (await reading).decode("latin-1").split("\r\n")
         status = int(lines[0].split()[1])
     pairs = (line.partition(":") for line in lines[1:] if line)

@@ -93,9 +93,10 @@ async def place(running: Any) -> Place:
     api = next(service for service in running.stack.services if service.spec.name == "api")
     forge = Forge(running.maker.key, access.tenant, others)
     made = Place(running, access, forge, api.port, api.pid, await failures(running.http))
-    # The api has surely seen all of it, which may take two seconds.
+    # The api has surely seen all of it, which may take two seconds; it sees changes in their order.
+    last = token_request(made, "GET", LOGS, by_name("deleted for good"))
     deadline = time.monotonic() + 30
-    while (await made.send(token_request(made, "GET", LOGS, by_name("revoked")))).status != 401:
+    while (await made.send(last)).status != 401:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.2)
     return made
