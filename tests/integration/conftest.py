@@ -129,12 +129,14 @@ class Running:
     async def post_lines(
         self, access: TenantAccess, lines: Iterable[bytes], **headers: str
     ) -> httpx.Response:
-        """Send NDJSON."""
-        return await self.http.post(
+        """Send NDJSON that is taken."""
+        answer = await self.http.post(
             "/api/v1/logs/bulk",
             content=b"\n".join(lines),
             headers={**access.writer, "Content-Type": "application/x-ndjson", **headers},
         )
+        assert answer.status_code == 202, answer.text
+        return answer
 
 
 async def eventually(

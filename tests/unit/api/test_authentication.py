@@ -444,6 +444,18 @@ class TestAskingTheRegistry:
         await problem_of(authenticator, token([acme], new_signing_key()))
         assert registry.reads == 2
 
+    async def test_a_tenant_made_a_moment_after_a_read_is_found_all_the_same(
+        self, authenticator: Authenticator, registry: Registry, acme: Tenant
+    ):
+        gone = msgspec.structs.replace(acme, id="gone", uid="f" * 16)
+        made = msgspec.structs.replace(acme, id="globex", uid=UID2)
+        problem = await problem_of(authenticator, token([gone]))
+        assert told(problem) == (401, "tenant_unknown")
+        registry.elsewhere.append(lambda: registry.put(made))
+        principals = await asyncio.gather(*(ask(authenticator, token([made])) for _ in range(10)))
+        assert {principal.tenant.id for principal in principals} == {"globex"}
+        assert registry.reads == 2
+
     async def test_a_known_token_never_asks(
         self, authenticator: Authenticator, registry: Registry, acme: Tenant
     ):

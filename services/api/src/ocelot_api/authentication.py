@@ -16,8 +16,9 @@ from ocelot_common.registry.model import KeyState, Tenant, TenantState
 from ocelot_common.registry.snapshot import RegistrySnapshot
 
 _CACHED_TOKENS: Final = 10_000
-#: The registry is asked about an unknown key or tenant no more often than this.
+#: The registry is asked about an unknown key no more often than this, and about an unknown tenant.
 _ASK_EVERY_SEC: Final = 1.0
+_ASK_AGAIN_SEC: Final = 0.1
 _ASK_TIMEOUT_SEC: Final = 2.0
 
 
@@ -48,11 +49,17 @@ class _Verified(msgspec.Struct, frozen=True):
 
 
 class _UnknownError(Exception):
-    """A key or tenant that this snapshot does not have; the registry may."""
+    """A key or tenant that this snapshot does not have; the registry may.
 
-    def __init__(self, problem: Problem) -> None:
+    Attributes:
+        problem: the answer if the registry does not have it, either.
+        signed: whether one of our keys vouches for the token.
+    """
+
+    def __init__(self, problem: Problem, *, signed: bool) -> None:
         super().__init__(problem.detail)
         self.problem = problem
+        self.signed = signed
 
 
 class Authenticator:
@@ -76,7 +83,7 @@ class Authenticator:
         try:
             principal = self._principal(token, picked)
         except _UnknownError as unknown:
-            await self._ask_registry(unknown.problem)
+            await self._ask_registry(unknown)
             try:
                 principal = self._principal(token, picked)
             except _UnknownError as still_unknown:
@@ -107,7 +114,7 @@ class Authenticator:
             code = "token_expired" if "expired" in str(error) else "token_invalid"
             problem = unauthenticated(code, str(error))
             if "key is unknown" in str(error):
-                raise _UnknownError(problem) from None
+                raise _UnknownError(problem, signed=False) from None
             raise problem from None
         verified = _Verified(claims, effective_scopes(claims.scope, claims.role))
         self._verified[digest] = verified
@@ -125,7 +132,8 @@ class Authenticator:
         if tenant is None or (uid is not None and tenant.uid != uid):
             # One answer for a tenant that never was, is gone, or was made again.
             raise _UnknownError(
-                unauthenticated("tenant_unknown", "the token's tenant does not exist any more")
+                unauthenticated("tenant_unknown", "the token's tenant does not exist any more"),
+                signed=True,
             )
         if tenant.not_before and claims.iat < tenant.not_before.timestamp():
             raise unauthenticated("token_revoked", "the token was revoked")
@@ -142,22 +150,27 @@ class Authenticator:
             )
         return picked
 
-    async def _ask_registry(self, problem: Problem) -> None:
-        """Read the registry now, unless that was done a moment ago.
+    async def _ask_registry(self, unknown: _UnknownError) -> None:
+        """Read the registry, unless that was done a moment ago.
 
-        Requests that come while it is read wait for that read: the first ones of a new tenant come
-        together.
+        A token of one of our keys has its tenant from somewhere: it waits for a read that begins
+        after it came, since the tenant may be a moment old. Others are not worth that.
 
         Raises:
-            Problem: `problem`, if it was read a moment ago; 503, if it can't be read.
+            Problem: 503, if it can't be read.
         """
-        if self._asking is None or self._asking.done():
-            now = time.monotonic()
-            if self._asking is not None and now - self._asked_at < _ASK_EVERY_SEC:
-                raise problem if self._asking.result() else _registry_away()
-            self._asked_at = now
-            self._asking = asyncio.create_task(self._confirm(), name="registry-ask")
-        if not await asyncio.shield(self._asking):
+        arrived = time.monotonic()
+        if unknown.signed:
+            since = arrived
+            await asyncio.sleep(self._asked_at + _ASK_AGAIN_SEC - arrived)
+        else:
+            since = arrived - _ASK_EVERY_SEC
+        asking = self._asking
+        if asking is None or (self._asked_at < since and (unknown.signed or asking.done())):
+            self._asked_at = time.monotonic()
+            asking = asyncio.create_task(self._confirm(), name="registry-ask")
+            self._asking = asking
+        if not await asyncio.shield(asking):
             raise _registry_away()
 
     async def _confirm(self) -> bool:
