@@ -105,7 +105,7 @@ class Effects:
         self._do("home")
         return self.home if uid == UID else None
 
-    async def catch_up(self) -> None:
+    async def confirm(self) -> None:
         if self.deleted_meanwhile and self.home:
             gone = msgspec.structs.replace(self.home.tenant, state=TenantState.DELETED)
             self.home = self.home._replace(tenant=gone)

@@ -133,7 +133,7 @@ class Consumer:
         The tombstone is written before the purge removes anything. So either it is seen now, or
         the purge comes after these inserts and meets them.
         """
-        await self._snapshot.catch_up()
+        await self._snapshot.confirm()
         deleted = {
             arrival.tenant.uid
             for arrival in result.indexable

@@ -1,6 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -15,25 +14,12 @@ Make = Callable[..., Tenant]
 UID = "0123456789abcdef"
 
 
-class FakeStream:
-    """A change stream: one item a write, an error if told so."""
-
-    def __init__(self) -> None:
-        self.events: asyncio.Queue[Exception | None] = asyncio.Queue()
-
-    def __aiter__(self) -> "FakeStream":
-        return self
-
-    async def __anext__(self) -> None:
-        if error := await self.events.get():
-            raise error
-
-
 class FakeStore:
-    """The registry: rows with the versions of their writes. It is its own database.
+    """The registry: rows with the versions of their writes.
 
     Attributes:
         asked: the version of each read of one kind.
+        confirmed: how often the version was asked for.
         error: what every call raises.
         error_of: the kind whose read fails.
         written_after: what others write as soon as a kind has been read.
@@ -44,15 +30,11 @@ class FakeStore:
         self.rows: list[Tenant | Space | VerificationKey] = []
         self.current = 0
         self.asked: list[int] = []
+        self.confirmed = 0
         self.error: Exception | None = None
         self.error_of: type | None = None
         self.written_after: dict[type, list[Tenant | Space | VerificationKey]] = {}
         self.hold: asyncio.Event | None = None
-        self.streams: list[FakeStream] = []
-
-    @property
-    def database(self) -> "FakeStore":
-        return self
 
     def put(self, *rows: Tenant | Space | VerificationKey) -> None:
         self.rows += rows
@@ -63,6 +45,7 @@ class FakeStore:
             raise self.error
         if self.hold:
             await self.hold.wait()
+        self.confirmed += 1
         return self.current
 
     async def since(self, kind: type, version: int) -> list[Any]:
@@ -73,18 +56,6 @@ class FakeStore:
         if written := self.written_after.pop(kind, None):
             self.put(*written)
         return found
-
-    async def watch(self, *_: Any, **__: Any) -> Any:
-        if self.error:
-            raise self.error
-        stream = FakeStream()
-        self.streams.append(stream)
-
-        @asynccontextmanager
-        async def opened() -> AsyncIterator[FakeStream]:
-            yield stream
-
-        return opened()
 
 
 class Clock:
@@ -166,9 +137,31 @@ async def test_only_what_is_new_is_read_again(
 ) -> None:
     store.put(make_tenant(version=5))
     await snapshot.confirm()
+    store.put(make_tenant(version=6))
     clock.now += 1
     await snapshot.confirm()
     assert store.asked == [0, 0, 0, 5, 5, 5]
+
+
+async def test_where_nothing_is_new_the_version_alone_is_read_and_confirms(
+    snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make
+) -> None:
+    store.put(make_tenant(version=5))
+    await snapshot.confirm()
+    clock.now += 1
+    await snapshot.confirm()
+    assert len(store.asked) == 3
+    assert snapshot.unconfirmed_sec == 0
+
+
+async def test_an_empty_registry_is_read_once(
+    snapshot: RegistrySnapshot, store: FakeStore, clock: Clock
+) -> None:
+    for _ in range(2):
+        await snapshot.confirm()
+        clock.now += 1
+    assert snapshot.fresh
+    assert store.asked == [0, 0, 0]
 
 
 async def test_what_is_written_during_a_read_is_read_again(
@@ -207,8 +200,8 @@ async def test_neither_a_row_nor_the_version_ever_goes_back(
     store.rows = [make_tenant(version=4, display_name="old"), space(4), key(4)]
     store.current = 4
     clock.now += 1
-    await snapshot._read(0)
-    assert snapshot.version == 5
+    snapshot._version = 0
+    await snapshot.confirm()
     assert snapshot.spaces() == [space(5)]
     assert snapshot.published_keys() == [key(5)]
     assert snapshot.live_tenant("acme") == make_tenant(version=5, display_name="new")
@@ -296,7 +289,7 @@ async def test_callers_that_ask_at_once_share_the_reads_that_answer_them(
     await asyncio.sleep(0)
     store.hold.set()
     await asyncio.gather(*callers)
-    assert len(store.asked) <= 2 * 3
+    assert store.confirmed <= 2
 
 
 async def test_a_read_that_began_before_a_question_does_not_answer_it(
@@ -310,7 +303,7 @@ async def test_a_read_that_began_before_a_question_does_not_answer_it(
     await asyncio.sleep(0)
     store.hold.set()
     await asyncio.gather(first, second)
-    assert len(store.asked) == 2 * 3
+    assert store.confirmed == 2
 
 
 async def test_an_unknown_tenant_is_asked_for_before_it_is_called_unknown(
@@ -320,12 +313,12 @@ async def test_an_unknown_tenant_is_asked_for_before_it_is_called_unknown(
     store.put(make_tenant(version=2), space(2))
     clock.now += 1
     assert await snapshot.find_home(UID) == (make_tenant(version=2), space(2))
-    reads = len(store.asked)
+    reads = store.confirmed
     clock.now += 1
     assert await snapshot.find_home(UID) is not None
-    assert len(store.asked) == reads, "a known tenant needs no read"
+    assert store.confirmed == reads, "a known tenant needs no read"
     assert await snapshot.find_home("f" * 16) is None
-    assert len(store.asked) == reads + 3
+    assert store.confirmed == reads + 1
 
 
 async def test_an_unknown_tenant_is_an_error_while_the_registry_is_away(
@@ -336,30 +329,14 @@ async def test_an_unknown_tenant_is_an_error_while_the_registry_is_away(
         await snapshot.find_home(UID)
 
 
-async def test_following_reads_at_once_and_after_each_change(
-    snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make
+async def test_the_poll_reads_at_once_and_sees_each_change(
+    store: FakeStore, make_tenant: Make
 ) -> None:
+    snapshot = RegistrySnapshot(cast("RegistryStore", store), poll_sec=0.01)
     await snapshot.start()
     await asyncio.wait_for(snapshot.wait_fresh(), 5)
-    await until(lambda: store.streams)
     store.put(make_tenant(version=4))
-    clock.now += 1
-    store.streams[0].events.put_nowait(None)
     await until(lambda: snapshot.live_tenant("acme"))
-    await snapshot.close()
-
-
-async def test_a_stream_that_breaks_is_opened_again_and_all_is_read(
-    snapshot: RegistrySnapshot, store: FakeStore, make_tenant: Make
-) -> None:
-    store.put(make_tenant(version=4))
-    await snapshot.start()
-    await until(lambda: store.streams and snapshot.version == 4)
-    await asyncio.sleep(0.01)
-    store.asked.clear()
-    store.streams[0].events.put_nowait(AutoReconnect("away"))
-    await until(lambda: len(store.streams) == 2 and len(store.asked) == 3)
-    assert store.asked == [0, 0, 0]
     await snapshot.close()
 
 
@@ -372,5 +349,4 @@ async def test_the_poll_goes_on_through_errors(store: FakeStore) -> None:
     store.error = None
     await asyncio.wait_for(snapshot.wait_fresh(), 5)
     assert snapshot.fresh
-    # Its stream may still pause after its error: closing must not wait for anything.
     await asyncio.wait_for(snapshot.close(), 5)

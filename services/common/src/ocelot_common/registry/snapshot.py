@@ -7,13 +7,11 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from ocelot_common import names
 from ocelot_common.registry.model import Home, Space, Tenant, VerificationKey
 from ocelot_common.registry.store import RegistryStore
-from ocelot_common.retry import retrying
 from ocelot_common.telemetry.logs import get_logger
 
-POLL_SEC: Final = 2.0
+POLL_SEC: Final = 1.0
 #: Without a confirmation for so long, the snapshot may not be acted on.
 STALE_SEC: Final = 30.0
 
@@ -21,10 +19,10 @@ log = get_logger(__name__)
 
 
 class RegistrySnapshot:
-    """All tenants, spaces and keys, kept up to date by a change stream and a poll.
+    """All tenants, spaces and keys, kept up to date by a poll of the registry's version.
 
-    The stream only says that something changed; what changed is read by version, as the poll does
-    every two seconds, so that a lost stream costs freshness and nothing else.
+    No change stream: MongoDB would read every inserted event for each process that has one open
+    (ADR 0014).
     """
 
     def __init__(
@@ -45,8 +43,7 @@ class RegistrySnapshot:
         self._confirmed_at: float | None = None
         self._first_read = asyncio.Event()
         self._reading = asyncio.Lock()
-        self._stopping = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._polling: asyncio.Task[None] | None = None
 
     @property
     def version(self) -> int:
@@ -109,17 +106,13 @@ class RegistrySnapshot:
 
     async def start(self) -> None:
         """Begin to follow the registry. Returns at once; `fresh` tells when it has been read."""
-        self._tasks = [
-            asyncio.create_task(self._poll(), name="registry-poll"),
-            asyncio.create_task(self._watch(), name="registry-watch"),
-        ]
+        self._polling = asyncio.create_task(self._poll(), name="registry-poll")
 
     async def close(self) -> None:
         """Stop following."""
-        self._stopping.set()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._polling is not None:
+            self._polling.cancel()
+            await asyncio.gather(self._polling, return_exceptions=True)
 
     async def wait_fresh(self) -> None:
         """Return when the registry has been read once."""
@@ -128,6 +121,8 @@ class RegistrySnapshot:
     async def confirm(self) -> None:
         """Read, with majority from the primary, what was written since the last read.
 
+        One read of one number where nothing was.
+
         Raises:
             pymongo.errors.PyMongoError: the registry can't be read now.
         """
@@ -135,20 +130,16 @@ class RegistrySnapshot:
         async with self._reading:
             if self._confirmed_at is not None and self._confirmed_at >= asked_at:
                 return  # a read that began after this call has answered it
-            await self._read(self._version)
+            began = self._clock()
+            version = await self._store.version()
+            if version != self._version or self._confirmed_at is None:
+                await self._read(version)
+            self._confirmed_at = began
+            self._first_read.set()
 
-    async def catch_up(self) -> None:
-        """As `confirm`, but reads no more than the version where nothing was written.
-
-        Raises:
-            pymongo.errors.PyMongoError: the registry can't be read now.
-        """
-        if await self._store.version() != self._version:
-            await self.confirm()
-
-    async def _read(self, since: int) -> None:
-        began = self._clock()
-        version = await self._store.version()
+    async def _read(self, version: int) -> None:
+        """Read what is newer than the snapshot; all of it up to `version` is there."""
+        since = self._version
         keys = await self._store.since(VerificationKey, since)
         # Tenants before spaces: a space that a tenant names is then surely among those read.
         tenants = await self._store.since(Tenant, since)
@@ -163,8 +154,6 @@ class RegistrySnapshot:
             if _newer(tenant, self._tenants.get(tenant.uid)):
                 self._apply(tenant)
         self._version = max(self._version, version)
-        self._confirmed_at = began
-        self._first_read.set()
 
     def _apply(self, tenant: Tenant) -> None:
         self._tenants[tenant.uid] = tenant
@@ -174,7 +163,7 @@ class RegistrySnapshot:
             del self._live[tenant.id]
 
     async def _poll(self) -> None:
-        while not self._stopping.is_set():
+        while True:
             try:
                 await self.confirm()
             except PyMongoError as error:
@@ -184,19 +173,6 @@ class RegistrySnapshot:
                     unconfirmed_sec=round(min(self.unconfirmed_sec, 1e9), 1),
                 )
             await asyncio.sleep(self._poll_sec)
-
-    async def _watch(self) -> None:
-        watched = [names.TENANTS, names.SPACES, names.KEYS]
-        async for attempt in retrying(on=PyMongoError, stopping=self._stopping, max_sec=5.0):
-            with attempt:
-                async with await self._store.database.watch(
-                    [{"$match": {"ns.coll": {"$in": watched}}}, {"$project": {"_id": 1}}],
-                    max_await_time_ms=1_000,
-                ) as stream:
-                    async with self._reading:
-                        await self._read(0)
-                    async for _ in stream:
-                        await self.confirm()
 
 
 def _newer(
