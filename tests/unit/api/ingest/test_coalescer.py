@@ -17,6 +17,7 @@ from ocelot_api.ingest.coalescer import (
     ANSWER_TIMEOUT_SEC,
     CALLS_IN_FLIGHT,
     PATIENCE_SEC,
+    PROMPT_BYTES,
     Coalescer,
     SendFailedError,
 )
@@ -196,6 +197,24 @@ async def test_one_call_that_hangs_does_not_hold_up_the_events_behind_it(
         with pytest.raises(SendFailedError):
             await stuck
     assert sqs.events() == {(UIDS[0], b"behind"): 1}
+
+
+async def test_many_events_linger_neither_before_the_first_call_nor_before_the_second(
+    sqs: FakeSqs, metrics: ApiMetrics
+):
+    sqs.gate.clear()
+    much = b"x" * PROMPT_BYTES
+    async with running(sqs, metrics, linger_sec=1.0) as coalescer:
+        began = time.monotonic()
+        sent = []
+        for number in range(3):
+            sent += await started(coalescer.submit(UIDS[0], segment(much)))
+            await asyncio.sleep(0.01)
+            assert len(sqs.calls) == min(number + 1, 2)
+        assert time.monotonic() - began < 1.0, "this took so long that it shows nothing"
+        sqs.gate.set()
+        await asyncio.gather(*sent)
+    assert len(sqs.calls) == 3
 
 
 async def test_an_entry_that_sqs_refuses_for_the_moment_is_sent_again_and_only_it(

@@ -1,6 +1,7 @@
 """Group commit: events of many requests share envelopes and calls to SQS (design §6).
 
-While calls are out, the buffers grow; the linger counts only when none is out, and for little.
+While calls are out, the buffers grow; the linger counts only when none is out, and for little. A
+second call need not wait for the first.
 Small envelopes are the expensive case: 21 µs of client CPU an event at 8 KiB, 0.6 in batches of
 seven at 128 KiB.
 """
@@ -30,9 +31,11 @@ ANSWER_TIMEOUT_SEC: Final = 1.8
 #: While some calls are out, events wait for their end or so long at most: one connection that
 #: hangs does not hold up what the other calls could take.
 PATIENCE_SEC: Final = 0.1
-#: Events of so many bytes do not linger where no call is out: sharing a call (1.4 ms of CPU time,
+#: Events of so many bytes do not linger while few calls are out: sharing a call (1.4 ms of CPU time,
 #: as much as accepting 200 events) with more of them would save less than the waiting costs.
 PROMPT_BYTES: Final = 64 * 1024
+#: With one call at a time the process idles while SQS works and all its clients wait.
+_FEW_CALLS: Final = 2
 #: msgpack's and the id's share of an event.
 _EVENT_OVERHEAD: Final = 24
 
@@ -187,7 +190,7 @@ class Coalescer:
         began = time.monotonic()
         full = int(MAX_CALL_BYTES / self._ratio)
         while not self._closing or len(self._calls) >= CALLS_IN_FLIGHT:
-            enough = full if self._calls else PROMPT_BYTES
+            enough = PROMPT_BYTES if len(self._calls) < _FEW_CALLS else full
             if len(self._calls) < CALLS_IN_FLIGHT and self._waiting_bytes >= enough:
                 return
             left = None
