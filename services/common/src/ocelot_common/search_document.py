@@ -137,7 +137,7 @@ def build_search_document(stored: StoredEvent) -> bytes:
         EventError: the stored text is no event.
     """
     text = stored.text.encode()
-    event: Event = decode_event(text)
+    event: Event[Any] = decode_event(text)
     changes = event.changes or None
     attrs = attrs_of(
         event.metadata or None,

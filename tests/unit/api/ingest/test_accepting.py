@@ -91,6 +91,33 @@ def test_errors_name_index_code_and_path_and_the_rest_is_taken(principal: Princi
     assert all(each.detail for each in accepted.errors)
 
 
+def test_events_are_judged_alike_whatever_stands_beside_them(principal: Principal):
+    """Plain events are looked at together, 128 at a time."""
+    kinds: list[dict[str, Any]] = [
+        {},
+        {"metadata": {"a": {"b": {"c": {"d": {"e": 1}}}}}},
+        {"id": ID},
+        {"action": ""},
+        {"action": "ocelot.x"},
+        {"occurred_at": "2999-01-01T00:00:00Z"},
+        {"source": {"ip": "x"}},
+    ]
+    for position in (0, 127, 128, 299):
+        for kind in kinds:
+            raws = [event(message=str(number)) for number in range(300)]
+            raws[position] = event(**kind)
+            accepted = accept(principal, raws)
+            alone = accept(principal, [raws[position]])
+            assert [(e.index, e.code, e.path) for e in accepted.errors] == [
+                (position, e.code, e.path) for e in alone.errors
+            ]
+            expected = [accept(principal, [raw]).events for raw in raws]
+            assert [e.text for e in accepted.events] == [e.text for one in expected for e in one]
+            assert (accepted.ids[position] is None) == bool(alone.errors)
+            if kind.get("id"):
+                assert accepted.ids[position] == ID
+
+
 def test_nesting_of_ten_thousand_levels_is_an_error_of_its_event(principal: Principal):
     deep = b'{"action":"a","actor":{"id":"u"},"metadata":%b1%b}' % (b'{"a":' * 9_000, b"}" * 9_000)
     accepted = accept(principal, [deep, b"[" * 10_000, event()])

@@ -31,8 +31,8 @@ ANSWER_TIMEOUT_SEC: Final = 1.8
 #: While some calls are out, events wait for their end or so long at most: one connection that
 #: hangs does not hold up what the other calls could take.
 PATIENCE_SEC: Final = 0.1
-#: Events of so many bytes do not linger while few calls are out: sharing a call (1.4 ms of CPU time,
-#: as much as accepting 200 events) with more of them would save less than the waiting costs.
+#: Events of so many bytes do not linger while few calls are out: sharing a call (1.4 ms of CPU
+#: time, as much as accepting 200 events) with more of them would save less than the waiting costs.
 PROMPT_BYTES: Final = 64 * 1024
 #: With one call at a time the process idles while SQS works and all its clients wait.
 _FEW_CALLS: Final = 2
