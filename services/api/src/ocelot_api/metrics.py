@@ -1,21 +1,33 @@
 """What the api counts."""
 
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from ocelot_common.telemetry.metrics import LATENCY_BUCKETS, SIZE_BUCKETS, BoundedLabels
+from ocelot_common.telemetry.metrics import (
+    LATENCY_BUCKETS,
+    SIZE_BUCKETS,
+    BoundedLabels,
+    PlainCounter,
+    PlainHistogram,
+)
+
+_ACCEPTED: Final = ("accepted",)
+_REJECTED: Final = ("rejected",)
+_UNKNOWN: Final = ("unknown",)
 
 
 class ApiMetrics:
     """Prometheus metrics of one api process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.requests = Counter(
+        self.requests = PlainCounter(
             "ocelot_api_requests",
             "HTTP requests",
             ["method", "route", "status"],
             registry=registry,
         )
-        self.request_seconds = Histogram(
+        self.request_seconds = PlainHistogram(
             "ocelot_api_request_seconds",
             "Time of a request, from its headers to the end of the answer",
             ["route"],
@@ -28,16 +40,15 @@ class ApiMetrics:
             ["code"],
             registry=registry,
         )
-        self.events = Counter(
+        self.events = PlainCounter(
             "ocelot_api_events",
             "Events by what the api said of them: accepted, rejected or unknown",
             ["result"],
             registry=registry,
         )
-        self.accepted = self.events.labels("accepted")
-        self.rejected = self.events.labels("rejected")
-        self.unknown = self.events.labels("unknown")
-        self._tenant_events = Counter(
+        for result in (_ACCEPTED, _REJECTED, _UNKNOWN):
+            self.events.add(result, 0)
+        self.tenant_events = PlainCounter(
             "ocelot_api_tenant_events",
             "Events accepted, by tenant; tenants past the first 200 count as other",
             ["tenant"],
@@ -85,26 +96,21 @@ class ApiMetrics:
             registry=registry,
         )
         self._tenant_labels = BoundedLabels()
-        # Looking a child up by its labels costs as much as the rest of counting.
-        self._requests_by: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._tenant_events_by: dict[str, Counter] = {}
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request; its method and route must be among few."""
-        children = self._requests_by.get((method, route, status))
-        if children is None:
-            children = self._requests_by[method, route, status] = (
-                self.requests.labels(method, route, str(status)),
-                self.request_seconds.labels(route),
-            )
-        children[0].inc()
-        children[1].observe(seconds)
+        self.requests.add((method, route, str(status)))
+        self.request_seconds.observe((route,), seconds)
 
     def count_accepted(self, tenant_id: str, number: int) -> None:
         """Count events that SQS has taken."""
-        self.accepted.inc(number)
-        label = self._tenant_labels.label(tenant_id)
-        child = self._tenant_events_by.get(label)
-        if child is None:
-            child = self._tenant_events_by[label] = self._tenant_events.labels(label)
-        child.inc(number)
+        self.events.add(_ACCEPTED, number)
+        self.tenant_events.add((self._tenant_labels.label(tenant_id),), number)
+
+    def count_rejected(self, number: int) -> None:
+        """Count events that broke a rule."""
+        self.events.add(_REJECTED, number)
+
+    def count_unknown(self, number: int) -> None:
+        """Count events that SQS may have taken."""
+        self.events.add(_UNKNOWN, number)

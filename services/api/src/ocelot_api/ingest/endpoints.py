@@ -142,7 +142,7 @@ class Ingest:
             key=_idempotency_key(headers),
         )
         if accepted.errors:
-            self._metrics.rejected.inc(len(accepted.errors))
+            self._metrics.count_rejected(len(accepted.errors))
         return accepted
 
     def _acceptor(self, tenant_max_event_bytes: int | None) -> EventAcceptor:
@@ -169,7 +169,7 @@ class Ingest:
         try:
             await self._coalescer.submit(principal.tenant.uid, segment)
         except SendFailedError as error:
-            self._metrics.unknown.inc(number)
+            self._metrics.count_unknown(number)
             ids = {"id": accepted.ids[0]} if single else {"ids": accepted.ids}
             # A send that timed out may have arrived: with these ids, a repeat doubles nothing.
             raise unavailable(
