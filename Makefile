@@ -28,7 +28,7 @@ sqs-worker: setup ## Run one more consumer against a running `make dev`
 	@exec $(RUN) --no-sync python -m ocelot_devstack worker consumer
 
 test: setup ## Run all tests, on real backends
-	$(RUN) --no-sync pytest tests/unit tests/integration
+	$(RUN) --no-sync pytest tests/unit tests/integration tests/faults
 
 test-unit: setup ## Run the tests that need no backend
 	$(RUN) --no-sync pytest tests/unit

@@ -15,12 +15,10 @@ pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
 LOGS = "/api/v1/logs"
 
 
-@pytest.mark.parametrize("how", ["stopped", "silent"])
+@pytest.mark.parametrize("how", ["stopped", pytest.param("silent", marks=pytest.mark.long)])
 async def test_while_opensearch_is_away_searches_are_whole_and_the_index_catches_up(
     faults: Harness, tenants: list[Access], how: str
 ):
-    if how == "silent" and not faults.long:
-        pytest.skip("long: waits for time-outs")
     proxy = faults.proxies["opensearch"]
     rng = random.Random(how)
     await faults.deliver(tenants, rng, 400)

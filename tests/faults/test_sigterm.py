@@ -111,13 +111,16 @@ async def test_a_worker_that_is_stopped_under_load_holds_nothing_back(
 @pytest.mark.timeout(420)
 @pytest.mark.parametrize(
     ("name", "backend"),
-    [("consumer", "mongodb"), ("consumer", "sqs"), ("indexer", "opensearch"), ("api", "sqs")],
+    [
+        pytest.param("consumer", "mongodb", marks=pytest.mark.long),
+        pytest.param("consumer", "sqs", marks=pytest.mark.long),
+        pytest.param("indexer", "opensearch", marks=pytest.mark.long),
+        ("api", "sqs"),
+    ],
 )
 async def test_a_process_whose_backend_is_silent_still_exits_in_its_time(
     faults: Harness, tenants: list[Access], name: str, backend: str
 ):
-    if not faults.long and (name, backend) != ("api", "sqs"):
-        pytest.skip("long: waits for time-outs")
     process = faults.services[name]
     load = asyncio.create_task(faults.deliver(tenants, random.Random(name), 2_000, over_sec=3))
     await asyncio.sleep(1.0)

@@ -76,12 +76,17 @@ def stop_sqs(faults: Harness, how: str) -> None:
         process.pause()
 
 
-@pytest.mark.parametrize("how", ["stopped", "silent", "answers_lost"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "stopped",
+        pytest.param("silent", marks=pytest.mark.long),
+        pytest.param("answers_lost", marks=pytest.mark.long),
+    ],
+)
 async def test_a_write_without_sqs_is_unknown_within_two_seconds_and_safe_to_repeat(
     faults: Harness, tenants: list[Access], how: str
 ):
-    if how != "stopped" and not faults.long:
-        pytest.skip("long: much as `stopped`")
     access = tenants[0]
     before = events_of(access, "before", 3)
     note(access, await acknowledged(faults, access, before, key="k0"), before)
