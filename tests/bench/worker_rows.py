@@ -21,6 +21,7 @@ from ocelot_common.ids import new_id
 from ocelot_common.index_message import pack_index_messages
 from ocelot_common.provisioning.collections import ensure_collection
 from ocelot_common.queue.depth import read_depth
+from ocelot_common.queue.receiver import WAIT_SEC
 from ocelot_common.queue.sending import Outgoing, send_all
 from ocelot_common.registry.model import Space, Tenant
 from ocelot_common.search_document import index_body
@@ -91,6 +92,15 @@ async def drained(stack: Stack, queue: str) -> float:
         return time.perf_counter()
 
 
+async def pause_without_polls(worker: ServiceProcess) -> None:
+    """Pause a worker whose queue somebody else is to empty.
+
+    Its long polls outlive it at the server: they would take messages and keep them for a minute.
+    """
+    worker.pause()
+    await asyncio.sleep(WAIT_SEC + 1)
+
+
 async def timed_worker(
     stack: Stack,
     worker: ServiceProcess,
@@ -147,7 +157,7 @@ async def consumer_row(
 
         async def raw() -> float:
             best = 0.0
-            worker.pause()
+            await pause_without_polls(worker)
             for in_flight in (1, 2, 4):
                 target = _replaced(space, f"limit_{in_flight}")
                 await fresh(target)
@@ -226,7 +236,7 @@ async def indexer_row(
     async with limit_process(stack, "limit_index.py", tenant.uid, entry.alias) as limit:
 
         async def raw() -> float:
-            worker.pause()
+            await pause_without_polls(worker)
             rate = await measured(lambda: _rate(limit, len(ids)))
             worker.resume()
             return rate

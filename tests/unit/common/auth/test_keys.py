@@ -110,11 +110,18 @@ def test_a_file_that_is_not_there_is_an_error_of_its_own(tmp_path: Path) -> None
 
 
 class FakeRegistry:
-    """Holds keys as the registry does."""
+    """Holds keys as the registry does; `meanwhile` is what another process publishes first."""
 
     def __init__(self, *rows: VerificationKey) -> None:
         self.rows = list(rows)
         self.version = 7
+        self.meanwhile: list[VerificationKey] = []
+
+    async def key(self, kid: str) -> VerificationKey | None:
+        return next((row for row in self.rows if row.kid == kid), None)
+
+    async def get(self, _: type[VerificationKey], kid: str) -> VerificationKey | None:
+        return await self.key(kid)
 
     async def since(self, _: type[VerificationKey], __: int) -> list[VerificationKey]:
         return list(self.rows)
@@ -125,6 +132,7 @@ class FakeRegistry:
     async def write(
         self, work: Callable[["FakeRegistry"], Awaitable[VerificationKey]]
     ) -> VerificationKey:
+        self.rows += self.meanwhile
         return await work(self)
 
 
@@ -159,6 +167,20 @@ async def test_a_key_that_was_published_is_not_published_again() -> None:
     assert len(registry.rows) == 2
     assert begins == registry.rows[1].published_at + PUBLICATION_LEAD
     assert await publish(registry, second) == registry.rows[0].published_at
+
+
+async def test_a_key_that_two_processes_publish_at_once_is_published_once() -> None:
+    registry, key = FakeRegistry(), new_signing_key()
+    registry.meanwhile = [published(key)]
+    assert await publish(registry, key) == registry.meanwhile[0].published_at
+    assert registry.rows == registry.meanwhile
+
+
+async def test_a_key_waits_for_its_lead_although_another_was_published_in_the_same_moment() -> None:
+    registry, key = FakeRegistry(), new_signing_key()
+    registry.meanwhile = [published(new_signing_key())]
+    before = datetime.now(UTC)
+    assert await publish(registry, key) >= before + PUBLICATION_LEAD
 
 
 async def test_a_revoked_key_beside_a_new_one_holds_nothing_up() -> None:

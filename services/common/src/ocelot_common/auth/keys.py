@@ -79,6 +79,8 @@ async def publish_key(store: RegistryStore, key: SigningKey) -> datetime:
     now = datetime.now(UTC)
 
     async def work(transaction: RegistryTransaction) -> VerificationKey:
+        if known := await transaction.get(VerificationKey, key.kid):
+            return known  # another process was faster
         row = VerificationKey(
             kid=key.kid,
             version=transaction.version,
@@ -89,13 +91,13 @@ async def publish_key(store: RegistryStore, key: SigningKey) -> datetime:
         await transaction.insert(row)
         return row
 
-    known = await store.since(VerificationKey, 0)
-    published = next((row for row in known if row.kid == key.kid), None)
+    published = await store.key(key.kid)
     if published is None:
         published = await store.write(work)
     if published.state is KeyState.REVOKED:
         raise ValueError(f"the signing key {key.kid} was revoked")
-    others = [row for row in known if row.kid != key.kid and row.state is KeyState.ACTIVE]
+    keys = await store.since(VerificationKey, 0)
+    others = [row for row in keys if row.kid != key.kid and row.state is KeyState.ACTIVE]
     first = all(row.published_at >= published.published_at for row in others)
     return published.published_at if first else published.published_at + PUBLICATION_LEAD
 
