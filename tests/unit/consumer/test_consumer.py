@@ -72,6 +72,7 @@ class Effects:
         self.home: Home | None = Home(tenant(), space())
         self.deleted_meanwhile = False
         self.taken_back: list[Any] = []
+        self.failing = False
 
     def _do(self, what: str) -> None:
         self.log.append(what)
@@ -155,6 +156,17 @@ async def test_a_message_is_deleted_last_after_its_ids_were_forwarded(
     assert effects.log == ["home", "store", "letters", "forward", "delete"]
     assert effects.deleted == [one]
     assert unpack_index_message(effects.sent[0]).ids == [EVENT.id]
+
+
+async def test_while_the_store_is_failing_what_is_in_hand_is_given_back_untried(
+    consumer: Consumer, effects: Effects
+):
+    one = message(EVENT)
+    effects.failing = True
+    await handle(consumer, one)
+    assert effects.log == []
+    assert effects.released == [(one, 2)]
+    assert effects.failures_reported == []
 
 
 @pytest.mark.parametrize("step", ["home", "store", "letters"])

@@ -19,7 +19,7 @@ from ocelot_common.telemetry.tracing import links_to
 from ocelot_common.timestamps import now_ms
 from ocelot_common.versioned import NewerVersionError
 from ocelot_common.worker.batches import BatchRunner
-from ocelot_common.worker.monitors import BackendMonitor
+from ocelot_common.worker.monitors import BackendAwayError, BackendMonitor
 from ocelot_consumer.metrics import ConsumerMetrics
 from ocelot_consumer.storing import EventStore, StoreResult
 from ocelot_consumer.work import Arrival, IngestWork, Outcome, unpack_message
@@ -86,6 +86,9 @@ class Consumer:
             if work.envelope
             for segment in work.envelope.segments
         ]
+        if self._store_monitor.failing:
+            await self._postpone(batch, BackendAwayError("MongoDB"))
+            return
         with tracer.start_as_current_span("store batch", links=links_to(traceparents)):
             try:
                 await self._consume(batch, traceparents)

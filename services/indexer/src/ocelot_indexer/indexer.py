@@ -24,7 +24,7 @@ from ocelot_common.telemetry.tracing import links_to
 from ocelot_common.timestamps import now_ms, to_datetime
 from ocelot_common.versioned import NewerVersionError
 from ocelot_common.worker.batches import BatchRunner
-from ocelot_common.worker.monitors import BackendMonitor
+from ocelot_common.worker.monitors import BackendAwayError, BackendMonitor
 from ocelot_indexer.bulk import BulkWriter
 from ocelot_indexer.metrics import IndexerMetrics
 from ocelot_indexer.work import Candidate, IndexWork, Outcome, unpack_message
@@ -91,6 +91,10 @@ class Indexer:
 
     async def _handle(self, batch: list[IndexWork]) -> None:
         parents = [parent for work in batch if work.body for parent in work.body.traceparents]
+        if self._store_monitor.failing or self._search_monitor.failing:
+            _postpone(batch, BackendAwayError("MongoDB or OpenSearch"))
+            await self._finish(batch)
+            return
         with tracer.start_as_current_span("index batch", links=links_to(parents)):
             try:
                 await self._index(batch)

@@ -83,6 +83,24 @@ async def test_a_reported_failure_shuts_the_gate_at_once_until_a_later_probe() -
     assert backend.probes >= 2
 
 
+async def test_a_backend_is_failing_from_a_workers_report_to_a_later_probe() -> None:
+    gate, backend = Gate(), Backend()
+    watched = monitor(gate, backend, every_sec=0.01)
+    async with running(watched.run()):
+        await until(lambda: backend.probes)
+        backend.away = True
+        await until(lambda: not gate.is_open)
+        assert not watched.failing, "a probe alone may only have been slow"
+        watched.report_failure(AwayError("refused"))
+        assert watched.failing
+        probes = backend.probes
+        await until(lambda: backend.probes > probes)
+        assert watched.failing
+        backend.away = False
+        await until(lambda: gate.is_open)
+        assert not watched.failing
+
+
 async def test_a_failure_reported_during_a_probe_outlives_its_success() -> None:
     gate = Gate()
     began: list[asyncio.Event] = []

@@ -36,6 +36,10 @@ async def watch_registry(snapshot: RegistrySnapshot, gate: Gate) -> None:
         await asyncio.sleep(_CHECK_SEC)
 
 
+class BackendAwayError(Exception):
+    """A backend failed another batch a moment ago."""
+
+
 class BackendMonitor:
     """Holds the gate from a backend's failure until a probe of it succeeds.
 
@@ -63,10 +67,20 @@ class BackendMonitor:
         self._errors: tuple[type[Exception], ...] = (*errors, TimeoutError)
         self._every_sec = every_sec
         self._failed = asyncio.Event()
+        self._failing = False
+
+    @property
+    def failing(self) -> bool:
+        """Whether the backend failed a worker and has not been probed with success since.
+
+        What is in hand is given back then; each batch would take ten seconds to fail by itself.
+        """
+        return self._failing
 
     def report_failure(self, error: Exception) -> None:
         """The backend failed a worker just now: receive nothing until it is probed."""
         self._hold(error)
+        self._failing = True
         self._failed.set()
 
     async def run(self) -> None:
@@ -86,6 +100,7 @@ class BackendMonitor:
                 continue
             if self._name in self._gate.causes:
                 log.info("gate_released", cause=self._name)
+            self._failing = False
             self._gate.release(self._name)
             try:
                 async with asyncio.timeout(self._every_sec):
