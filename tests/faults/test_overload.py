@@ -47,7 +47,7 @@ async def test_an_overloaded_api_answers_503_stays_within_its_memory_and_loses_n
     faults: Harness, tenants: list[Access]
 ):
     seconds = 60 if faults.long else 4
-    budget = 2 * _MIB
+    budget = 4 * _MIB
     await faults.services["consumer"].stop()
     slow = await faults.start(
         "consumer",

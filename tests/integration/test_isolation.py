@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ocelot_common.ids import format_id
+from ocelot_common.provisioning import indices
 from ocelot_common.provisioning.tenants import OwnerError, ProvisioningError, TenantSpec
 from ocelot_common.registry.model import Isolation, TenantState
 
@@ -181,8 +182,9 @@ async def test_writing_an_id_that_others_have_changes_nothing_of_theirs(
 
 @pytest.mark.parametrize("isolation", list(Isolation))
 async def test_a_tenant_made_again_after_a_purge_sees_nothing_of_the_old_one(
-    running: Any, isolation: Isolation
+    running: Any, isolation: Isolation, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(indices, "_REMOVED_AT_ONCE", 2)
     old = await running.tenant(isolation=isolation)
     name = old.tenant.id
     await running.post_lines(old, events_of(name))
@@ -209,6 +211,8 @@ async def test_a_tenant_made_again_after_a_purge_sees_nothing_of_the_old_one(
     by_id = await running.http.get(f"/api/v1/logs/{SAME_IDS[0]}", headers=new.reader)
     assert by_id.status_code == 404
     assert await running.stored(old.tenant) == []
+    if isolation is Isolation.SHARED:  # the indices of the other tier are gone
+        assert await running.indexed_ids(old.tenant) == []
 
     await running.post_lines(new, events_of(name)[:2])
     stored = await running.until_stored(new.tenant, 2)

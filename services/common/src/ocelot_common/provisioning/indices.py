@@ -17,6 +17,7 @@ from ocelot_common.telemetry.logs import get_logger
 Document = dict[str, Any]
 
 _MAX_GENERATIONS: Final = 1_000
+_REMOVED_AT_ONCE: Final = 10_000
 
 log = get_logger(__name__)
 
@@ -145,11 +146,23 @@ class IndexMaker:
                 continue
 
     async def remove_tenant(self, space: Space, uid: str) -> None:
-        """Delete one tenant's documents from the indices of a shared space."""
+        """Delete one tenant's documents from the indices of a shared space.
+
+        A part a request: one for all would outlast every time-out.
+        """
         for entry in space.indices:
-            await self._opensearch.delete_by_query(
-                index=entry.alias,
-                body={"query": {"term": {"t": uid}}},
-                params={"routing": uid, "conflicts": "proceed", "refresh": "true"},
-                ignore_unavailable=True,
-            )
+            left = True
+            while left:
+                answer = await self._opensearch.delete_by_query(
+                    index=entry.alias,
+                    body={"query": {"term": {"t": uid}}},
+                    params={
+                        "routing": uid,
+                        "conflicts": "proceed",
+                        "refresh": "true",
+                        "max_docs": str(_REMOVED_AT_ONCE),
+                    },
+                    ignore_unavailable=True,
+                )
+                # What an indexer wrote meanwhile is a conflict, and deleted by the next request.
+                left = answer["deleted"] + answer["version_conflicts"] > 0
