@@ -11,7 +11,6 @@ from ocelot_common.event import decode_event
 from ocelot_common.text_tokens import (
     MAX_TOKEN_CHARS,
     MAX_TOKENS,
-    contains_all,
     tokens_of_event,
     tokens_of_text,
 )
@@ -177,9 +176,3 @@ def test_two_values_are_never_one_word() -> None:
 def test_an_event_keeps_its_first_8000_tokens() -> None:
     tokens = event_tokens(message=" ".join(str(number) for number in range(9_000)))
     assert tokens == [str(number) for number in range(MAX_TOKENS)]
-
-
-def test_contains_all_wants_every_token() -> None:
-    assert contains_all(["a", "b", "c"], ["c", "a"])
-    assert contains_all(["a"], [])
-    assert not contains_all(["a", "b"], ["a", "d"])

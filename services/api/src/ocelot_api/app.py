@@ -120,11 +120,12 @@ async def _open(
     )
     authenticator = Authenticator(snapshot, verifier)
     metrics.budget_limit_bytes.set(settings.body_budget_bytes)
+    budget = ByteBudget(settings.body_budget_bytes, metrics.budget_bytes)
     ingest = Ingest(
         authenticator=authenticator,
         snapshot=snapshot,
         coalescer=coalescer,
-        budget=ByteBudget(settings.body_budget_bytes, metrics.budget_bytes),
+        budget=budget,
         metrics=metrics,
         settings=settings,
     )
@@ -136,7 +137,9 @@ async def _open(
         snapshot=snapshot,
         database=database,
         service=SearchService(index=index, store=store, metrics=metrics),
+        budget=budget,
         timeout_sec=settings.search_timeout_sec,
+        body_timeout_sec=settings.body_timeout_sec,
     )
     app.include_router(reading.router())
     app.include_router(meta_router(snapshot, registry))

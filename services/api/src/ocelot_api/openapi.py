@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 from fastapi import FastAPI
 
+from ocelot_api.search.documentation import SCHEMAS as SEARCH_SCHEMAS
 from ocelot_common.event import Event
 
 Schema = dict[str, Any]
@@ -53,6 +54,7 @@ def _complete(document: Schema) -> None:
     (_,), event_schemas = msgspec.json.schema_components([Event], ref_template=_PREFIX + "{name}")
     schemas.update(event_schemas)
     schemas.update(_SCHEMAS)
+    schemas.update(SEARCH_SCHEMAS)
     components["securitySchemes"] = {
         "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
     }

@@ -131,9 +131,3 @@ def _scalars(value: Any) -> Iterator[str]:
             yield from _scalars(item)
     elif value is not None and value is not UNSET:
         yield attr_value(value)
-
-
-def contains_all(tokens: list[str], wanted: list[str]) -> bool:
-    """Whether every wanted token is among an event's tokens."""
-    present = set(tokens)
-    return all(word in present for word in wanted)

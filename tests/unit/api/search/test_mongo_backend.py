@@ -12,6 +12,7 @@ from pymongo.errors import ExecutionTimeout
 
 from ocelot_api.problems import Problem
 from ocelot_api.search import mongo_backend
+from ocelot_api.search.filters import AllOf, Word
 from ocelot_api.search.mongo_backend import MongoBackend
 from ocelot_api.search.query import Position, SearchQuery
 from ocelot_common.registry.model import Home
@@ -139,10 +140,10 @@ async def test_a_server_that_does_not_answer_is_waited_for_a_bounded_time(
 ):
     monkeypatch.setattr(mongo_backend, "_GRACE_SEC", 0.05)
     collection.hang = True
-    for words in ((), ("word",)):
+    for condition in (AllOf(), Word("word")):
         began = time.monotonic()
         with pytest.raises(Problem) as caught:
-            await backend_on(collection, 0.05).search(SearchQuery(home=home, words=words))
+            await backend_on(collection, 0.05).search(SearchQuery(home=home, filter=condition))
         assert (caught.value.status, caught.value.code) == (504, "search_timeout")
         assert time.monotonic() - began < 1
 
@@ -150,13 +151,15 @@ async def test_a_server_that_does_not_answer_is_waited_for_a_bounded_time(
 class TestWords:
     async def test_only_events_with_every_word_are_found(self, collection: Collection, home: Home):
         collection.documents = [document(1, "Red car"), document(2, "red"), document(3, "car RED")]
-        page = await backend_on(collection).search(SearchQuery(home=home, words=("car", "red")))
+        page = await backend_on(collection).search(
+            SearchQuery(home=home, filter=AllOf((Word("car"), Word("red"))))
+        )
         assert [event.received_at for event in page.items] == [1, 3]
         assert page.total == (2, "eq")
 
     async def test_reading_ends_once_the_page_is_full(self, collection: Collection, home: Home):
         collection.documents = [document(number) for number in range(1, 3_001)]
-        query = SearchQuery(home=home, words=("word",), limit=10)
+        query = SearchQuery(home=home, filter=Word("word"), limit=10)
         page = await backend_on(collection).search(query)
         assert (len(page.items), page.more, page.total.relation) == (10, True, "gte")
 
@@ -164,7 +167,7 @@ class TestWords:
         self, collection: Collection, home: Home, monkeypatch: pytest.MonkeyPatch
     ):
         monkeypatch.setattr(mongo_backend, "MAX_SCANNED", 1_000)
-        query = SearchQuery(home=home, words=("other",))
+        query = SearchQuery(home=home, filter=Word("other"))
         collection.documents = [document(number) for number in range(1, 1_001)]
         assert (await backend_on(collection).search(query)).total == (0, "eq")
         collection.documents.append(document(2_000))
@@ -178,6 +181,6 @@ class TestWords:
         collection.slow_sec = 0.1
         began = time.monotonic()
         with pytest.raises(Problem) as caught:
-            await backend_on(collection, 0.2).search(SearchQuery(home=home, words=("other",)))
+            await backend_on(collection, 0.2).search(SearchQuery(home=home, filter=Word("other")))
         assert caught.value.code == "search_too_broad"
         assert time.monotonic() - began < 2

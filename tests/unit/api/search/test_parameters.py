@@ -1,65 +1,60 @@
-"""Query parameters, read as the framework reads them."""
+"""Searches as clients ask for them: parameters, and bodies with a tree."""
 
+import json
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import QueryParams
 
-from ocelot_api.app import _answer_problem, _answer_validation_error
 from ocelot_api.problems import Problem
-from ocelot_api.search.parameters import Parameters, refuse_repeated, to_query
-from ocelot_api.search.query import Match, SearchQuery, Sort
+from ocelot_api.search.filters import (
+    Addresses,
+    AllOf,
+    AnyOf,
+    Filter,
+    Match,
+    Not,
+    Phrase,
+    Times,
+    Word,
+)
+from ocelot_api.search.parameters import (
+    MAX_CONDITIONS,
+    MAX_DEPTH,
+    query_of_body,
+    query_of_parameters,
+)
+from ocelot_api.search.query import SearchQuery, Sort
 from ocelot_common.registry.model import Home
 from ocelot_common.timestamps import parse_rfc3339
 
 NOON = parse_rfc3339("2026-03-01T12:00:00Z")
 
 
-@pytest.fixture(scope="session")
-def app(home: Home) -> FastAPI:
-    """One route that reads the parameters as `GET /logs` does, and keeps the search."""
-    made = FastAPI()
+@pytest.fixture
+def read(home: Home) -> Any:
+    def read_it(query: str) -> SearchQuery:
+        return query_of_parameters(QueryParams(query), home)
 
-    @made.get("/")
-    async def search(request: Request, parameters: Parameters) -> dict[str, Any]:
-        refuse_repeated(request.query_params)
-        made.state.query = to_query(parameters, home)
-        return {}
-
-    @made.middleware("http")
-    async def name(request: Request, call_next: Any) -> Any:
-        request.state.request_id = "r"
-        return await call_next(request)
-
-    made.add_exception_handler(Problem, _answer_problem)
-    made.add_exception_handler(RequestValidationError, _answer_validation_error)
-    return made
+    return read_it
 
 
-async def get(app: FastAPI, query: str) -> httpx.Response:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t") as http:
-        return await http.get(f"/?{query}")
+@pytest.fixture
+def fault(read: Any) -> Any:
+    def fault_of(query: str) -> tuple[int, str, str]:
+        with pytest.raises(Problem) as raised:
+            read(query)
+        problem = raised.value
+        return problem.status, problem.code, problem.path or ""
+
+    return fault_of
 
 
-async def read(app: FastAPI, query: str) -> SearchQuery:
-    answer = await get(app, query)
-    assert answer.status_code == 200, answer.text
-    query_read: SearchQuery = app.state.query
-    return query_read
-
-
-async def fault(app: FastAPI, query: str) -> tuple[int, str, str]:
-    answer = await get(app, query)
-    body = answer.json()
-    assert answer.headers["content-type"] == "application/problem+json"
-    return answer.status_code, body["code"], body["path"]
-
-
-async def test_without_parameters_everything_is_searched_the_latest_first(app: FastAPI, home: Home):
-    assert await read(app, "") == SearchQuery(home=home)
+def test_without_parameters_everything_is_searched_the_latest_first(
+    read: Any, fault: Any, home: Home
+):
+    assert read("") == SearchQuery(home=home)
 
 
 @pytest.mark.parametrize(
@@ -71,15 +66,15 @@ async def test_without_parameters_everything_is_searched_the_latest_first(app: F
         ("request_id", "request_id"),
     ],
 )
-async def test_text_filters_take_values_and_prefixes(app: FastAPI, name: str, field: str):
-    query = await read(app, f"{name}=b&{name}=a&{name}=c*&{name}=a")
-    assert query.matches == (Match(field, ("a", "b"), ("c",)),)
-    assert (await read(app, f"{name}=*")).matches == (Match(field, (), ("",)),)
-    assert (await read(app, f"{name}=%00%22%C3%A9")).matches == (Match(field, ('\0"é',)),)
+def test_text_filters_take_values_and_prefixes(read: Any, fault: Any, name: str, field: str):
+    query = read(f"{name}=b&{name}=a&{name}=c*&{name}=a")
+    assert query.filter == Match(field, ("a", "b"), ("c",))
+    assert (read(f"{name}=*")).filter == Match(field, (), ("",))
+    assert (read(f"{name}=%00%22%C3%A9")).filter == Match(field, ('\0"é',))
     for wrong in (f"{name}=", f"{name}=a&{name}=", f"{name}={'x' * 1025}"):
-        assert await fault(app, wrong) == (400, "invalid_parameter", name)
+        assert fault(wrong) == (400, "invalid_parameter", name)
     many = "&".join(f"{name}={number}" for number in range(51))
-    assert await fault(app, many) == (400, "invalid_parameter", name)
+    assert fault(many) == (400, "invalid_parameter", name)
 
 
 @pytest.mark.parametrize(
@@ -89,18 +84,18 @@ async def test_text_filters_take_values_and_prefixes(app: FastAPI, name: str, fi
         ("severity", ("debug", "info", "notice", "warning", "error", "critical")),
     ],
 )
-async def test_enumerated_filters_take_what_there_is(
-    app: FastAPI, name: str, values: tuple[str, ...]
+def test_enumerated_filters_take_what_there_is(
+    read: Any, fault: Any, name: str, values: tuple[str, ...]
 ):
     for value in values:
-        assert (await read(app, f"{name}={value}")).matches == (Match(name, (value,)),)
-    several = await read(app, "&".join(f"{name}={value}" for value in values))
-    assert several.matches == (Match(name, tuple(sorted(values))),)
+        assert (read(f"{name}={value}")).filter == Match(name, (value,))
+    several = read("&".join(f"{name}={value}" for value in values))
+    assert several.filter == Match(name, tuple(sorted(values)))
     for wrong in ("", "Success", "INFO", "succ*", "*", "success,failure"):
-        assert await fault(app, f"{name}={quote(wrong)}") == (400, "invalid_parameter", name)
+        assert fault(f"{name}={quote(wrong)}") == (400, "invalid_parameter", name)
 
 
-@pytest.mark.parametrize("name", ["from", "to"])
+@pytest.mark.parametrize("name", ["from", "to", "received_from", "received_to"])
 @pytest.mark.parametrize(
     "text",
     [
@@ -116,94 +111,270 @@ async def test_enumerated_filters_take_what_there_is(
         "2026-03-01T06:15:00-05:45",
     ],
 )
-async def test_times_are_rfc_3339_with_the_plus_encoded_or_not(app: FastAPI, name: str, text: str):
-    query = await read(app, f"{name}={text}")
-    assert (query.occurred_from if name == "from" else query.occurred_to) == NOON
+def test_times_are_rfc_3339_with_the_plus_encoded_or_not(
+    read: Any, fault: Any, name: str, text: str
+):
+    query = read(f"{name}={text}")
+    bounds = (NOON, None) if name.endswith("from") else (None, NOON)
+    field = "received_at" if name.startswith("received") else "occurred_at"
+    assert query.filter == Times(field, *bounds)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["from", "to"])
+@pytest.mark.parametrize("name", ["from", "to", "received_from", "received_to"])
 @pytest.mark.parametrize(
     "text",
     ["", "now", "2026-03-01", "2026-03-01T12:00:00", "1772366400000", "2026-02-30T00:00:00Z"],
 )
-async def test_what_is_no_time_is_refused(app: FastAPI, name: str, text: str):
-    assert await fault(app, f"{name}={text}") == (400, "invalid_parameter", name)
+def test_what_is_no_time_is_refused(read: Any, fault: Any, name: str, text: str):
+    assert fault(f"{name}={text}") == (400, "invalid_parameter", name)
 
 
-async def test_times_at_the_ends_of_the_calendar_are_taken(app: FastAPI):
-    query = await read(app, "from=0001-01-01T00:00:00%2B14:00&to=9999-12-31T23:59:59-12:00")
-    assert query.occurred_from is not None
-    assert query.occurred_to is not None
-    assert query.occurred_from < 0 < query.occurred_to
+def test_times_at_the_ends_of_the_calendar_are_taken(read: Any, fault: Any):
+    query = read("from=0001-01-01T00:00:00%2B14:00&to=9999-12-31T23:59:59-12:00")
+    first, last = query.filter.items
+    assert first.start < 0 < last.end
+
+
+def test_q_is_read_by_its_grammar(read: Any, fault: Any):
+    assert read("q=Jane+renamed").filter == AllOf((Word("jane"), Word("renamed")))
+    for wrong in ("", "!!!", "a OR", '"'):
+        assert fault(f"q={quote(wrong)}") == (400, "invalid_parameter", "q")
+
+
+def test_a_severity_and_worse_ones(read: Any, fault: Any):
+    assert read("severity.gte=error").filter == Match("severity", ("critical", "error"))
+    assert fault("severity.gte=bad") == (400, "invalid_parameter", "severity.gte")
+    assert fault("severity.gte=info&severity.gte=error")[1] == "invalid_parameter"
+
+
+V4 = b"\0" * 10 + b"\xff\xff"
 
 
 @pytest.mark.parametrize(
-    ("q", "words"),
+    ("text", "first", "last"),
     [
-        ("Jane renamed", ("jane", "renamed")),
-        ("jane JANE Jane", ("jane",)),
-        ("straße", ("strasse",)),
-        ("a+b", ("a", "b")),
-        ('"exact" -minus OR *', ("exact", "minus", "or")),
-        ("東京", ("京", "東")),
-        ("x" * 300, ("x" * 200,)),
+        ("192.0.2.1", V4 + b"\xc0\0\x02\x01", V4 + b"\xc0\0\x02\x01"),
+        ("10.1.2.3/8", V4 + b"\x0a\0\0\0", V4 + b"\x0a\xff\xff\xff"),
+        ("0.0.0.0/0", V4 + bytes(4), V4 + b"\xff" * 4),
+        ("::1", bytes(15) + b"\1", bytes(15) + b"\1"),
+        ("2001:db8::/32", b"\x20\x01\x0d\xb8" + bytes(12), b"\x20\x01\x0d\xb8" + b"\xff" * 12),
+        ("::/0", bytes(16), b"\xff" * 16),
+        ("::ffff:10.0.0.0/104", V4 + b"\x0a\0\0\0", V4 + b"\x0a\xff\xff\xff"),
     ],
 )
-async def test_q_is_the_tokens_that_events_are_cut_into(
-    app: FastAPI, q: str, words: tuple[str, ...]
-):
-    assert (await read(app, f"q={quote(q)}")).words == words
+def test_addresses_and_blocks_are_ranges(read: Any, text: str, first: bytes, last: bytes):
+    assert read(f"source.ip={quote(text)}").filter == Addresses(first, last)
 
 
-@pytest.mark.parametrize("q", ["", " ", "!!!", "x" * 2049, " ".join(map(str, range(51)))])
-async def test_a_q_without_a_word_or_with_too_many_is_refused(app: FastAPI, q: str):
-    assert await fault(app, f"q={quote(q)}") == (400, "invalid_parameter", "q")
+def test_several_addresses_are_or(read: Any):
+    assert read("source.ip=::1&source.ip=::2&source.ip=::1").filter == AnyOf(
+        tuple(Addresses(bytes(15) + last, bytes(15) + last) for last in (b"\1", b"\2"))
+    )
 
 
-async def test_every_sort_is_taken(app: FastAPI):
+@pytest.mark.parametrize(
+    "text", ["", "x", "1", "10.0.0", "10.0.0.0/33", "fe80::1%eth0", "10.*", "10.0.0.1/", "1.1.1.1 "]
+)
+def test_what_is_no_address_is_refused(fault: Any, text: str):
+    assert fault(f"source.ip={quote(text)}") == (400, "invalid_parameter", "source.ip")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("metadata.plan", "pro", Match("attrs", ("metadata.plan=pro",))),
+        ("metadata.plan", "p*", Match("attrs", (), ("metadata.plan=p",))),
+        ("metadata.plan", "*", Match("attrs", (), ("metadata.plan=",))),
+        ("metadata.plan", "", Match("attrs", ("metadata.plan=",))),
+        ("metadata.a.$b.", "1.0", Match("attrs", ("metadata.a.$b.=1.0",))),
+        ("changes.before", "x", Match("attrs", ("changes.before=x",))),
+        ("changes.after.role", "x", Match("attrs", ("changes.after.role=x",))),
+    ],
+)
+def test_paths_into_what_is_free_form(read: Any, name: str, value: str, expected: Filter):
+    assert read(f"{quote(name)}={quote(value)}").filter == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["metadata.", "changes.role", "changes.", "changes.beforehand", f"metadata.{'é' * 124}"]
+)
+def test_paths_that_no_event_can_have_are_refused(fault: Any, name: str):
+    assert fault(f"{quote(name)}=x") == (400, "invalid_parameter", name[:100])
+
+
+def test_only_the_beginning_of_a_long_value_could_be_searched(fault: Any):
+    assert fault(f"metadata.k={'x' * 513}") == (400, "invalid_parameter", "metadata.k")
+
+
+def test_the_order_of_parameters_does_not_matter(read: Any):
+    one, other = "action=a&actor.id=b&metadata.k=c", "metadata.k=c&actor.id=b&action=a"
+    assert read(one).fingerprint() == read(other).fingerprint()
+
+
+def test_fields(read: Any, fault: Any):
+    assert read("fields=action,actor.id&fields=action&fields=metadata.a.b").fields == (
+        "action", "actor.id", "metadata.a.b",
+    )  # fmt: skip
+    for wrong in (
+        "",
+        "x",
+        "actor.",
+        "action,",
+        "a" * 400,
+        "metadata..a",
+        ",".join(["id"] * 2 + ["_"]),
+    ):
+        assert fault(f"fields={wrong}") == (400, "invalid_parameter", "fields")
+    many = ",".join(f"metadata.{number}" for number in range(51))
+    assert fault(f"fields={many}") == (400, "invalid_parameter", "fields")
+
+
+def test_every_sort_is_taken(read: Any, fault: Any):
     for sort in Sort:
-        assert (await read(app, f"sort={sort.value}")).sort is sort
+        assert (read(f"sort={sort.value}")).sort is sort
     for wrong in ("", "id", "-id", "occurred_at,id", "+occurred_at", "OCCURRED_AT"):
-        assert await fault(app, f"sort={quote(wrong)}") == (400, "invalid_parameter", "sort")
+        assert fault(f"sort={quote(wrong)}") == (400, "invalid_parameter", "sort")
 
 
-async def test_limit_is_from_1_to_1000(app: FastAPI):
-    assert [(await read(app, f"limit={n}")).limit for n in (1, 7, 1000)] == [1, 7, 1000]
+def test_limit_is_from_1_to_1000(read: Any, fault: Any):
+    assert [(read(f"limit={n}")).limit for n in (1, 7, 1000)] == [1, 7, 1000]
     for wrong in ("0", "-1", "1001", "9" * 30, "9" * 5_000, "1.5", "x", "", "1e3", "0x10", "NaN"):
-        assert await fault(app, f"limit={wrong}") == (400, "invalid_parameter", "limit")
+        assert fault(f"limit={wrong}") == (400, "invalid_parameter", "limit")
 
 
 @pytest.mark.parametrize(
     "name",
-    ["tenant", "tenant_id", "t", "Action", "actor_id", "actor[id]", "page", "from_", "x" * 99],
+    [
+        "tenant",
+        "t",
+        "Action",
+        "actor_id",
+        "actor[id]",
+        "page",
+        "from_",
+        "attrs",
+        "filter",
+        "x" * 99,
+    ],
 )
-async def test_a_parameter_that_does_not_exist_is_refused_by_name(app: FastAPI, name: str):
-    assert await fault(app, f"{name}=1") == (400, "unknown_parameter", name)
-    assert await fault(app, f"action=a&{name}=") == (400, "unknown_parameter", name)
+def test_a_parameter_that_does_not_exist_is_refused_by_name(read: Any, fault: Any, name: str):
+    assert fault(f"{name}=1") == (400, "unknown_parameter", name)
+    assert fault(f"action=a&{name}=") == (400, "unknown_parameter", name)
 
 
-async def test_the_name_of_an_unknown_parameter_is_told_up_to_100_characters(app: FastAPI):
-    assert await fault(app, f"{'x' * 5_000}=1") == (400, "unknown_parameter", "x" * 100)
+def test_the_name_of_an_unknown_parameter_is_told_up_to_100_characters(read: Any, fault: Any):
+    assert fault(f"{'x' * 5_000}=1") == (400, "unknown_parameter", "x" * 100)
 
 
 @pytest.mark.parametrize("name", ["from", "to", "q", "sort", "limit", "cursor"])
-async def test_what_cannot_be_or_is_refused_when_given_twice(app: FastAPI, name: str):
+def test_what_cannot_be_or_is_refused_when_given_twice(read: Any, fault: Any, name: str):
     good = {"sort": "occurred_at", "limit": "5", "q": "a"}.get(name, "2026-01-01T00:00:00Z")
-    assert await fault(app, f"{name}={good}&{name}={good}") == (400, "invalid_parameter", name)
+    assert fault(f"{name}={good}&{name}={good}") == (400, "invalid_parameter", name)
 
 
 @pytest.mark.parametrize("name", ["action", "actor.id", "target.id", "request_id"])
-async def test_a_repeated_filter_is_or(app: FastAPI, name: str):
-    assert (await read(app, f"{name}=b&{name}=a&{name}=b")).matches[0].exact == ("a", "b")
+def test_a_repeated_filter_is_or(read: Any, fault: Any, name: str):
+    assert (read(f"{name}=b&{name}=a&{name}=b")).filter.exact == ("a", "b")
 
 
 @pytest.mark.parametrize(
     "cursor", ["", "x", "AAAA", "é", "=" * 10, "A" * 50_000, "a b", "%00", "gAE", "gZ////8"]
 )
-async def test_what_is_no_cursor_is_refused(app: FastAPI, cursor: str):
-    assert await fault(app, f"cursor={quote(cursor)}") == (400, "invalid_cursor", "cursor")
+def test_what_is_no_cursor_is_refused(read: Any, fault: Any, cursor: str):
+    assert fault(f"cursor={quote(cursor)}") == (400, "invalid_cursor", "cursor")
 
 
-async def test_bytes_that_are_no_utf8_do_no_harm(app: FastAPI):
-    assert (await read(app, "action=%FF%FE")).matches == (Match("action", ("\ufffd\ufffd",)),)
-    assert (await read(app, "action=%ED%A0%80*")).matches[0].prefixes
+def test_bytes_that_are_no_utf8_do_no_harm(read: Any, fault: Any):
+    assert (read("action=%FF%FE")).filter == Match("action", ("\ufffd\ufffd",))
+    assert (read("action=%ED%A0%80*")).filter.prefixes
+
+
+def body(read_filter: Any, **options: Any) -> bytes:
+    return json.dumps({"filter": read_filter, **options}).encode()
+
+
+A, B = Match("action", ("a",)), Match("actor.id", ("b",))
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        ({"action": "a"}, A),
+        ({"action": ["a", "b*"]}, Match("action", ("a",), ("b",))),
+        ({"actor.id": "b", "action": "a"}, AllOf((A, B))),
+        ({"and": [{"action": "a"}]}, A),
+        ({"or": [{"action": "a"}, {"actor.id": "b"}]}, AnyOf((A, B))),
+        ({"not": {"or": [{"action": "a"}, {"actor.id": "b"}]}}, Not(AnyOf((A, B)))),
+        ({"q": '"x y"'}, Phrase(("x", "y"))),
+        ({"from": "2026-03-01T12:00:00Z"}, Times("occurred_at", NOON)),
+        ({"not": {"metadata.k": "v"}}, Not(Match("attrs", ("metadata.k=v",)))),
+        ({}, AllOf()),
+    ],
+    ids=str,
+)
+def test_a_tree_is_read(home: Home, tree: Any, expected: Filter):
+    assert query_of_body(body(tree), home).filter == expected
+
+
+def test_a_body_has_the_options_of_the_parameters(home: Home):
+    given = body({}, sort="received_at", limit=7, fields=["action"])
+    assert query_of_body(given, home) == SearchQuery(
+        home=home, sort=Sort.RECEIVED_ASC, limit=7, fields=("action",)
+    )
+    assert query_of_body(b"{}", home) == SearchQuery(home=home)
+
+
+def deep(depth: int) -> Any:
+    return {"action": "a"} if depth == 1 else {"not": deep(depth - 1)}
+
+
+def test_depth_and_number_are_bounded(home: Home):
+    assert query_of_body(body(deep(MAX_DEPTH)), home)
+    many = [{"action": "a"}] * MAX_CONDITIONS
+    assert query_of_body(body({"or": many}), home)
+    for tree in (deep(MAX_DEPTH + 1), deep(500), {"or": [*many, {"action": "a"}]}):
+        with pytest.raises(Problem) as raised:
+            query_of_body(body(tree), home)
+        assert (raised.value.status, raised.value.code) == (400, "invalid_search")
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "path"),
+    [
+        (b"", "invalid_json", None),
+        (b"{", "invalid_json", None),
+        (b'{"filter":{"action":"\xff"}}', "invalid_json", None),
+        (b"[]", "invalid_search", None),
+        (b'{"filtre":{}}', "invalid_search", None),
+        (b'{"limit":"7"}', "invalid_search", None),
+        (b'{"filter":' + b"[" * 100_000, "invalid_search", None),
+        (b'{"filter":' + b'{"not":' * 100_000, "invalid_search", "filter"),
+        (body([]), "invalid_search", None),
+        (body({"and": []}), "invalid_search", "filter.and"),
+        (body({"and": {"action": "a"}}), "invalid_search", "filter.and"),
+        (body({"or": [{}]}), "invalid_search", "filter.or[0]"),
+        (body({"or": [{"action": "a"}, 1]}), "invalid_search", "filter.or[1]"),
+        (body({"not": [{"action": "a"}]}), "invalid_search", "filter.not"),
+        (body({"not": {"action": "a"}, "action": "b"}), "invalid_search", "filter"),
+        (body({"action": 1}), "invalid_search", "filter.action"),
+        (body({"action": []}), "invalid_search", "filter.action"),
+        (body({"action": ["a", None]}), "invalid_search", "filter.action"),
+        (body({"action": {"$ne": ""}}), "invalid_search", "filter.action"),
+        (body({"$where": "1"}), "unknown_parameter", "filter.$where"),
+        (body({"and": [{"not": {"t": "x"}}]}), "unknown_parameter", "filter.and[0].not.t"),
+        (body({"or": [{"outcome": "x"}]}), "invalid_parameter", "filter.or[0].outcome"),
+        (body({"q": "a OR"}), "invalid_parameter", "filter.q"),
+        (body({"from": ["2026-03-01T12:00:00Z"] * 2}), "invalid_parameter", "filter.from"),
+        (body({}, sort="id"), "invalid_parameter", "sort"),
+        (body({}, limit=0), "invalid_parameter", "limit"),
+        (body({}, cursor="x"), "invalid_cursor", "cursor"),
+        (body({}, fields=["x"]), "invalid_parameter", "fields"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_body_is_refused_with_the_place_of_its_fault(
+    home: Home, given: bytes, code: str, path: str | None
+):
+    with pytest.raises(Problem) as raised:
+        query_of_body(given, home)
+    assert (raised.value.status, raised.value.code, raised.value.path) == (400, code, path)

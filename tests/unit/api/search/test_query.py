@@ -13,10 +13,23 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ocelot_api.problems import Problem
-from ocelot_api.search.mongo_backend import _with_position, filter_of
+from ocelot_api.search.filters import (
+    MATCH_FIELDS,
+    Addresses,
+    AllOf,
+    AnyOf,
+    Filter,
+    Match,
+    Not,
+    Phrase,
+    Times,
+    Word,
+    WordPrefix,
+    occurred_from,
+)
+from ocelot_api.search.mongo_backend import _with_position, selection_for
 from ocelot_api.search.opensearch_backend import indices_for, request_body
 from ocelot_api.search.query import (
-    Match,
     Position,
     SearchQuery,
     Sort,
@@ -37,18 +50,26 @@ IDS = st.binary(min_size=16, max_size=16)
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 
 
-@st.composite
-def matches(draw: st.DrawFn) -> tuple[Match, ...]:
-    fields = draw(
-        st.lists(st.sampled_from(["action", "actor.id", "targets.id", "request_id"]), unique=True)
-    )
-    made = []
-    for field in fields:
-        exact = draw(st.lists(TEXTS, unique=True, max_size=3))
-        prefixes = draw(st.lists(TEXTS | st.just(""), unique=True, max_size=3))
-        if exact or prefixes:
-            made.append(Match(field, tuple(exact), tuple(prefixes)))
-    return tuple(made)
+VALUES = st.lists(TEXTS, unique=True, max_size=3).map(tuple)
+LEAVES: st.SearchStrategy[Filter] = st.one_of(
+    st.builds(Match, st.sampled_from(MATCH_FIELDS), VALUES, VALUES | st.just(("",))),
+    st.builds(
+        Times, st.sampled_from(["occurred_at", "received_at"]), st.none() | TIMES, st.none() | TIMES
+    ),
+    st.builds(Addresses, IDS, IDS),
+    st.builds(Word, TEXTS),
+    st.builds(WordPrefix, TEXTS),
+    st.builds(Phrase, st.lists(TEXTS, min_size=2, max_size=3).map(tuple)),
+)
+FILTERS: st.SearchStrategy[Filter] = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.builds(AllOf, st.lists(inner, max_size=3).map(tuple)),
+        st.builds(AnyOf, st.lists(inner, min_size=1, max_size=3).map(tuple)),
+        st.builds(Not, inner),
+    ),
+    max_leaves=6,
+)
 
 
 @st.composite
@@ -68,10 +89,7 @@ def queries(draw: st.DrawFn) -> SearchQuery:
     space = Space(name="s", version=1, key="k", collection="s", search_enabled=True, alias="s")
     return SearchQuery(
         home=Home(tenant, space),
-        matches=draw(matches()),
-        occurred_from=draw(st.none() | TIMES),
-        occurred_to=draw(st.none() | TIMES),
-        words=tuple(draw(st.lists(TEXTS, max_size=3))),
+        filter=draw(FILTERS),
         sort=draw(st.sampled_from(Sort)),
         limit=draw(st.integers(1, 1_000)),
         after=draw(st.none() | st.builds(Position, TIMES, IDS)),
@@ -119,28 +137,26 @@ class TestCursors:
     @pytest.mark.parametrize(
         "change",
         [
-            {"matches": (Match("action", ("b",)),)},
-            {"matches": (Match("action", (), ("a",)),)},
-            {"matches": (Match("actor.id", ("a",)),)},
-            {"matches": ()},
-            {"occurred_from": 2},
-            {"occurred_from": None},
-            {"occurred_to": 1},
-            {"words": ("w", "x")},
-            {"words": ()},
+            {"filter": Match("action", ("b",))},
+            {"filter": Match("action", (), ("a",))},
+            {"filter": Match("actor.id", ("a",))},
+            {"filter": Not(Match("action", ("a",)))},
+            {"filter": AllOf((Match("action", ("a",)),))},
+            {"filter": AnyOf((Match("action", ("a",)),))},
+            {"filter": AllOf()},
+            {"filter": Word("a")},
+            {"filter": WordPrefix("a")},
             {"sort": Sort.OCCURRED_ASC},
             {"sort": Sort.RECEIVED_DESC},
         ],
         ids=str,
     )
     def test_any_change_of_the_search_makes_it_another(self, home: Home, change: dict[str, Any]):
-        query = SearchQuery(
-            home=home, matches=(Match("action", ("a",)),), occurred_from=1, words=("w",)
-        )
+        query = SearchQuery(home=home, filter=Match("action", ("a",)))
         text = write_cursor(query, stored(bytes(16), 1, 1))
         assert code_of(text, msgspec.structs.replace(query, **change)) == "invalid_cursor"
 
-    @pytest.mark.parametrize("change", [{"limit": 1}, {"cutoff": 5}], ids=str)
+    @pytest.mark.parametrize("change", [{"limit": 1}, {"cutoff": 5}, {"fields": ("id",)}], ids=str)
     def test_page_size_and_cutoff_may_change(self, home: Home, change: dict[str, Any]):
         query = SearchQuery(home=home)
         text = write_cursor(query, stored(bytes(16), 1, 1))
@@ -213,21 +229,22 @@ class TestOpenSearchBodies:
 
     @given(queries())
     def test_a_clients_text_stands_only_where_a_value_stands(self, query: SearchQuery):
-        allowed = {"term", "terms", "prefix", "range", "bool"}
+        allowed = {"term", "terms", "prefix", "range", "bool", "match_phrase"}
+        fields = {"t", "received_at", "occurred_at", "text", "source.ip", *MATCH_FIELDS}
 
         def visit(clause: dict[str, Any]) -> None:
             ((kind, inner),) = clause.items()
             assert kind in allowed
             if kind == "bool":
-                for each in inner.get("filter", inner.get("should", [])):
+                assert len(inner.keys() & {"filter", "should", "must_not"}) == 1
+                assert ("should" in inner) is (inner.pop("minimum_should_match", None) == 1)
+                for each in next(iter(inner.values())):
                     visit(each)
-                assert inner.get("minimum_should_match", 1) == 1
             else:
-                ((field, _),) = inner.items()
-                assert field in {
-                    *("t", "received_at", "occurred_at", "text"),
-                    *(match.field for match in query.matches),
-                }
+                ((field, value),) = inner.items()
+                assert field in fields
+                assert not isinstance(value, dict) or kind == "range"
+                assert kind != "range" or set(value) <= {"gt", "gte", "lt", "lte"}
 
         visit(request_body(query)["query"])
 
@@ -240,14 +257,14 @@ class TestOpenSearchBodies:
         assert ("search_after" in body) is (query.after is not None)
 
     def test_a_star_alone_means_any_value_that_is_not_empty(self, home: Home):
-        body = request_body(SearchQuery(home=home, matches=(Match("request_id", ("x",), ("",)),)))
+        body = request_body(SearchQuery(home=home, filter=Match("request_id", ("x",), ("",))))
         assert body["query"]["bool"]["filter"][-1] == {"range": {"request_id": {"gt": ""}}}
 
 
 class TestMongoFilters:
     @given(queries())
     def test_the_tenants_uid_is_always_in_the_filter(self, query: SearchQuery):
-        conditions = filter_of(query)
+        conditions = selection_for(query).conditions
         assert conditions["t"] == query.home.tenant.uid
         assert "$or" not in conditions
         whole = _with_position(conditions, query)
@@ -259,13 +276,15 @@ class TestMongoFilters:
 
     @given(queries())
     def test_every_filter_is_bson(self, query: SearchQuery):
-        encoded = bson.encode(_with_position(filter_of(query), query), codec_options=EVENT_CODEC)
+        encoded = bson.encode(
+            _with_position(selection_for(query).conditions, query), codec_options=EVENT_CODEC
+        )
         assert query.home.tenant.uid.encode() in encoded
 
     @given(queries())
     def test_no_key_comes_from_a_client(self, query: SearchQuery):
-        known = {"t", "received_at", "occurred_at", "$and", "$or", "$in", "_id"}
-        known |= {"$gte", "$gt", "$lt", "$lte", "action", "actor.id", "targets.id", "request_id"}
+        known = {"t", "received_at", "occurred_at", "$and", "$or", "$nor", "$in", "_id"}
+        known |= {"$gte", "$gt", "$lt", "$lte", "source.ip16", *MATCH_FIELDS}
 
         def visit(value: Any) -> None:
             if isinstance(value, dict):
@@ -276,13 +295,14 @@ class TestMongoFilters:
                 for item in value:
                     visit(item)
 
-        visit(_with_position(filter_of(query), query))
+        visit(_with_position(selection_for(query).conditions, query))
 
     @given(prefix=TEXTS, rest=st.text(st.characters(codec="utf-8"), max_size=5), other=TEXTS)
     def test_a_prefix_matches_what_begins_with_it_and_nothing_else(
         self, home: Home, prefix: str, rest: str, other: str
     ):
-        conditions = filter_of(SearchQuery(home=home, matches=(Match("action", (), (prefix,)),)))
+        query = SearchQuery(home=home, filter=Match("action", (), (prefix,)))
+        conditions = selection_for(query).conditions
         ((_, values),) = conditions["$and"][0]["action"].items()
         (pattern,) = values
         # No flags: MongoDB uses no index bounds with the one for Unicode.
@@ -298,15 +318,18 @@ class TestMongoFilters:
         for isolation in Isolation:
             tenant = make_tenant(isolation=isolation)
             query = SearchQuery(home=Home(tenant, make_space()), after=Position(7, bytes(16)))
-            clause = _with_position(filter_of(query), query)["$and"][2]["$or"][1]
+            clause = _with_position(selection_for(query).conditions, query)["$and"][2]["$or"][1]
             assert clause["_id"] == {"$lt": store_key(tenant, bytes(16))}
 
 
 class TestIndices:
     NAMES = ("2026-01", "2026-02", "2026-03", "2026-04")
 
-    def names(self, home: Home, **fields: Any) -> list[str]:
-        entries = indices_for(SearchQuery(home=home, **fields))
+    def names(
+        self, home: Home, start: int | None = None, end: int | None = None, cutoff: int = 0
+    ) -> list[str]:
+        times = Times("occurred_at", start, end)
+        entries = indices_for(SearchQuery(home=home, filter=times, cutoff=cutoff))
         return [entry.alias.removeprefix("logs_acme_") for entry in entries]
 
     def test_all_are_searched_without_a_time(self, home: Home):
@@ -315,12 +338,12 @@ class TestIndices:
     def test_a_lower_bound_leaves_out_what_ends_a_day_before_it(self, home: Home):
         march = to_ms(datetime(2026, 3, 1, tzinfo=UTC))
         day = 24 * 3600 * 1000
-        assert self.names(home, occurred_from=march) == ["2026-02", "2026-03", "2026-04"]
-        assert self.names(home, occurred_from=march + day - 1) == ["2026-02", "2026-03", "2026-04"]
-        assert self.names(home, occurred_from=march + day) == ["2026-03", "2026-04"]
+        assert self.names(home, march) == ["2026-02", "2026-03", "2026-04"]
+        assert self.names(home, march + day - 1) == ["2026-02", "2026-03", "2026-04"]
+        assert self.names(home, march + day) == ["2026-03", "2026-04"]
 
     def test_an_upper_bound_leaves_out_none_since_events_may_come_late(self, home: Home):
-        assert self.names(home, occurred_to=0) == list(self.NAMES)
+        assert self.names(home, end=0) == list(self.NAMES)
 
     def test_what_ended_before_the_cutoff_is_left_out(self, home: Home):
         march = to_ms(datetime(2026, 3, 1, tzinfo=UTC))
@@ -328,7 +351,7 @@ class TestIndices:
         assert self.names(home, cutoff=march - 1) == ["2026-02", "2026-03", "2026-04"]
 
     def test_the_newest_is_searched_at_least(self, home: Home):
-        assert self.names(home, occurred_from=2**47) == ["2026-04"]
+        assert self.names(home, 2**47) == ["2026-04"]
 
     def test_no_index_gives_none(self, make_tenant: Any, make_space: Any):
         home = Home(make_tenant(), make_space(indices=[]))
@@ -339,14 +362,12 @@ class TestIndices:
         self, query: SearchQuery, received: int, ahead: int
     ):
         assume(-30_000_000_000_000 < received < 100_000_000_000_000)
-        start = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=received)
-        own = IndexRange(start=start, end=start + timedelta(seconds=1), alias="own", index="own")
+        begin = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=received)
+        own = IndexRange(start=begin, end=begin + timedelta(seconds=1), alias="own", index="own")
         later = IndexRange(start=own.end, end=own.end + timedelta(1), alias="later", index="later")
         space = msgspec.structs.replace(query.home.space, indices=[own, later])
         query = msgspec.structs.replace(query, home=Home(query.home.tenant, space))
         occurred = received + ahead
-        found = received >= query.cutoff and (
-            query.occurred_from is None or occurred >= query.occurred_from
-        )
-        if found:
+        start = occurred_from(query.filter)
+        if received >= query.cutoff and (start is None or occurred >= start):
             assert own in indices_for(query)

@@ -1,4 +1,4 @@
-"""`GET /logs` and `GET /logs/{id}`."""
+"""`GET /logs`, `POST /logs/search` and `GET /logs/{id}`."""
 
 import asyncio
 from typing import Annotated, Any, Final
@@ -7,10 +7,15 @@ from fastapi import APIRouter, Path, Request, Response
 from pymongo.asynchronous.database import AsyncDatabase
 
 from ocelot_api.authentication import Authenticator
+from ocelot_api.bodies import read_body
+from ocelot_api.budget import ByteBudget
+from ocelot_api.ingest.splitting import check_json
 from ocelot_api.middleware import headers_of
 from ocelot_api.problems import Problem, bad_request, unavailable
-from ocelot_api.search.parameters import Parameters, refuse_repeated, to_query
+from ocelot_api.search.documentation import BODY, PARAMETERS
+from ocelot_api.search.parameters import query_of_body, query_of_parameters
 from ocelot_api.search.service import SearchService
+from ocelot_api.timers import TimeLimits
 from ocelot_common.auth.scopes import LOGS_READ
 from ocelot_common.ids import parse_id
 from ocelot_common.mongo import events_of
@@ -21,6 +26,8 @@ from ocelot_common.stored import READ_PROJECTION, answer_json, read_document, st
 Document = dict[str, Any]
 
 _JSON: Final = "application/json"
+#: A hundred conditions of fifty values hardly take as much.
+_MAX_SEARCH_BYTES: Final = 256 * 1024
 
 
 class Reading:
@@ -33,13 +40,17 @@ class Reading:
         snapshot: RegistrySnapshot,
         database: AsyncDatabase[Document],
         service: SearchService,
+        budget: ByteBudget,
         timeout_sec: float,
+        body_timeout_sec: float,
     ) -> None:
         self._authenticator = authenticator
         self._snapshot = snapshot
         self._database = database
         self._service = service
+        self._budget = budget
         self._timeout_sec = timeout_sec
+        self._body_limits = TimeLimits(body_timeout_sec)
 
     async def home(self, request: Request, scope: str) -> Home:
         """The tenant of a read request, with its space.
@@ -55,16 +66,27 @@ class Reading:
             raise unavailable("registry_stale", "the tenant's space is not known yet")
         return home
 
-    async def search(self, request: Request, parameters: Parameters) -> Response:
-        """Find events, the latest first unless told otherwise.
-
-        The answer names the `backend`: OpenSearch, or MongoDB where the index is left out, away or
-        being built. `total.relation` is `gte` where more match than were counted.
-        """
+    async def search(self, request: Request) -> Response:
+        """Find events by parameters."""
         home = await self.home(request, LOGS_READ)
-        refuse_repeated(request.query_params)
-        body = await self._service.search(to_query(parameters, home))
-        return Response(body, media_type=_JSON)
+        query = query_of_parameters(request.query_params, home)
+        return Response(await self._service.search(query), media_type=_JSON)
+
+    async def search_by_tree(self, request: Request) -> Response:
+        """Find events by a tree of conditions."""
+        home = await self.home(request, LOGS_READ)
+        headers = headers_of(request.scope)
+        check_json(headers)
+        with self._budget.reservation() as reservation:
+            body = await read_body(
+                request.receive,
+                headers,
+                max_bytes=_MAX_SEARCH_BYTES,
+                time_limits=self._body_limits,
+                reservation=reservation,
+            )
+            query = query_of_body(body, home)
+        return Response(await self._service.search(query), media_type=_JSON)
 
     async def get(
         self,
@@ -94,6 +116,9 @@ class Reading:
     def router(self) -> APIRouter:
         """The routes."""
         router = APIRouter(prefix="/api/v1", tags=["read"])
-        router.get("/logs", summary="Search events")(self.search)
+        router.get("/logs", summary="Search events", openapi_extra=PARAMETERS)(self.search)
+        router.post("/logs/search", summary="Search by a tree of conditions", openapi_extra=BODY)(
+            self.search_by_tree
+        )
         router.get("/logs/{id}", summary="Read one event")(self.get)
         return router

@@ -1,11 +1,10 @@
 """Searching in MongoDB: where OpenSearch is left out, away, or being rebuilt."""
 
 import asyncio
-import re
 import time
 from typing import Any, Final
 
-from bson import Binary, Regex
+from bson import Binary
 from bson.datetime_ms import DatetimeMS
 from pymongo import ASCENDING, DESCENDING
 from pymongo.asynchronous.collection import AsyncCollection
@@ -13,11 +12,12 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ExecutionTimeout
 
 from ocelot_api.problems import Problem, unavailable
-from ocelot_api.search.query import EXACT_TOTAL, Match, Page, SearchQuery, Total
-from ocelot_common.event import decode_event
+from ocelot_api.search.filters import Filter
+from ocelot_api.search.matching import EventView, fits
+from ocelot_api.search.mongo_query import Selection, selection_of
+from ocelot_api.search.query import EXACT_TOTAL, Page, SearchQuery, Total
 from ocelot_common.mongo import events_of
 from ocelot_common.stored import READ_PROJECTION, StoredEvent, read_document, store_key
-from ocelot_common.text_tokens import contains_all, tokens_of_event
 
 Document = dict[str, Any]
 
@@ -49,27 +49,30 @@ class MongoBackend:
         collection = events_of(self._database, query.home.space.collection)
         try:
             async with asyncio.timeout(self._timeout_sec + _GRACE_SEC):
-                if query.words:
-                    return await self._full_text(collection, query)
-                return await self._filtered(collection, query)
+                selection = selection_for(query)
+                if selection.exact:
+                    return await self._selected(collection, query, selection.conditions)
+                return await self._judged(collection, query, selection.conditions)
         except (ExecutionTimeout, TimeoutError):
             raise Problem(504, "search_timeout", "the search took too long; narrow it") from None
 
-    async def _filtered(self, collection: AsyncCollection[Document], query: SearchQuery) -> Page:
-        cursor = self._cursor(collection, query).limit(query.limit + 1)
+    async def _selected(
+        self, collection: AsyncCollection[Document], query: SearchQuery, conditions: Document
+    ) -> Page:
+        cursor = self._cursor(collection, query, conditions).limit(query.limit + 1)
         items = [read_document(document) for document in await cursor.to_list()]
         more = len(items) > query.limit
         if query.after is None and not more:
             return Page(items, False, Total(len(items), "eq"))
-        total = await self._count(collection, query, at_least=len(items))
+        total = await self._count(collection, conditions, at_least=len(items))
         return Page(items[: query.limit], more, total)
 
     async def _count(
-        self, collection: AsyncCollection[Document], query: SearchQuery, *, at_least: int
+        self, collection: AsyncCollection[Document], conditions: Document, *, at_least: int
     ) -> Total:
         try:
             counted = await collection.count_documents(
-                filter_of(query),
+                conditions,
                 limit=EXACT_TOTAL + 1,
                 maxTimeMS=int(min(_COUNT_SEC, self._timeout_sec) * 1000),
             )
@@ -77,15 +80,17 @@ class MongoBackend:
             return Total(at_least, "gte")
         return Total(min(counted, EXACT_TOTAL), "eq" if counted <= EXACT_TOTAL else "gte")
 
-    async def _full_text(self, collection: AsyncCollection[Document], query: SearchQuery) -> Page:
-        words = list(query.words)
+    async def _judged(
+        self, collection: AsyncCollection[Document], query: SearchQuery, conditions: Document
+    ) -> Page:
         found: list[StoredEvent] = []
         scanned = 0
         deadline = time.monotonic() + self._timeout_sec
-        cursor = self._cursor(collection, query).limit(MAX_SCANNED + 1).batch_size(_STEP)
+        cursor = self._cursor(collection, query, conditions)
+        cursor = cursor.limit(MAX_SCANNED + 1).batch_size(_STEP)
         while documents := await cursor.to_list(_STEP):
             scanned += len(documents)
-            found.extend(await asyncio.to_thread(_matching, documents, words))
+            found.extend(await asyncio.to_thread(_fitting, documents, query.filter))
             if len(found) > query.limit:
                 return Page(found[: query.limit], True, Total(len(found), "gte"))
             if time.monotonic() > deadline:  # large events: comparing takes longer than reading
@@ -95,10 +100,12 @@ class MongoBackend:
         relation = "eq" if query.after is None else "gte"
         return Page(found, False, Total(len(found), relation))
 
-    def _cursor(self, collection: AsyncCollection[Document], query: SearchQuery) -> Any:
+    def _cursor(
+        self, collection: AsyncCollection[Document], query: SearchQuery, conditions: Document
+    ) -> Any:
         direction = DESCENDING if query.sort.descending else ASCENDING
         return (
-            collection.find(_with_position(filter_of(query), query), READ_PROJECTION)
+            collection.find(_with_position(conditions, query), READ_PROJECTION)
             .sort([(query.sort.field, direction), ("_id", direction)])
             .max_time_ms(int(self._timeout_sec * 1000))
         )
@@ -107,41 +114,21 @@ class MongoBackend:
 def _too_broad() -> Problem:
     return unavailable(
         "search_too_broad",
-        f"words are compared in {MAX_SCANNED:,} events at most while the search index is"
-        " not in use; narrow the search by time or by a filter",
+        f"words and metadata are compared in {MAX_SCANNED:,} events at most while the search index"
+        " is not in use; narrow the search by time or by another filter",
         retry_after_sec=30,
     )
 
 
-def filter_of(query: SearchQuery) -> Document:
-    """The MongoDB filter of a search. The tenant's uid is always in it."""
+def selection_for(query: SearchQuery) -> Selection:
+    """What MongoDB is asked for. The tenant's uid is always in it."""
     conditions: Document = {"t": query.home.tenant.uid}
     if query.cutoff:
         conditions["received_at"] = {"$gte": DatetimeMS(query.cutoff)}
-    occurred: Document = {}
-    if query.occurred_from is not None:
-        occurred["$gte"] = DatetimeMS(query.occurred_from)
-    if query.occurred_to is not None:
-        occurred["$lt"] = DatetimeMS(query.occurred_to)
-    if occurred:
-        conditions["occurred_at"] = occurred
-    if query.matches:
-        conditions["$and"] = [_condition(match) for match in query.matches]
-    return conditions
-
-
-def _condition(match: Match) -> Document:
-    if "" in match.prefixes:  # any value; an empty one is none
-        return {match.field: {"$gt": ""}}
-    values: list[Any] = list(match.exact)
-    values += [_beginning_with(prefix) for prefix in match.prefixes]
-    return {match.field: {"$in": values}}
-
-
-def _beginning_with(prefix: str) -> Regex[str]:
-    # Not re.compile(), whose flag for Unicode keeps MongoDB from the bounds of an index. A pattern
-    # in BSON ends at its first NUL.
-    return Regex("^" + re.escape(prefix).replace("\0", r"\x00"))
+    selection = selection_of(query.filter, with_attrs=not query.home.space.search_enabled)
+    if selection.conditions:
+        conditions["$and"] = [selection.conditions]
+    return Selection(conditions, selection.exact)
 
 
 def _with_position(conditions: Document, query: SearchQuery) -> Document:
@@ -157,9 +144,6 @@ def _with_position(conditions: Document, query: SearchQuery) -> Document:
     return {"$and": [conditions, bound, position]}
 
 
-def _matching(documents: list[Document], words: list[str]) -> list[StoredEvent]:
-    return [
-        read_document(document)
-        for document in documents
-        if contains_all(tokens_of_event(decode_event(document["event"].encode())), words)
-    ]
+def _fitting(documents: list[Document], condition: Filter) -> list[StoredEvent]:
+    events = map(read_document, documents)
+    return [event for event in events if fits(condition, EventView(event))]

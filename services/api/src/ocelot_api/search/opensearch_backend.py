@@ -10,15 +10,15 @@ from opensearchpy.exceptions import TransportError
 
 from ocelot_api.problems import Problem
 from ocelot_api.search.backend import SearchUnavailableError
-from ocelot_api.search.query import EXACT_TOTAL, Match, Page, SearchQuery, Total
+from ocelot_api.search.filters import EVERYTHING, occurred_from
+from ocelot_api.search.opensearch_query import clause_of
+from ocelot_api.search.query import EXACT_TOTAL, Page, SearchQuery, Total
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.opensearch import error_type
 from ocelot_common.registry.model import IndexRange
 from ocelot_common.search_document import SearchDocument
 from ocelot_common.stored import StoredEvent
 from ocelot_common.timestamps import to_ms
-
-Clause = dict[str, Any]
 
 #: An event may have occurred up to 24 h after it arrived (a client's clock), so an index may hold
 #: events later than its own end by that.
@@ -103,24 +103,17 @@ def _may_hold(entry: IndexRange, query: SearchQuery) -> bool:
     end: datetime = entry.end
     if to_ms(end) <= query.cutoff:
         return False
-    return query.occurred_from is None or to_ms(end + _AHEAD) > query.occurred_from
+    start = occurred_from(query.filter)
+    return start is None or to_ms(end + _AHEAD) > start
 
 
 def request_body(query: SearchQuery) -> dict[str, Any]:
     """The body of a `_search` request. The tenant's term is always in it."""
-    filters: list[Clause] = [{"term": {"t": query.home.tenant.uid}}]
+    filters: list[dict[str, Any]] = [{"term": {"t": query.home.tenant.uid}}]
     if query.cutoff:
         filters.append({"range": {"received_at": {"gte": query.cutoff}}})
-    occurred: dict[str, int] = {}
-    if query.occurred_from is not None:
-        occurred["gte"] = query.occurred_from
-    if query.occurred_to is not None:
-        occurred["lt"] = query.occurred_to
-    if occurred:
-        filters.append({"range": {"occurred_at": occurred}})
-    filters.extend(_match(match) for match in query.matches)
-    # Tokens are ready-made on both sides: a term each, nothing for an analyser to interpret.
-    filters.extend({"term": {"text": word}} for word in query.words)
+    if query.filter != EVERYTHING:
+        filters.append(clause_of(query.filter))
     order = "desc" if query.sort.descending else "asc"
     body: dict[str, Any] = {
         "query": {"bool": {"filter": filters}},
@@ -131,17 +124,6 @@ def request_body(query: SearchQuery) -> dict[str, Any]:
     if query.after is not None:
         body["search_after"] = [query.after.time_ms, format_id(query.after.event_id)]
     return body
-
-
-def _match(match: Match) -> Clause:
-    if "" in match.prefixes:  # any value; an empty one is none
-        return {"range": {match.field: {"gt": ""}}}
-    clauses: list[Clause] = [{"prefix": {match.field: prefix}} for prefix in match.prefixes]
-    if match.exact:
-        clauses.append({"terms": {match.field: list(match.exact)}})
-    if len(clauses) == 1:
-        return clauses[0]
-    return {"bool": {"should": clauses, "minimum_should_match": 1}}
 
 
 def _page(text: str, query: SearchQuery) -> Page:

@@ -1,162 +1,169 @@
-"""The query parameters of `GET /logs`, and the search that they ask for."""
+"""A search as clients ask for it: parameters of `GET /logs`, or a body of `POST /logs/search`."""
 
-import re
-from typing import Annotated, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
-from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import QueryParams
 
-from ocelot_api.problems import bad_request
+from ocelot_api.problems import Problem, bad_request
+from ocelot_api.search.conditions import condition, is_filter
+from ocelot_api.search.fields import read_fields
+from ocelot_api.search.filters import EVERYTHING, Filter, Not, all_of, any_of
 from ocelot_api.search.query import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
-    MAX_VALUES,
-    MAX_WORDS,
-    Match,
     SearchQuery,
     Sort,
     read_cursor,
 )
-from ocelot_common.event import OUTCOMES, SEVERITIES
 from ocelot_common.registry.model import Home
-from ocelot_common.text_tokens import tokens_of_text
-from ocelot_common.timestamps import parse_rfc3339
 
-_MAX_VALUE_CHARS: Final = 1_024
-_MAX_Q_CHARS: Final = 2_048
-#: A plus sign of an offset that was not percent-encoded arrives as a space.
-_PLUS_AS_SPACE: Final = re.compile(r"(?<=\d) (?=\d\d:\d\d$)", re.ASCII)
-
-
-class SearchParameters(BaseModel):
-    """A repeated parameter is OR, different ones are AND, a trailing `*` is a prefix."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    action: list[str] = Field([], description="Action; `document.*` is a prefix")
-    actor_id: list[str] = Field([], alias="actor.id", description="Who did it")
-    target_id: list[str] = Field([], alias="target.id", description="A resource acted on")
-    outcome: list[str] = Field([], description=", ".join(OUTCOMES))
-    severity: list[str] = Field([], description=", ".join(SEVERITIES))
-    request_id: list[str] = Field([], description="Correlation id of the request")
-    from_: str | None = Field(
-        None, alias="from", description="RFC 3339; `occurred_at` at or after it"
-    )
-    to: str | None = Field(None, description="RFC 3339; `occurred_at` before it")
-    q: str | None = Field(
-        None,
-        description="Words that must all occur in message, action, actor, targets, tags, metadata"
-        " or changes",
-    )
-    sort: Sort = Field(Sort.OCCURRED_DESC, description="Order; equal times by id")
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Items of a page")
-    cursor: str | None = Field(None, description="`next_cursor` of the page before")
+#: Bounds of a boolean tree.
+MAX_DEPTH: Final = 8
+MAX_CONDITIONS: Final = 100
+#: What is not a filter; each is given once, but `fields`.
+_OPTIONS: Final = ("sort", "limit", "cursor", "fields")
+_OPERATORS: Final = ("and", "or", "not")
 
 
-Parameters = Annotated[SearchParameters, Query()]
-
-_PREFIXABLE: Final = (
-    ("action", "action", "action"),
-    ("actor_id", "actor.id", "actor.id"),
-    ("target_id", "target.id", "targets.id"),
-    ("request_id", "request_id", "request_id"),
-)
-
-
-_SINGLE: Final = ("from", "to", "q", "sort", "limit", "cursor")
-
-
-def refuse_repeated(given: QueryParams) -> None:
-    """Refuse a parameter that is given twice and can't be OR: one would be dropped in silence.
+def query_of_parameters(given: QueryParams, home: Home) -> SearchQuery:
+    """The search that a query string asks for.
 
     Raises:
         Problem: 400, with the parameter at fault.
     """
-    for name in _SINGLE:
-        if len(given.getlist(name)) > 1:
+    values: dict[str, list[str]] = {}
+    for name, value in given.multi_items():
+        values.setdefault(name, []).append(value)
+    options = {name: values.pop(name) for name in _OPTIONS if name in values}
+    for name, several in options.items():
+        if name != "fields" and len(several) > 1:
             raise bad_request("invalid_parameter", "given more than once", path=name)
+    limit = options.get("limit", [str(DEFAULT_LIMIT)])[0]
+    return _query(
+        home,
+        _conditions(values),
+        sort=options.get("sort", [Sort.OCCURRED_DESC.value])[0],
+        limit=int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 10 else None,
+        cursor=options.get("cursor", [None])[0],
+        fields=options.get("fields", []),
+    )
 
 
-def to_query(parameters: SearchParameters, home: Home) -> SearchQuery:
-    """The search that the parameters ask for.
+def _conditions(values: Mapping[str, Sequence[str]]) -> Filter:
+    for name in values:
+        if not is_filter(name):
+            raise bad_request("unknown_parameter", "no such parameter", path=name[:100])
+    # In one order, so that a cursor is good however a client orders its parameters.
+    return all_of([condition(name, values[name]) for name in sorted(values)])
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /logs/search`."""
+
+    filter: dict[str, Any] = {}
+    sort: str = Sort.OCCURRED_DESC.value
+    limit: int = DEFAULT_LIMIT
+    cursor: str | None = None
+    fields: list[str] = []
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+def query_of_body(body: bytes, home: Home) -> SearchQuery:
+    """The search that a body with a boolean tree asks for.
 
     Raises:
-        Problem: 400, with the parameter at fault.
+        Problem: 400, with the place of the fault.
     """
-    matches = [
-        _match(getattr(parameters, attribute), name, field)
-        for attribute, name, field in _PREFIXABLE
-        if getattr(parameters, attribute)
-    ]
-    if parameters.outcome:
-        matches.append(_enumerated(parameters.outcome, "outcome", OUTCOMES))
-    if parameters.severity:
-        matches.append(_enumerated(parameters.severity, "severity", SEVERITIES))
+    try:
+        given = _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise bad_request("invalid_search", str(error).replace("`", "")) from None
+    except RecursionError:
+        raise _too_deep() from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise bad_request("invalid_json", f"not valid JSON: {error}") from None
+    return _query(
+        home,
+        _Tree().read(given.filter, "filter", 1) if given.filter else EVERYTHING,
+        sort=given.sort,
+        limit=given.limit,
+        cursor=given.cursor,
+        fields=given.fields,
+    )
+
+
+class _Tree:
+    """Reads `{"and": […]}`, `{"or": […]}`, `{"not": …}` and `{"<filter>": value or values, …}`."""
+
+    def __init__(self) -> None:
+        self._conditions = 0
+
+    def read(self, node: Any, path: str, depth: int) -> Filter:
+        if depth > MAX_DEPTH:
+            raise _too_deep()
+        if not isinstance(node, dict) or not node:
+            raise _tree_fault(path, "expected an object with an operator or with filters")
+        operators = [name for name in _OPERATORS if name in node]
+        if not operators:
+            return all_of([self._leaf(name, node[name], path) for name in sorted(node)])
+        if len(node) > 1:
+            raise _tree_fault(path, f"{operators[0]} stands alone in its object")
+        operator, inner = operators[0], node[operators[0]]
+        path = f"{path}.{operator}"
+        if operator == "not":
+            return Not(self.read(inner, path, depth + 1))
+        if not isinstance(inner, list) or not inner:
+            raise _tree_fault(path, "expected an array of at least one condition")
+        items = [self.read(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(inner)]
+        return all_of(items) if operator == "and" else any_of(items)
+
+    def _leaf(self, name: str, value: Any, path: str) -> Filter:
+        self._conditions += 1
+        if self._conditions > MAX_CONDITIONS:
+            raise _tree_fault(path, f"at most {MAX_CONDITIONS} conditions")
+        values = value if isinstance(value, list) else [value]
+        if not values or not all(isinstance(each, str) for each in values):
+            raise _tree_fault(f"{path}.{name[:100]}", "expected a string or an array of strings")
+        try:
+            return condition(name, values)
+        except Problem as problem:
+            raise bad_request(problem.code, problem.detail, path=f"{path}.{name[:100]}") from None
+
+
+def _too_deep() -> Problem:
+    return _tree_fault("filter", f"conditions nest deeper than {MAX_DEPTH} levels")
+
+
+def _tree_fault(path: str, detail: str) -> Problem:
+    return bad_request("invalid_search", detail, path=path)
+
+
+def _query(
+    home: Home,
+    conditions: Filter,
+    *,
+    sort: str,
+    limit: int | None,
+    cursor: str | None,
+    fields: Sequence[str],
+) -> SearchQuery:
+    if sort not in list(Sort):
+        known = ", ".join(Sort)
+        raise bad_request("invalid_parameter", f"not one of {known}", path="sort")
+    if limit is None or not 1 <= limit <= MAX_LIMIT:
+        raise bad_request("invalid_parameter", f"a number from 1 to {MAX_LIMIT:,}", path="limit")
     query = SearchQuery(
         home=home,
-        matches=tuple(matches),
-        occurred_from=_time(parameters.from_, "from"),
-        occurred_to=_time(parameters.to, "to"),
-        words=_words(parameters.q),
-        sort=parameters.sort,
-        limit=parameters.limit,
+        filter=conditions,
+        sort=Sort(sort),
+        limit=limit,
         cutoff=home.tenant.cutoff_ms(),
+        fields=read_fields(fields),
     )
-    if parameters.cursor is None:
+    if cursor is None:
         return query
-    return msgspec.structs.replace(query, after=read_cursor(parameters.cursor, query))
-
-
-def _match(values: list[str], name: str, field: str) -> Match:
-    _check_values(values, name)
-    exact = tuple(sorted({value for value in values if not value.endswith("*")}))
-    prefixes = tuple(sorted({value[:-1] for value in values if value.endswith("*")}))
-    return Match(field, exact, prefixes)
-
-
-def _enumerated(values: list[str], name: str, known: tuple[str, ...]) -> Match:
-    _check_values(values, name)
-    if unknown := sorted(set(values) - set(known)):
-        raise bad_request(
-            "invalid_parameter",
-            f"{unknown[0][:50]!r} is not one of {', '.join(known)}",
-            path=name,
-        )
-    return Match(name, tuple(sorted(set(values))))
-
-
-def _check_values(values: list[str], name: str) -> None:
-    if len(values) > MAX_VALUES:
-        raise bad_request("invalid_parameter", f"at most {MAX_VALUES} values", path=name)
-    if "" in values:
-        raise bad_request("invalid_parameter", "an empty value", path=name)
-    if any(len(value) > _MAX_VALUE_CHARS for value in values):
-        raise bad_request(
-            "invalid_parameter", f"a value has at most {_MAX_VALUE_CHARS} characters", path=name
-        )
-
-
-def _time(text: str | None, name: str) -> int | None:
-    if text is None:
-        return None
-    try:
-        return parse_rfc3339(_PLUS_AS_SPACE.sub("+", text))
-    except ValueError as error:
-        raise bad_request("invalid_parameter", str(error), path=name) from None
-
-
-def _words(q: str | None) -> tuple[str, ...]:
-    if q is None:
-        return ()
-    if len(q) > _MAX_Q_CHARS:
-        raise bad_request(
-            "invalid_parameter", f"q has at most {_MAX_Q_CHARS:,} characters", path="q"
-        )
-    words = tuple(sorted(set(tokens_of_text(q))))
-    if not words:
-        raise bad_request("invalid_parameter", "q holds no word", path="q")
-    if len(words) > MAX_WORDS:
-        raise bad_request("invalid_parameter", f"at most {MAX_WORDS} words", path="q")
-    return words
+    return msgspec.structs.replace(query, after=read_cursor(cursor, query))

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ocelot_api.problems import bad_request
+from ocelot_api.search.filters import EVERYTHING, Filter
 from ocelot_common.registry.model import Home
 from ocelot_common.stored import StoredEvent
 from ocelot_common.versioned import MalformedError, NewerVersionError, frame, unframe
@@ -16,8 +17,6 @@ MAX_LIMIT: Final = 1_000
 DEFAULT_LIMIT: Final = 100
 #: Totals are counted up to here, and are `gte` beyond.
 EXACT_TOTAL: Final = 10_000
-MAX_VALUES: Final = 50
-MAX_WORDS: Final = 50
 
 
 class Sort(StrEnum):
@@ -46,46 +45,28 @@ class Position(NamedTuple):
     event_id: bytes
 
 
-class Match(msgspec.Struct, frozen=True):
-    """Values of one field, of which one must fit: exactly, or as the beginning."""
-
-    field: str
-    exact: tuple[str, ...] = ()
-    prefixes: tuple[str, ...] = ()
-
-
 class SearchQuery(msgspec.Struct, frozen=True, kw_only=True):
     """One search of one tenant.
 
     Attributes:
         home: the tenant and its space.
-        matches: all must fit; a field occurs once.
-        occurred_from: milliseconds since the epoch, inclusive.
-        occurred_to: the same, exclusive.
-        words: tokens that must all occur.
+        filter: what must fit.
         after: the position after which the page begins.
         cutoff: events received before it are gone (milliseconds since the epoch).
+        fields: what an answer holds of each event; all of it if there are none.
     """
 
     home: Home
-    matches: tuple[Match, ...] = ()
-    occurred_from: int | None = None
-    occurred_to: int | None = None
-    words: tuple[str, ...] = ()
+    filter: Filter = EVERYTHING
     sort: Sort = Sort.OCCURRED_DESC
     limit: int = DEFAULT_LIMIT
     after: Position | None = None
     cutoff: int = 0
+    fields: tuple[str, ...] = ()
 
     def fingerprint(self) -> bytes:
         """What a cursor is good for: these filters in this order."""
-        content = (
-            self.matches,
-            self.occurred_from,
-            self.occurred_to,
-            self.words,
-            self.sort.value,
-        )
+        content = (self.filter, self.sort.value)
         return hashlib.sha256(msgspec.msgpack.encode(content)).digest()[:12]
 
 

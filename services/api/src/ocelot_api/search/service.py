@@ -7,6 +7,7 @@ import msgspec
 
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.search.backend import SearchBackend, SearchUnavailableError
+from ocelot_api.search.fields import pick
 from ocelot_api.search.query import Page, SearchQuery, write_cursor
 from ocelot_common.stored import answer_json
 from ocelot_common.telemetry.logs import get_logger
@@ -44,7 +45,10 @@ class SearchService:
         rest = msgspec.json.encode(
             {"next_cursor": cursor, "total": page.total._asdict(), "backend": backend}
         )
-        items = b",".join([answer_json(event, tenant_id) for event in page.items])
+        answers = [answer_json(event, tenant_id) for event in page.items]
+        if query.fields:
+            answers = [pick(answer, query.fields) for answer in answers]
+        items = b",".join(answers)
         return b'{"items":[' + items + b"]," + rest[1:]
 
     async def _find(self, query: SearchQuery) -> tuple[Page, str]:

@@ -1,0 +1,155 @@
+"""The filters by the names that clients use, the same in a query string and in a tree (§10)."""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from ocelot_api.problems import Problem, bad_request
+from ocelot_api.search.filters import ATTRS, Addresses, Filter, Match, Times, any_of
+from ocelot_api.search.text_query import TextQueryError, parse_text_query
+from ocelot_common.attrs import MAX_PATH_BYTES, MAX_VALUE_BYTES
+from ocelot_common.event import OUTCOMES, SEVERITIES
+from ocelot_common.timestamps import parse_rfc3339
+
+MAX_VALUES: Final = 50
+_MAX_VALUE_CHARS: Final = 1_024
+
+#: Filters by value: the client's name, and the stores' field.
+FIELDS: Final = {
+    "action": "action",
+    "actor.id": "actor.id",
+    "actor.type": "actor.type",
+    "actor.email": "actor.email",
+    "target.type": "targets.type",
+    "target.id": "targets.id",
+    "request_id": "request_id",
+    "trace_id": "trace_id",
+    "tag": "tags",
+    "source.service": "source.service",
+}
+_ENUMS: Final = {"outcome": OUTCOMES, "severity": SEVERITIES}
+
+
+class _Bound(NamedTuple):
+    field: str
+    is_start: bool
+
+
+_TIMES: Final = {
+    "from": _Bound("occurred_at", True),
+    "to": _Bound("occurred_at", False),
+    "received_from": _Bound("received_at", True),
+    "received_to": _Bound("received_at", False),
+}
+#: Filters that take one value; others take several, of which one must fit.
+SINGLE: Final = frozenset({*_TIMES, "q", "severity.gte"})
+#: `metadata.plan`, `changes.after.role`, `changes.before`.
+_ATTR: Final = re.compile(r"metadata\..+|changes\.(before|after)(\..+)?", re.DOTALL)
+#: A plus sign of an offset that was not percent-encoded arrives as a space.
+_PLUS_AS_SPACE: Final = re.compile(r"(?<=\d) (?=\d\d:\d\d$)", re.ASCII)
+
+
+def is_filter(name: str) -> bool:
+    """Whether a filter of this name exists."""
+    return (
+        name in FIELDS
+        or name in _ENUMS
+        or name in SINGLE
+        or name == "source.ip"
+        or name.startswith(("metadata.", "changes."))
+    )
+
+
+def condition(name: str, values: Sequence[str]) -> Filter:  # noqa: PLR0911 - one return a kind
+    """The condition that a filter's values stand for; several are OR.
+
+    Raises:
+        Problem: 400, with the filter at fault.
+    """
+    if len(values) > MAX_VALUES:
+        raise _fault(name, f"at most {MAX_VALUES} values")
+    if name in SINGLE and len(values) > 1:
+        raise _fault(name, "given more than once")
+    if name in FIELDS:
+        return _match(name, FIELDS[name], values)
+    if name in _ENUMS:
+        return Match(name, tuple(sorted({_one_of(name, v, _ENUMS[name]) for v in values})))
+    if name == "severity.gte":
+        least = SEVERITIES.index(_one_of(name, values[0], SEVERITIES))
+        return Match("severity", tuple(sorted(SEVERITIES[least:])))
+    if name == "source.ip":
+        return any_of([_addresses(text) for text in dict.fromkeys(values)])
+    if name in _TIMES:
+        return _times(name, values[0])
+    if name == "q":
+        try:
+            return parse_text_query(values[0])
+        except TextQueryError as error:
+            raise _fault("q", str(error)) from None
+    if name.startswith(("metadata.", "changes.")):
+        return _attrs(name, values)
+    raise bad_request("unknown_parameter", "no such filter", path=name[:100])
+
+
+def _fault(name: str, detail: str) -> Problem:
+    return bad_request("invalid_parameter", detail, path=name[:100])
+
+
+def _match(name: str, field: str, values: Sequence[str]) -> Match:
+    for value in values:
+        if value == "":
+            raise _fault(name, "an empty value")
+        if len(value) > _MAX_VALUE_CHARS:
+            raise _fault(name, f"a value has at most {_MAX_VALUE_CHARS:,} characters")
+    return _values(field, values)
+
+
+def _values(field: str, values: Sequence[str]) -> Match:
+    exact = tuple(sorted({value for value in values if not value.endswith("*")}))
+    prefixes = tuple(sorted({value[:-1] for value in values if value.endswith("*")}))
+    return Match(field, exact, prefixes)
+
+
+def _attrs(name: str, values: Sequence[str]) -> Match:
+    if not _ATTR.fullmatch(name):
+        raise _fault(name, "a path is metadata.…, changes.before.… or changes.after.…")
+    if len(name.encode()) > MAX_PATH_BYTES:
+        raise _fault(name, f"a path has at most {MAX_PATH_BYTES} bytes")
+    if any(len(value.encode()) > MAX_VALUE_BYTES for value in values):
+        raise _fault(name, f"of a value, the first {MAX_VALUE_BYTES} bytes can be searched")
+    return _values(ATTRS, [f"{name}={value}" for value in values])
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise _fault(name, f"{value[:50]!r} is not one of {', '.join(known)}")
+    return value
+
+
+def _times(name: str, text: str) -> Times:
+    try:
+        time_ms = parse_rfc3339(_PLUS_AS_SPACE.sub("+", text))
+    except ValueError as error:
+        raise _fault(name, str(error)) from None
+    bound = _TIMES[name]
+    if bound.is_start:
+        return Times(bound.field, start=time_ms)  # type: ignore[arg-type]
+    return Times(bound.field, end=time_ms)  # type: ignore[arg-type]
+
+
+def _addresses(text: str) -> Addresses:
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        network = None
+    if network is None or "%" in text:  # an IPv6 zone, which no event's address has
+        raise _fault(
+            "source.ip", "not an address such as 192.0.2.1, nor a block such as 192.0.2.0/24"
+        )
+    return Addresses(_sixteen(network[0]), _sixteen(network[-1]))
+
+
+def _sixteen(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
+    packed = address.packed
+    return packed if len(packed) == 16 else b"\0" * 10 + b"\xff\xff" + packed
