@@ -102,6 +102,36 @@ async def test_no_search_shows_or_counts_anothers_events(
     assert body["total"] == {"value": len(SAME_IDS), "relation": "eq"}
 
 
+TREES: list[dict[str, Any]] = [
+    {},
+    {"not": {"action": "nothing"}},
+    {"or": [{"action": "*"}, {"not": {"action": "*"}}]},
+    {"not": {"q": "nothing"}},
+    {"or": [{"q": "belongs"}, {"from": "2020-01-01T00:00:00Z"}]},
+    {"not": {"and": [{"metadata.x": "*"}, {"source.ip": "::/0"}]}},
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("tree", TREES, ids=str)
+async def test_no_tree_of_conditions_shows_or_counts_anothers_events(
+    running: Any, four: dict[str, Any], name: str, tree: dict[str, Any]
+):
+    answer = await running.http.post(
+        "/api/v1/logs/search", json={"filter": tree}, headers=four[name].reader
+    )
+    body = answer.json()
+    assert_only(name, body["items"])
+    assert body["total"] == {"value": len(SAME_IDS), "relation": "eq"}
+    other = next(each for each in NAMES if each != name)
+    refused = await running.http.post(
+        "/api/v1/logs/search",
+        json={"filter": tree},
+        headers=four[name].reader | {"X-Tenant-ID": other},
+    )
+    assert refused.status_code == 403
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("other", NAMES)
 async def test_anothers_words_find_nothing(

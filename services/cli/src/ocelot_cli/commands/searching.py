@@ -19,11 +19,17 @@ from ocelot_common.timestamps import format_rfc3339, parse_rfc3339
 _PAGE = 1_000
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 Values = list[str] | None
+#: Parameters that have options of their own, or none.
+_NO_FILTERS = ("", "sort", "limit", "cursor", "fields", "q", "from", "to")
 
 
 def search(
     words: Annotated[
-        list[str] | None, typer.Argument(help="Words that must all occur.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            help="Full text: words, '\"a phrase\"', -word (after --), one OR another, begin*.",
+            show_default=False,
+        ),
     ] = None,
     action: Annotated[Values, typer.Option(help="Action; 'document.*' is a prefix.")] = None,
     actor: Annotated[Values, typer.Option(help="Actor's id.")] = None,
@@ -31,6 +37,14 @@ def search(
     outcome: Annotated[Values, typer.Option(help="success, failure, denied, unknown.")] = None,
     severity: Annotated[Values, typer.Option(help="debug … critical.")] = None,
     request_id: Annotated[Values, typer.Option(help="Correlation id.")] = None,
+    where: Annotated[
+        Values,
+        typer.Option(
+            metavar="FILTER=VALUE",
+            help="Any filter of the api: source.ip=192.0.2.0/24, severity.gte=error,"
+            " metadata.plan=pro.",
+        ),
+    ] = None,
     since: Annotated[
         str | None, typer.Option("--from", help="RFC 3339, or -24h: 24 hours ago.")
     ] = None,
@@ -58,6 +72,12 @@ def search(
         ("request_id", request_id),
     ):
         params += [(name, value) for value in values or ()]
+
+    for text in where or ():
+        name, equals, value = text.partition("=")
+        if not equals or name in _NO_FILTERS:
+            fail(f"--where {text}: expected FILTER=VALUE, such as source.ip=192.0.2.0/24", status=2)
+        params.append((name, value))
 
     async def work() -> None:
         for name, moment in (("from", since), ("to", until)):
