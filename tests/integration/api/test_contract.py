@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 import zstandard
 
+from ocelot_api.search.conditions import FIELDS, SINGLE
 from ocelot_common.auth.tokens import mint_token
 from ocelot_common.ids import format_id
 
@@ -447,11 +448,25 @@ class TestDocument:
         assert set(search["responses"]) == every
         by_id = document["paths"][f"{LOGS}/{{id}}"]["get"]
         assert set(by_id["responses"]) == every | {"404"}
-        names = {p["name"] for p in search["parameters"]}
-        assert names == {
-            *("action", "actor.id", "target.id", "outcome", "severity", "request_id"),
-            *("from", "to", "q", "sort", "limit", "cursor", "X-Tenant-ID"),
-        }
+        by_tree = document["paths"][f"{LOGS}/search"]["post"]
+        assert set(by_tree["responses"]) == every | {"413", "415"}
+
+    async def test_every_search_parameter_that_is_documented_is_known(
+        self, document: Any, running: Any, access: Any
+    ):
+        parameters = document["paths"][LOGS]["get"]["parameters"]
+        names = {p["name"] for p in parameters if p["in"] == "query"}
+        options = {"sort", "limit", "cursor", "fields"}
+        assert names == {*FIELDS, *SINGLE, "outcome", "severity", "source.ip", *options}
+        for name in names:
+            answer = await running.http.get(LOGS, params={name: "?"}, headers=access.reader)
+            assert answer.json().get("code") != "unknown_parameter", name
+
+    async def test_the_example_of_a_search_is_one(self, document: Any, running: Any, access: Any):
+        body = document["paths"][f"{LOGS}/search"]["post"]["requestBody"]
+        example = body["content"]["application/json"]["example"]
+        answer = await running.http.post(f"{LOGS}/search", json=example, headers=access.reader)
+        assert answer.status_code == 200, answer.text
 
     def test_every_api_route_needs_a_token_and_the_others_do_not(self, document: Any):
         for path, operations in document["paths"].items():

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 import pytest_asyncio
+from starlette.datastructures import QueryParams
 
-from ocelot_api.search.mongo_backend import MongoBackend
-from ocelot_api.search.parameters import SearchParameters, to_query
-from ocelot_api.search.query import read_cursor, write_cursor
+from ocelot_api.search.mongo_backend import MongoBackend, selection_for
+from ocelot_api.search.parameters import query_of_parameters
+from ocelot_api.search.query import SearchQuery, read_cursor, write_cursor
 from ocelot_common import mongo
 from ocelot_common.mongo import events_of
 from ocelot_common.registry.model import Home, Isolation
@@ -26,6 +27,17 @@ from ocelot_devstack.stack import Stack
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs]
 
 LOGS = "/api/v1/logs"
+
+
+def query_of(parameters: dict[str, Any], home: Home) -> SearchQuery:
+    pairs = [
+        (name, str(value))
+        for name, values in parameters.items()
+        for value in (values if isinstance(values, list) else [values])
+    ]
+    return query_of_parameters(QueryParams(pairs), home)
+
+
 NUMBER = 2_000
 
 
@@ -205,16 +217,17 @@ async def test_a_search_reads_an_index_in_order_and_no_more_than_it_needs(
     small: Small, isolation: Isolation, parameters: dict[str, Any]
 ):
     home = small.homes[isolation]
-    query = to_query(SearchParameters.model_validate({"limit": 20, **parameters}), home)
+    query = query_of({"limit": 20, **parameters}, home)
     backend = MongoBackend(small.database, timeout_sec=5)
     collection = events_of(small.database, home.space.collection)
     page = await backend.search(query)
     cursor = write_cursor(query, page.items[-1])
     given = {"limit": 20, **parameters, "cursor": cursor}
-    following = to_query(SearchParameters.model_validate(given), home)
+    following = query_of(given, home)
     assert following.after == read_cursor(cursor, query)
     for each in (query, following):
-        explained = await backend._cursor(collection, each).limit(each.limit + 1).explain()
+        cursor = backend._cursor(collection, each, selection_for(each).conditions)
+        explained = await cursor.limit(each.limit + 1).explain()
         plan = explained["queryPlanner"]["winningPlan"]
         used = set(stages(plan))
         assert not used & {"COLLSCAN", "SORT"}, plan
@@ -232,12 +245,13 @@ async def test_a_page_deep_in_a_search_examines_no_more_than_the_first(
     home = small.homes[isolation]
     backend = MongoBackend(small.database, timeout_sec=5)
     collection = events_of(small.database, home.space.collection)
-    first = to_query(SearchParameters.model_validate({"limit": 1000}), home)
+    first = query_of({"limit": 1000}, home)
     page = await backend.search(first)
-    query = to_query(SearchParameters.model_validate({"limit": 20}), home)
+    query = query_of({"limit": 20}, home)
     given = {"limit": 20, "cursor": write_cursor(query, page.items[-1])}
-    deep = to_query(SearchParameters.model_validate(given), home)
-    explained = await backend._cursor(collection, deep).limit(21).explain()
+    deep = query_of(given, home)
+    conditions = selection_for(deep).conditions
+    explained = await backend._cursor(collection, deep, conditions).limit(21).explain()
     ran = explained["executionStats"]
     assert ran["nReturned"] == 21
     assert ran["totalDocsExamined"] <= 23

@@ -63,6 +63,8 @@ def _complete(document: Schema) -> None:
     paths.setdefault("/api/v1/logs/bulk", {})["post"] = _post_bulk()
     not_found = _problem("No such event is stored, or not yet")
     paths["/api/v1/logs/{id}"]["get"]["responses"]["404"] = not_found
+    by_tree = paths["/api/v1/logs/search"]["post"]["responses"]
+    by_tree |= {status: _problem(_ERROR_CODES[status]) for status in ("413", "415")}
     for path, operations in paths.items():
         if path.startswith("/api/v1/"):
             for operation in operations.values():
