@@ -37,6 +37,11 @@ def pin_others() -> None:
     os.sched_setaffinity(0, OTHER_CORES)
 
 
+def unpin() -> None:
+    """Let this process, and what it starts from now on, run anywhere."""
+    os.sched_setaffinity(0, TEST_CORES | OTHER_CORES)
+
+
 def pin_under_test(pid: int) -> None:
     """Give a fresh process, and the threads that it will start, the core under test."""
     for task in Path(f"/proc/{pid}/task").iterdir():

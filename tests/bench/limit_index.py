@@ -6,6 +6,7 @@ import sys
 import time
 
 import uvloop
+from opensearchpy.exceptions import TransportError
 
 from ocelot_common import mongo, opensearch
 from ocelot_common.mongo import events_of
@@ -16,6 +17,9 @@ from ocelot_common.stored import READ_PROJECTION, read_document
 
 BULK_BYTES = 6 * 1024 * 1024
 IN_FLIGHT = 3
+
+
+TOO_MANY_REQUESTS = 429
 
 
 async def main() -> None:
@@ -54,9 +58,17 @@ async def main() -> None:
 
         async def send(body: bytes) -> None:
             async with places:
-                answer = await search.bulk(
-                    body=body, params={"require_alias": "true", "filter_path": "errors"}
-                )
+                while True:
+                    try:
+                        answer = await search.bulk(
+                            body=body, params={"require_alias": "true", "filter_path": "errors"}
+                        )
+                    except TransportError as error:
+                        if error.status_code != TOO_MANY_REQUESTS:
+                            raise
+                        await asyncio.sleep(0.1)  # its memory is full for a moment
+                    else:
+                        break
                 assert answer == '{"errors":false}', answer[:200]
 
         began = time.perf_counter()

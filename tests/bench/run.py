@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from api_rows import api_rows
-from harness import Row, pin_others, table, write_results
+from harness import Row, pin_others, table, unpin, write_results
 from latency_rows import latency_rows
 from worker_rows import consumer_row, indexer_row
 
@@ -28,14 +28,14 @@ def report(line: str) -> None:
     sys.stdout.flush()
 
 
-async def measure(arguments: argparse.Namespace) -> list[Row]:
-    """All the rows that were asked for, on backends of their own."""
+async def measure(arguments: argparse.Namespace, sections: list[str]) -> list[Row]:
+    """The rows of some sections, on backends of their own."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="ocelot-bench-") as folder:
         state = Path(folder)
         async with Stack(dev_settings(state), report=report) as stack:
             async with open_tenant_maker(stack.installation) as maker:
-                if "api" in arguments.sections:
+                if "api" in sections:
                     tenant = await maker.create("bench")
                     rows += await api_rows(
                         stack,
@@ -44,25 +44,25 @@ async def measure(arguments: argparse.Namespace) -> list[Row]:
                         log=state / "limit.log",
                         report=report,
                     )
-                if "consumer" in arguments.sections or "indexer" in arguments.sections:
+                if "consumer" in sections or "indexer" in sections:
                     row = await consumer_row(
                         stack,
                         maker,
                         events=arguments.events,
-                        rounds=arguments.rounds if "consumer" in arguments.sections else 1,
+                        rounds=arguments.rounds if "consumer" in sections else 1,
                         state=state,
                         report=report,
                     )
-                    if "consumer" in arguments.sections:
+                    if "consumer" in sections:
                         rows.append(row)
-                if "indexer" in arguments.sections:
+                if "indexer" in sections:
                     tenant = await maker.create("bench")
                     rows.append(
                         await indexer_row(
                             stack, maker, tenant, rounds=arguments.rounds, report=report
                         )
                     )
-                if "latency" in arguments.sections:
+                if "latency" in sections:
                     rows += await latency_rows(
                         stack, maker, seconds=30, events_per_sec=arguments.flow, report=report
                     )
@@ -78,9 +78,14 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=100_000, help="for consumer and indexer")
     parser.add_argument("--flow", type=int, default=3_000, help="events/s beside the probes")
     arguments = parser.parse_args()
-    pin_others()
     began = time.monotonic()
-    rows = asyncio.run(measure(arguments))
+    rows: list[Row] = []
+    if pinned := [section for section in arguments.sections if section != "latency"]:
+        pin_others()
+        rows += asyncio.run(measure(arguments, pinned))
+    if "latency" in arguments.sections:
+        unpin()  # everything runs at once, on all cores
+        rows += asyncio.run(measure(arguments, ["latency"]))
     report("")
     report(table(rows))
     machine = {
