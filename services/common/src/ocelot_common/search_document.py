@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from ocelot_common.attrs import attrs_of
+from ocelot_common.attrs import Attrs, attrs_of
 from ocelot_common.event import (
     DEFAULT_OUTCOME,
     DEFAULT_SEVERITY,
@@ -130,6 +130,16 @@ def document_id(tenant: Tenant, event_id: bytes) -> str:
     return f"{tenant.uid}:{text}" if tenant.shared else text
 
 
+def attrs_of_event(event: Event[Any]) -> Attrs:
+    """The `path=value` entries of a decoded event."""
+    changes = event.changes or None
+    return attrs_of(
+        event.metadata or None,
+        _value(changes.before) if changes else None,
+        _value(changes.after) if changes else None,
+    )
+
+
 def build_search_document(stored: StoredEvent) -> bytes:
     """The JSON of a stored event's index document; holds no line break.
 
@@ -138,12 +148,7 @@ def build_search_document(stored: StoredEvent) -> bytes:
     """
     text = stored.text.encode()
     event: Event[Any] = decode_event(text)
-    changes = event.changes or None
-    attrs = attrs_of(
-        event.metadata or None,
-        _value(changes.before) if changes else None,
-        _value(changes.after) if changes else None,
-    )
+    attrs = attrs_of_event(event)
     severity = event.severity or DEFAULT_SEVERITY
     source = event.source
     if source and source.ip == "":

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from ocelot_api.search.query import DEFAULT_LIMIT, MAX_LIMIT, Sort
+from ocelot_api.search.text_query import MAX_CHARS
 from ocelot_common.event import OUTCOMES, SEVERITIES
 
 Schema = dict[str, Any]
@@ -30,7 +31,7 @@ _FILTERS: Final[dict[str, tuple[str, Schema]]] = {
     "received_to": ("RFC 3339; `received_at` before it", _TIME),
     "q": (
         'Words, "a phrase", -word, one OR another, begin*; over all texts of an event',
-        {"type": "string", "maxLength": 2_048},
+        {"type": "string", "maxLength": MAX_CHARS},
     ),
 }
 _ANY_FILTER: Final = (

@@ -18,7 +18,6 @@ from ocelot_api.search.filters import (
     Word,
     WordPrefix,
 )
-from ocelot_common.attrs import attrs_of
 from ocelot_common.event import (
     DEFAULT_OUTCOME,
     DEFAULT_SEVERITY,
@@ -26,6 +25,7 @@ from ocelot_common.event import (
     decode_event,
     ip_bytes,
 )
+from ocelot_common.search_document import attrs_of_event
 from ocelot_common.stored import StoredEvent
 from ocelot_common.text_tokens import tokens_of_event
 
@@ -86,12 +86,7 @@ class EventView:
 
     @cached_property
     def _attrs(self) -> list[str]:
-        changes = self._event.changes or None
-        return attrs_of(
-            self._event.metadata or None,
-            (changes.before if changes.before is not UNSET else None) if changes else None,
-            (changes.after if changes.after is not UNSET else None) if changes else None,
-        ).entries
+        return attrs_of_event(self._event).entries
 
 
 def fits(condition: Filter, event: EventView) -> bool:  # noqa: PLR0911 - one return a condition
