@@ -83,6 +83,9 @@ def index_body(*, space_key: str, shards: int, replicas: int, aliases: list[str]
                 # Refreshes stay on for an index that nobody has searched for a while: what is
                 # stored is searchable within two seconds, by the first search too.
                 "search.idle.after": "3650d",
+                # A refresh waits up to 10 s for the merges that it begins, and what is stored is
+                # not searchable that long; without this, they run beside it.
+                "merge_on_flush.enabled": False,
             },
             "analysis": ANALYSIS,
         },

@@ -33,7 +33,7 @@ Document = dict[str, Any]
 
 #: A new primary's majority view may lag: an id that is not found is believed gone no sooner.
 _MISSING_SEC: Final = 30
-_LINGER_SEC: Final = 0.02
+_LINGER_SEC: Final = 0.05
 _READ_TIMEOUT_SEC: Final = 15
 _BUSY_ATTEMPTS: Final = 3
 _BUSY_PAUSE_SEC: Final = 0.5
