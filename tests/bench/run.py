@@ -76,7 +76,9 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", default=SECTIONS, help=", ".join(SECTIONS))
     parser.add_argument("--rounds", type=int, default=5, help="of each row; the median counts")
     parser.add_argument("--events", type=int, default=100_000, help="for consumer and indexer")
-    parser.add_argument("--flow", type=int, default=3_000, help="events/s beside the probes")
+    parser.add_argument(
+        "--flow", type=int, help="events/s beside the probes; half of what the pipeline sustains"
+    )
     arguments = parser.parse_args()
     began = time.monotonic()
     rows: list[Row] = []
