@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,8 +16,10 @@ import pytest_asyncio
 from ocelot_api.search.mongo_backend import MongoBackend
 from ocelot_api.search.opensearch_backend import OpenSearchBackend
 from ocelot_common import opensearch
-from ocelot_common.registry.model import Home, Tenant
+from ocelot_common.registry.model import Home, Isolation, Tenant
 from ocelot_devstack.ports import free_port
+from searchdata.events import HAND_MADE, SAME_TIME, random_events
+from searchdata.reference import Data, Reference
 
 StartApi = Callable[..., Awaitable[httpx.AsyncClient]]
 
@@ -104,3 +107,33 @@ def generate() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def lines(generate: ModuleType) -> list[bytes]:
+    base = {"actor": {"id": "user-1"}}
+    events = HAND_MADE + SAME_TIME + random_events(200, 7)
+    made = [json.dumps(base | each, ensure_ascii=False).encode() for each in events]
+    return [*made, *generate.generate(160, 11), *generate.mixed(120, 5)]
+
+
+@pytest_asyncio.fixture(
+    scope="session",
+    loop_scope="session",
+    params=[Isolation.DEDICATED, Isolation.SHARED],
+    ids=lambda isolation: isolation.value,
+)
+async def data(
+    request: pytest.FixtureRequest, running: Any, lines: list[bytes], home_of: Any
+) -> Data:
+    access = await running.tenant(isolation=request.param)
+    other = await running.tenant(isolation=request.param)
+    third = len(lines) // 3
+    for at in range(0, len(lines), third):  # several times of arrival
+        answer = await running.post_lines(access, lines[at : at + third])
+        assert answer.json()["rejected"] == 0, answer.text[:300]
+        await running.post_lines(other, lines[at : at + third])
+    await running.until_indexed(access.tenant, len(lines))
+    await running.until_indexed(other.tenant, len(lines))
+    events = await running.stored(access.tenant)
+    return Data(access, await home_of(access.tenant), events, list(map(Reference, events)))

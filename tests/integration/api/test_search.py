@@ -1,309 +1,40 @@
 """Both backends give the same events in the same order, and what a naive reading of them gives."""
 
 import asyncio
-import ipaddress
 import json
 import random
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
-import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ocelot_api.search.filters import (
-    MATCH_FIELDS,
-    Addresses,
-    AllOf,
-    AnyOf,
     Filter,
     Match,
-    Not,
-    Phrase,
     Times,
     Word,
-    WordPrefix,
     all_of,
 )
 from ocelot_api.search.query import Position, SearchQuery, Sort, read_cursor, write_cursor
-from ocelot_common.attrs import attrs_of
-from ocelot_common.event import accept_event, decode_event, ip_bytes
+from ocelot_common.event import accept_event
 from ocelot_common.event_limits import EventLimits
 from ocelot_common.ids import format_id
-from ocelot_common.registry.model import Home, Isolation
-from ocelot_common.stored import StoredEvent, answer_json
-from ocelot_common.text_tokens import tokens_of_event, tokens_of_text
+from ocelot_common.registry.model import Isolation
+from ocelot_common.stored import answer_json
+from ocelot_common.text_tokens import tokens_of_text
 from ocelot_common.timestamps import format_rfc3339, now_ms
+from searchdata.reference import Data, conditions, expected
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
 
 LOGS = "/api/v1/logs"
 NAMES = ("action", "actor.id", "targets.id", "request_id")
-
-HAND_MADE: list[dict[str, Any]] = [
-    {"action": "a.b", "message": "東京都の契約書を更新しました", "tags": ["重要"]},
-    {"action": "a.b.c", "message": "京都", "metadata": {"x": "東京"}},
-    {"action": "a.", "message": "تم تحديث العقد بواسطة المدير"},
-    {"action": "a", "message": "cafe\u0301 and caf\u00e9 are one word"},
-    {"action": "A.B", "message": "STRASSE, Straße, straße"},
-    {"action": "a*b", "message": "İstanbul ıssız ΣΊΣΥΦΟΣ σίσυφος"},
-    {"action": "a\\b", "message": "ﬃ Ⅷ ½ ㍿ x²"},
-    {"action": "a\0b", "message": "NUL\0inside", "request_id": "r\0"},
-    {"action": ".*", "message": "regular", "actor": {"id": "^u$"}},
-    {"action": "[a-z]+", "message": "e-mail jane.doe@example.com 10.0.0.1"},
-    {"action": "a b", "message": "word " * 50, "request_id": ""},
-    {"action": "é", "message": "한국어 문서 ไทย हिन्दी", "request_id": "r-1"},
-    {"action": "𠮷野家", "message": "𠮷野家で𩸽を食べた", "targets": [{"id": "𠮷"}, {"id": ""}]},
-    {"action": "\uffff", "message": "\U0010ffff edge", "targets": [{"id": ""}]},
-    {"action": "many", "targets": [{"id": f"t-{n}", "type": "x"} for n in range(30)]},
-    {"action": "old", "occurred_at": "0001-01-01T00:00:00Z"},
-    {"action": "old", "occurred_at": "0001-01-01T00:00:00+14:00"},
-    {"action": "old", "occurred_at": "1969-12-31T23:59:59.999Z"},
-    {"action": "late", "metadata": {"n": 10**300, "f": 1.5, "t": True, "z": None}},
-    {"action": "t", "message": "x" * 300, "metadata": {"q": 'OR AND NOT -minus "quoted" *'}},
-]
-#: Many at one instant, so that ids decide.
-SAME_TIME = [
-    {"action": f"tie.{n % 3}", "occurred_at": "2025-05-05T05:05:05.123456Z"} for n in range(40)
-]
-
-
-WORDS = (
-    "alpha", "Alpha", "beta", "ßeta", "γάμμα", "ΓΆΜΜΑ", "дом", "東京", "京都", "かな", "한국",
-    "नमस्ते", "ﬁn", "e\u0301té", "été", "İx", "x\u0345", "𠮷", "10.0", "a-b", "a_b", "0", "١٢", "🦊",
-    "a\u200db", "\u0301",
-)  # fmt: skip
-IPS = (
-    "192.0.2.1", "192.0.2.255", "10.0.0.0", "255.255.255.255", "0.0.0.1", "::", "::1",
-    "2001:db8::1", "2001:db8::ffff", "::ffff:192.0.2.1", "fe80::1",
-    "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "", None,
-)  # fmt: skip
-
-
-ADDRESSES = [ip_bytes(ip) or bytes(16) for ip in IPS if ip]
-
-
-def random_value(rng: random.Random, depth: int = 0) -> Any:
-    kind = rng.randrange(9 if depth < 3 else 7)
-    if kind == 7:
-        return [random_value(rng, depth + 1) for _ in range(rng.randrange(4))]
-    if kind == 8:
-        return random_object(rng, depth + 1)
-    return (
-        " ".join(rng.choices(WORDS, k=rng.randrange(4))),
-        rng.choice(WORDS),
-        rng.choice([0, 1, -1, 10**20, 7]),
-        rng.choice([0.0, -0.0, 1.5, 1e300, 1.0]),
-        True,
-        None,
-        rng.choice(WORDS) * rng.choice([1, 200]),
-    )[kind]
-
-
-def random_object(rng: random.Random, depth: int = 0) -> dict[str, Any]:
-    keys = ("k", "plan", "a.b", "é", "", "$x", "k=k")
-    return {rng.choice(keys): random_value(rng, depth) for _ in range(rng.randrange(4))}
-
-
-def random_events(number: int, seed: int) -> list[dict[str, Any]]:
-    """Events of few words in many scripts, so that random conditions fit some of them."""
-    rng = random.Random(seed)
-    events = []
-    for _ in range(number):
-        given: dict[str, Any] = {
-            "actor": {
-                "id": rng.choice(WORDS),
-                "type": rng.choice(["user", "robot", "", None]),
-                "email": rng.choice(["a@x.org", "A@X.org", None]),
-            },
-            "targets": [
-                {"type": rng.choice(["doc", "", None]), "id": rng.choice(WORDS)}
-                for _ in range(rng.randrange(3))
-            ],
-            "occurred_at": f"2026-0{rng.randrange(1, 4)}-01T00:00:0{rng.randrange(3)}Z",
-            "outcome": rng.choice(["success", "failure", "denied", "unknown", None]),
-            "severity": rng.choice(["debug", "warning", "critical", None]),
-            "message": " ".join(rng.choices(WORDS, k=rng.randrange(6))),
-            "changes": rng.choice(
-                [None, {"before": random_value(rng)}, {"after": random_object(rng)}]
-            ),
-            "source": {"ip": rng.choice(IPS), "service": rng.choice(["docs", "web", "", None])},
-            "trace_id": rng.choice(["t1", "t2", None]),
-            "tags": rng.choices(WORDS, k=rng.randrange(3)),
-            "metadata": random_object(rng),
-        }
-        chosen = {name: value for name, value in given.items() if rng.random() < 0.7}
-        events.append({"action": rng.choice(WORDS), "actor": {"id": "u"}} | chosen)
-    return events
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def lines(generate: ModuleType) -> list[bytes]:
-    base = {"actor": {"id": "user-1"}}
-    events = HAND_MADE + SAME_TIME + random_events(200, 7)
-    made = [json.dumps(base | each, ensure_ascii=False).encode() for each in events]
-    return [*made, *generate.generate(160, 11), *generate.mixed(120, 5)]
-
-
-@pytest_asyncio.fixture(
-    scope="module",
-    loop_scope="session",
-    params=[Isolation.DEDICATED, Isolation.SHARED],
-    ids=lambda isolation: isolation.value,
-)
-async def data(
-    request: pytest.FixtureRequest, running: Any, lines: list[bytes], home_of: Any
-) -> "Data":
-    access = await running.tenant(isolation=request.param)
-    other = await running.tenant(isolation=request.param)
-    third = len(lines) // 3
-    for at in range(0, len(lines), third):  # several times of arrival
-        answer = await running.post_lines(access, lines[at : at + third])
-        assert answer.json()["rejected"] == 0, answer.text[:300]
-        await running.post_lines(other, lines[at : at + third])
-    await running.until_indexed(access.tenant, len(lines))
-    await running.until_indexed(other.tenant, len(lines))
-    events = await running.stored(access.tenant)
-    return Data(access, await home_of(access.tenant), events, list(map(Reference, events)))
-
-
-class Reference:
-    """A search as plainly as it can be said, over an event's text."""
-
-    def __init__(self, event: StoredEvent) -> None:
-        self.event = event
-        plain = json.loads(event.text)
-        actor, source = plain["actor"], plain.get("source") or {}
-        targets = plain.get("targets") or []
-        several: dict[str, list[Any]] = {
-            "action": [plain["action"]],
-            "actor.id": [actor["id"]],
-            "actor.type": [actor.get("type")],
-            "actor.email": [actor.get("email")],
-            "targets.id": [target.get("id") for target in targets],
-            "targets.type": [target.get("type") for target in targets],
-            "request_id": [plain.get("request_id")],
-            "trace_id": [plain.get("trace_id")],
-            "tags": plain.get("tags") or [],
-            "source.service": [source.get("service")],
-            "outcome": [plain.get("outcome") or "unknown"],
-            "severity": [plain.get("severity") or "info"],
-            "attrs": attrs_of(
-                plain.get("metadata"),
-                (plain.get("changes") or {}).get("before"),
-                (plain.get("changes") or {}).get("after"),
-            ).entries,
-        }
-        self.values = {
-            field: [value for value in values if value] for field, values in several.items()
-        }
-        ip = source.get("ip")
-        self.address = ipaddress.ip_address(ip) if ip else None
-        self.sequence = tokens_of_event(decode_event(event.text.encode()))
-        self.tokens = set(self.sequence)
-
-    def fits(self, query: SearchQuery) -> bool:
-        return self.event.received_at >= query.cutoff and self.holds(query.filter)
-
-    def holds(self, condition: Filter) -> bool:  # noqa: PLR0911 - one return a condition
-        match condition:
-            case Match(field, exact, prefixes):
-                return any(
-                    value in exact or any(value.startswith(prefix) for prefix in prefixes)
-                    for value in self.values[field]
-                )
-            case Times(field, start, end):
-                time = getattr(self.event, field)
-                return (start is None or start <= time) and (end is None or time < end)
-            case Addresses(first, last):
-                if self.address is None:
-                    return False
-                mapped = self.address
-                if mapped.version == 4:
-                    mapped = ipaddress.IPv6Address(f"::ffff:{self.address}")
-                return int.from_bytes(first) <= int(mapped) <= int.from_bytes(last)
-            case Word(token):
-                return token in self.tokens
-            case WordPrefix(beginning):
-                return any(token.startswith(beginning) for token in self.tokens)
-            case Phrase(tokens):
-                text, wanted = "\n".join(self.sequence), "\n".join(tokens)
-                return f"\n{wanted}\n" in f"\n{text}\n"
-            case AllOf(items):
-                return all(map(self.holds, items))
-            case AnyOf(items):
-                return any(map(self.holds, items))
-            case Not(item):
-                return not self.holds(item)
-
-    def key(self, sort: Sort) -> tuple[int, bytes]:
-        time = self.event.occurred_at if sort.field == "occurred_at" else self.event.received_at
-        return time, self.event.id
-
-
-FIELDS = [field for field in MATCH_FIELDS if field != "attrs"]
-
-
-@st.composite
-def conditions(  # noqa: PLR0911 - one return a condition
-    draw: st.DrawFn, data: "Data", depth: int = 0
-) -> Filter:
-    """A tree of conditions over what the events hold, and a little beside it."""
-    kinds = ["match", "attrs", "times", "addresses", "word", "prefix", "phrase"]
-    operators = ["all", "any", "not"] * (3 - depth)
-    kind = draw(st.sampled_from([*operators, *kinds]))
-    reference = draw(st.sampled_from(data.references))
-    match kind:
-        case "match" | "attrs":
-            field = "attrs" if kind == "attrs" else draw(st.sampled_from(FIELDS))
-            values = reference.values[field] or ["nothing"]
-            exact = draw(st.lists(st.sampled_from(values), max_size=2))
-            begun = draw(st.lists(st.sampled_from(values), min_size=not exact, max_size=2))
-            prefixes = tuple(value[: draw(st.integers(0, len(value)))] for value in begun)
-            return Match(field, tuple(exact), prefixes)
-        case "times":
-            field = draw(st.sampled_from(["occurred_at", "received_at"]))
-            time = getattr(reference.event, field) + draw(st.integers(-1, 1))
-            end = draw(st.none() | st.integers(time, time + 10**10))
-            return Times(field, draw(st.sampled_from([time, None])), end)
-        case "addresses":
-            ends = sorted(draw(st.lists(st.sampled_from(ADDRESSES), min_size=2, max_size=2)))
-            return Addresses(ends[0], ends[1])
-        case "word" | "prefix":
-            word = draw(st.sampled_from(reference.sequence))
-            if kind == "word":
-                return Word(word)
-            return WordPrefix(word[: draw(st.integers(1, len(word)))])
-        case "phrase":
-            start = draw(st.integers(0, len(reference.sequence) - 1))
-            tokens = reference.sequence[start : start + draw(st.integers(2, 4))]
-            return Phrase(tuple(draw(st.permutations(tokens)) if draw(st.booleans()) else tokens))
-    inner = conditions(data, depth + 1)
-    if kind == "not":
-        return Not(draw(inner))
-    items = tuple(draw(st.lists(inner, min_size=1, max_size=3)))
-    return AllOf(items) if kind == "all" else AnyOf(items)
-
-
-class Data(NamedTuple):
-    """A tenant's stored events, and a plain reading of each."""
-
-    access: Any
-    home: Home
-    events: list[StoredEvent]
-    references: list[Reference]
-
-
-def expected(data: Data, query: SearchQuery) -> list[bytes]:
-    found = [ref for ref in data.references if ref.fits(query)]
-    found.sort(key=lambda ref: ref.key(query.sort), reverse=query.sort.descending)
-    return [ref.event.id for ref in found]
 
 
 async def assert_same(
