@@ -25,7 +25,7 @@ from ocelot_api.search.filters import (
     Times,
     Word,
     WordPrefix,
-    occurred_from,
+    occurred_within,
 )
 from ocelot_api.search.mongo_backend import _with_position, selection_for
 from ocelot_api.search.opensearch_backend import indices_for, request_body
@@ -368,6 +368,6 @@ class TestIndices:
         space = msgspec.structs.replace(query.home.space, indices=[own, later])
         query = msgspec.structs.replace(query, home=Home(query.home.tenant, space))
         occurred = received + ahead
-        start = occurred_from(query.filter)
+        start, _ = occurred_within(query.filter)
         if received >= query.cutoff and (start is None or occurred >= start):
             assert own in indices_for(query)

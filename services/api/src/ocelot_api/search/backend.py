@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from ocelot_api.search.query import Page, SearchQuery
+from ocelot_api.search.stats import Stats, StatsQuery
 
 
 class SearchUnavailableError(Exception):
@@ -18,7 +19,7 @@ class SearchUnavailableError(Exception):
 
 
 class SearchBackend(Protocol):
-    """Answers searches. Both backends give the same events in the same order."""
+    """Answers searches. Both backends give the same events in the same order, and counts."""
 
     name: str
 
@@ -28,5 +29,14 @@ class SearchBackend(Protocol):
         Raises:
             SearchUnavailableError: it can't answer now.
             Problem: the search itself is too much.
+        """
+        ...
+
+    async def stats(self, query: StatsQuery) -> Stats:
+        """Statistics of what a search finds.
+
+        Raises:
+            SearchUnavailableError: it can't answer now.
+            Problem: what is asked is too much.
         """
         ...

@@ -111,11 +111,20 @@ def _values(field: str, values: Sequence[str]) -> Match:
     return Match(field, exact, prefixes)
 
 
+def check_path(path: str, *, parameter: str) -> None:
+    """Refuse what is no path of metadata or changes.
+
+    Raises:
+        Problem: 400, with the parameter at fault.
+    """
+    if not _ATTR.fullmatch(path):
+        raise _fault(parameter, "a path is metadata.…, changes.before.… or changes.after.…")
+    if len(path.encode()) > MAX_PATH_BYTES:
+        raise _fault(parameter, f"a path has at most {MAX_PATH_BYTES} bytes")
+
+
 def _attrs(name: str, values: Sequence[str]) -> Match:
-    if not _ATTR.fullmatch(name):
-        raise _fault(name, "a path is metadata.…, changes.before.… or changes.after.…")
-    if len(name.encode()) > MAX_PATH_BYTES:
-        raise _fault(name, f"a path has at most {MAX_PATH_BYTES} bytes")
+    check_path(name, parameter=name)
     if any(len(value.encode()) > MAX_VALUE_BYTES for value in values):
         raise _fault(name, f"of a value, the first {MAX_VALUE_BYTES} bytes can be searched")
     return _values(ATTRS, [f"{name}={value}" for value in values])

@@ -3,7 +3,10 @@
 from typing import Any, Final
 
 from ocelot_api.search.query import DEFAULT_LIMIT, MAX_LIMIT, Sort
+from ocelot_api.search.stats import DEFAULT_TOP, MAX_DISTINCT, MAX_TOP
+from ocelot_api.search.stats_parameters import AUTO, VALUE_FIELDS
 from ocelot_api.search.text_query import MAX_CHARS
+from ocelot_api.search.time_buckets import Interval
 from ocelot_common.event import OUTCOMES, SEVERITIES
 
 Schema = dict[str, Any]
@@ -70,6 +73,41 @@ PARAMETERS: Final[Schema] = {
     "parameters": [
         _parameter(name, description, schema)
         for name, (description, schema) in {**_FILTERS, **_OPTIONS}.items()
+    ],
+}
+
+_STATS_OPTIONS: Final[dict[str, tuple[str, Schema]]] = {
+    "interval": (
+        "Width of time buckets by `occurred_at`; `auto` gives a hundred at most",
+        {"enum": [AUTO, *Interval]},
+    ),
+    "tz": (
+        "IANA time zone in which days begin; with `interval`",
+        {"type": "string", "default": "UTC", "example": "Europe/Berlin"},
+    ),
+    "group_by": (
+        "Count the commonest values of a field: a path such as `metadata.plan`, or one of "
+        + ", ".join(f"`{name}`" for name in VALUE_FIELDS),
+        {"type": "string", "example": "actor.id"},
+    ),
+    "top": (
+        "How many values; with `group_by`",
+        {"type": "integer", "minimum": 1, "maximum": MAX_TOP, "default": DEFAULT_TOP},
+    ),
+    "distinct": (f"Count the different values of fields, {MAX_DISTINCT} at most", _TEXTS),
+}
+
+#: What FastAPI adds to `GET /logs/stats`.
+STATS: Final[Schema] = {
+    "description": "Count what a search finds: over time (`interval`), by value (`group_by`), both"
+    " together, and different values (`distinct`). "
+    + _ANY_FILTER
+    + "\n\nAn event with several values, such as tags, counts once for each; an empty value is"
+    " none. `relation` is `approximate` where a number is estimated, or where metadata were too"
+    " large to be indexed whole.",
+    "parameters": [
+        _parameter(name, description, schema)
+        for name, (description, schema) in {**_FILTERS, **_STATS_OPTIONS}.items()
     ],
 }
 

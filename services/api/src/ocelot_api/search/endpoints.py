@@ -1,4 +1,4 @@
-"""`GET /logs`, `POST /logs/search` and `GET /logs/{id}`."""
+"""`GET /logs`, `POST /logs/search`, `GET /logs/stats` and `GET /logs/{id}`."""
 
 import asyncio
 from typing import Annotated, Any, Final
@@ -12,9 +12,10 @@ from ocelot_api.budget import ByteBudget
 from ocelot_api.ingest.splitting import check_json
 from ocelot_api.middleware import headers_of
 from ocelot_api.problems import Problem, bad_request, unavailable
-from ocelot_api.search.documentation import BODY, PARAMETERS
+from ocelot_api.search.documentation import BODY, PARAMETERS, STATS
 from ocelot_api.search.parameters import query_of_body, query_of_parameters
 from ocelot_api.search.service import SearchService
+from ocelot_api.search.stats_parameters import stats_of_parameters
 from ocelot_api.timers import TimeLimits
 from ocelot_common.auth.scopes import LOGS_READ
 from ocelot_common.ids import parse_id
@@ -88,6 +89,12 @@ class Reading:
             query = query_of_body(body, home)
         return Response(await self._service.search(query), media_type=_JSON)
 
+    async def stats(self, request: Request) -> Response:
+        """Count events by time and by value."""
+        home = await self.home(request, LOGS_READ)
+        query = stats_of_parameters(request.query_params, home)
+        return Response(await self._service.stats(query), media_type=_JSON)
+
     async def get(
         self,
         request: Request,
@@ -120,5 +127,6 @@ class Reading:
         router.post("/logs/search", summary="Search by a tree of conditions", openapi_extra=BODY)(
             self.search_by_tree
         )
+        router.get("/logs/stats", summary="Count events", openapi_extra=STATS)(self.stats)
         router.get("/logs/{id}", summary="Read one event")(self.get)
         return router

@@ -4,7 +4,7 @@ Values are checked where they come in (`parameters`); a tree holds nothing that 
 for a query of its own.
 """
 
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -105,15 +105,23 @@ def any_of(items: list[Filter]) -> Filter:
     return items[0] if len(items) == 1 else AnyOf(tuple(items))
 
 
-def occurred_from(condition: Filter) -> int | None:
-    """A time before which nothing that fits has occurred; None if there is no such bound."""
+def occurred_within(condition: Filter) -> tuple[int | None, int | None]:
+    """Bounds of `occurred_at` outside which nothing fits: the first moment, and the end after it.
+
+    None where there is no such bound.
+    """
     match condition:
-        case Times(field="occurred_at", start=start):
-            return start
+        case Times(field="occurred_at", start=start, end=end):
+            return start, end
         case AllOf(items):
-            bounds = [bound for item in items if (bound := occurred_from(item)) is not None]
-            return max(bounds, default=None)
+            bounds = [occurred_within(item) for item in items]
+            starts = [start for start, _ in bounds if start is not None]
+            ends = [end for _, end in bounds if end is not None]
+            return max(starts, default=None), min(ends, default=None)
         case AnyOf(items):
-            found: list[Any] = [occurred_from(item) for item in items]
-            return None if None in found else min(found, default=None)
-    return None
+            all_starts, all_ends = zip(*map(occurred_within, items), strict=True)
+            return (
+                None if None in all_starts else min(all_starts),
+                None if None in all_ends else max(all_ends),
+            )
+    return None, None

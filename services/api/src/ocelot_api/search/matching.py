@@ -18,6 +18,7 @@ from ocelot_api.search.filters import (
     Word,
     WordPrefix,
 )
+from ocelot_common.attrs import Attrs
 from ocelot_common.event import (
     DEFAULT_OUTCOME,
     DEFAULT_SEVERITY,
@@ -49,7 +50,9 @@ class EventView:
         event = self._event
         match field:
             case "attrs":
-                return self._attrs
+                return self._attrs.entries
+            case "writer":
+                return (self._stored.writer,)
             case "outcome":
                 return (event.outcome or DEFAULT_OUTCOME,)
             case "severity":
@@ -84,9 +87,14 @@ class EventView:
         """The tokens of the full text."""
         return frozenset(self.tokens)
 
+    @property
+    def attrs_cut(self) -> bool:
+        """Whether some of the `path=value` entries were left out or cut."""
+        return self._attrs.cut
+
     @cached_property
-    def _attrs(self) -> list[str]:
-        return attrs_of_event(self._event).entries
+    def _attrs(self) -> Attrs:
+        return attrs_of_event(self._event)
 
 
 def fits(condition: Filter, event: EventView) -> bool:  # noqa: PLR0911 - one return a condition

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from bson import Binary
@@ -15,7 +17,9 @@ from ocelot_api.problems import Problem, unavailable
 from ocelot_api.search.filters import Filter
 from ocelot_api.search.matching import EventView, fits
 from ocelot_api.search.mongo_query import Selection, selection_of
-from ocelot_api.search.query import EXACT_TOTAL, Page, SearchQuery, Total
+from ocelot_api.search.mongo_stats import PipelineStats, ScannedStats
+from ocelot_api.search.query import EXACT_TOTAL, Page, SearchQuery, TenantQuery, Total
+from ocelot_api.search.stats import Stats, StatsQuery
 from ocelot_common.mongo import events_of
 from ocelot_common.stored import READ_PROJECTION, StoredEvent, read_document, store_key
 
@@ -47,14 +51,51 @@ class MongoBackend:
     async def search(self, query: SearchQuery) -> Page:
         """One page from the store."""
         collection = events_of(self._database, query.home.space.collection)
+        async with self._bounded():
+            selection = selection_for(query)
+            if selection.exact:
+                return await self._selected(collection, query, selection.conditions)
+            return await self._judged(collection, query, selection.conditions)
+
+    async def stats(self, query: StatsQuery) -> Stats:
+        """Statistics from the store."""
+        collection = events_of(self._database, query.home.space.collection)
+        async with self._bounded():
+            selection = selection_for(query)
+            paths = any(field.path for field in (query.group_by, *query.distinct) if field)
+            if selection.exact and not (paths and query.home.space.search_enabled):
+                pipelines = PipelineStats(
+                    collection, selection.conditions, timeout_sec=self._timeout_sec
+                )
+                return await pipelines.answer(query)
+            return await self._scanned(collection, query, selection.conditions)
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._timeout_sec + _GRACE_SEC):
-                selection = selection_for(query)
-                if selection.exact:
-                    return await self._selected(collection, query, selection.conditions)
-                return await self._judged(collection, query, selection.conditions)
+                yield
         except (ExecutionTimeout, TimeoutError):
             raise Problem(504, "search_timeout", "the search took too long; narrow it") from None
+
+    async def _scanned(
+        self, collection: AsyncCollection[Document], query: StatsQuery, conditions: Document
+    ) -> Stats:
+        stats = ScannedStats(query)
+
+        def take(documents: list[Document]) -> None:
+            views = [EventView(read_document(document)) for document in documents]
+            stats.add(view for view in views if fits(query.filter, view))
+
+        scanned = 0
+        cursor = collection.find(conditions, READ_PROJECTION).limit(MAX_SCANNED + 1)
+        cursor = cursor.batch_size(_STEP).max_time_ms(int(self._timeout_sec * 1000))
+        while documents := await cursor.to_list(_STEP):
+            scanned += len(documents)
+            if scanned > MAX_SCANNED:
+                raise _too_broad()
+            await asyncio.to_thread(take, documents)
+        return await stats.answer()
 
     async def _selected(
         self, collection: AsyncCollection[Document], query: SearchQuery, conditions: Document
@@ -120,7 +161,7 @@ def _too_broad() -> Problem:
     )
 
 
-def selection_for(query: SearchQuery) -> Selection:
+def selection_for(query: TenantQuery) -> Selection:
     """What MongoDB is asked for. The tenant's uid is always in it."""
     conditions: Document = {"t": query.home.tenant.uid}
     if query.cutoff:

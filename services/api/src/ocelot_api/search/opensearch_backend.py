@@ -1,7 +1,7 @@
 """Searching in OpenSearch."""
 
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from opensearchpy import AsyncOpenSearch
@@ -10,9 +10,11 @@ from opensearchpy.exceptions import TransportError
 
 from ocelot_api.problems import Problem
 from ocelot_api.search.backend import SearchUnavailableError
-from ocelot_api.search.filters import EVERYTHING, occurred_from
-from ocelot_api.search.opensearch_query import clause_of
-from ocelot_api.search.query import EXACT_TOTAL, Page, SearchQuery, Total
+from ocelot_api.search.filters import occurred_within
+from ocelot_api.search.opensearch_query import tenant_clause
+from ocelot_api.search.opensearch_stats import extent_body, read_extent, read_stats, stats_body
+from ocelot_api.search.query import EXACT_TOTAL, Page, SearchQuery, TenantQuery, Total
+from ocelot_api.search.stats import Stats, StatsQuery, timeline_of
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.opensearch import error_type
 from ocelot_common.registry.model import IndexRange
@@ -34,12 +36,27 @@ class _Hits(msgspec.Struct, gc=False):
     hits: list[_Hit]
 
 
-class _Answer(msgspec.Struct, gc=False):
-    hits: _Hits
+class _Timed(msgspec.Struct, gc=False, kw_only=True):
     timed_out: bool = False
 
 
+class _Answer(_Timed, gc=False, kw_only=True):
+    hits: _Hits
+
+
+class _Counted(msgspec.Struct):
+    total: dict[str, Any]
+
+
+class _StatsAnswer(_Timed, kw_only=True):
+    hits: _Counted
+    aggregations: dict[str, Any]
+
+
+A = TypeVar("A", bound=_Timed)
+
 _decoder = msgspec.json.Decoder(_Answer)
+_stats_decoder = msgspec.json.Decoder(_StatsAnswer)
 
 
 class OpenSearchBackend:
@@ -58,6 +75,23 @@ class OpenSearchBackend:
 
     async def search(self, query: SearchQuery) -> Page:
         """One page from the index."""
+        text = await self._ask(query, request_body(query))
+        return _page(_read(_decoder, text), query)
+
+    async def stats(self, query: StatsQuery) -> Stats:
+        """Statistics from the index."""
+
+        async def ask(body: dict[str, Any]) -> _StatsAnswer:
+            return _read(_stats_decoder, await self._ask(query, body))
+
+        async def extent() -> tuple[int, int] | None:
+            return read_extent((await ask(extent_body(query))).aggregations)
+
+        timeline = await timeline_of(query, extent)
+        answer = await ask(stats_body(query, timeline))
+        return read_stats(query, timeline, answer.hits.total["value"], answer.aggregations)
+
+    async def _ask(self, query: TenantQuery, body: dict[str, Any]) -> str:
         ranges = indices_for(query)
         if not ranges:
             raise SearchUnavailableError("no index has been made")
@@ -72,11 +106,11 @@ class OpenSearchBackend:
         if query.home.tenant.shared:
             params["routing"] = query.home.tenant.uid
         try:
-            text = await self._opensearch.search(
+            answer: str = await self._opensearch.search(
                 # Not by their aliases: the index of one that was deleted is made again, empty,
                 # before the registry can say that it is being built.
                 index=",".join(entry.index for entry in ranges),
-                body=request_body(query) | {"timeout": f"{int(self._timeout_sec * 1000)}ms"},
+                body=body | {"timeout": f"{int(self._timeout_sec * 1000)}ms"},
                 params=params,
             )
         except OpenSearchConnectionError as error:
@@ -86,37 +120,29 @@ class OpenSearchBackend:
             # takes for wrong: other searches may fare better, and the store can answer this one.
             reason = f"OpenSearch: {error.status_code} {error_type(error)[:100]}"
             raise SearchUnavailableError(reason) from error
-        try:
-            return _page(text, query)
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise SearchUnavailableError("the answer can't be read") from error
+        return answer
 
 
-def indices_for(query: SearchQuery) -> list[IndexRange]:
+def indices_for(query: TenantQuery) -> list[IndexRange]:
     """The indices that may hold what is asked for; the newest at least."""
     ranges = query.home.space.indices
     fits = [entry for entry in ranges if _may_hold(entry, query)]
     return fits or ranges[-1:]
 
 
-def _may_hold(entry: IndexRange, query: SearchQuery) -> bool:
+def _may_hold(entry: IndexRange, query: TenantQuery) -> bool:
     end: datetime = entry.end
     if to_ms(end) <= query.cutoff:
         return False
-    start = occurred_from(query.filter)
+    start, _ = occurred_within(query.filter)
     return start is None or to_ms(end + _AHEAD) > start
 
 
 def request_body(query: SearchQuery) -> dict[str, Any]:
-    """The body of a `_search` request. The tenant's term is always in it."""
-    filters: list[dict[str, Any]] = [{"term": {"t": query.home.tenant.uid}}]
-    if query.cutoff:
-        filters.append({"range": {"received_at": {"gte": query.cutoff}}})
-    if query.filter != EVERYTHING:
-        filters.append(clause_of(query.filter))
+    """The body of a `_search` request for one page."""
     order = "desc" if query.sort.descending else "asc"
     body: dict[str, Any] = {
-        "query": {"bool": {"filter": filters}},
+        "query": tenant_clause(query),
         "sort": [{query.sort.field: order}, {"id": order}],
         "size": query.limit + 1,
         "track_total_hits": EXACT_TOTAL,
@@ -126,10 +152,17 @@ def request_body(query: SearchQuery) -> dict[str, Any]:
     return body
 
 
-def _page(text: str, query: SearchQuery) -> Page:
-    answer = _decoder.decode(text)
+def _read(decoder: "msgspec.json.Decoder[A]", text: str) -> A:
+    try:
+        answer = decoder.decode(text)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise SearchUnavailableError("the answer can't be read") from error
     if answer.timed_out:
         raise Problem(504, "search_timeout", "the search took too long; narrow it")
+    return answer
+
+
+def _page(answer: _Answer, query: SearchQuery) -> Page:
     total = answer.hits.total
     items = [_stored(hit.source) for hit in answer.hits.hits]
     more = len(items) > query.limit

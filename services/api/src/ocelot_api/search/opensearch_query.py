@@ -4,6 +4,7 @@ from ipaddress import IPv6Address
 from typing import Any
 
 from ocelot_api.search.filters import (
+    EVERYTHING,
     Addresses,
     AllOf,
     AnyOf,
@@ -15,10 +16,21 @@ from ocelot_api.search.filters import (
     Word,
     WordPrefix,
 )
+from ocelot_api.search.query import TenantQuery
 
 Clause = dict[str, Any]
 
 _TEXT = "text"
+
+
+def tenant_clause(query: TenantQuery) -> Clause:
+    """The query clause of what is asked for. The tenant's term is always in it."""
+    filters: list[Clause] = [{"term": {"t": query.home.tenant.uid}}]
+    if query.cutoff:
+        filters.append({"range": {"received_at": {"gte": query.cutoff}}})
+    if query.filter != EVERYTHING:
+        filters.append(clause_of(query.filter))
+    return {"bool": {"filter": filters}}
 
 
 def clause_of(condition: Filter) -> Clause:  # noqa: PLR0911 - one return a condition

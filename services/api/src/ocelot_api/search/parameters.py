@@ -1,6 +1,6 @@
 """A search as clients ask for it: parameters of `GET /logs`, or a body of `POST /logs/search`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -33,17 +33,11 @@ def query_of_parameters(given: QueryParams, home: Home) -> SearchQuery:
     Raises:
         Problem: 400, with the parameter at fault.
     """
-    values: dict[str, list[str]] = {}
-    for name, value in given.multi_items():
-        values.setdefault(name, []).append(value)
-    options = {name: values.pop(name) for name in _OPTIONS if name in values}
-    for name, several in options.items():
-        if name != "fields" and len(several) > 1:
-            raise bad_request("invalid_parameter", "given more than once", path=name)
+    values, options = split_parameters(given, _OPTIONS, repeatable=("fields",))
     limit = options.get("limit", [str(DEFAULT_LIMIT)])[0]
     return _query(
         home,
-        _conditions(values),
+        filter_of(values),
         sort=options.get("sort", [Sort.OCCURRED_DESC.value])[0],
         limit=int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 10 else None,
         cursor=options.get("cursor", [None])[0],
@@ -51,7 +45,30 @@ def query_of_parameters(given: QueryParams, home: Home) -> SearchQuery:
     )
 
 
-def _conditions(values: Mapping[str, Sequence[str]]) -> Filter:
+def split_parameters(
+    given: QueryParams, options: Collection[str], *, repeatable: Collection[str]
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The filters among the parameters, and the options.
+
+    Raises:
+        Problem: 400: an option that is not repeatable is given more than once.
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in given.multi_items():
+        values.setdefault(name, []).append(value)
+    found = {name: values.pop(name) for name in options if name in values}
+    for name, several in found.items():
+        if name not in repeatable and len(several) > 1:
+            raise bad_request("invalid_parameter", "given more than once", path=name)
+    return values, found
+
+
+def filter_of(values: Mapping[str, Sequence[str]]) -> Filter:
+    """The filter that parameters stand for.
+
+    Raises:
+        Problem: 400, with the parameter at fault.
+    """
     for name in values:
         if not is_filter(name):
             raise bad_request("unknown_parameter", "no such parameter", path=name[:100])

@@ -45,23 +45,31 @@ class Position(NamedTuple):
     event_id: bytes
 
 
-class SearchQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """One search of one tenant.
+class TenantQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events of one tenant are asked for.
 
     Attributes:
         home: the tenant and its space.
         filter: what must fit.
-        after: the position after which the page begins.
         cutoff: events received before it are gone (milliseconds since the epoch).
-        fields: what an answer holds of each event; all of it if there are none.
     """
 
     home: Home
     filter: Filter = EVERYTHING
+    cutoff: int = 0
+
+
+class SearchQuery(TenantQuery, frozen=True, kw_only=True):
+    """One search of one tenant.
+
+    Attributes:
+        after: the position after which the page begins.
+        fields: what an answer holds of each event; all of it if there are none.
+    """
+
     sort: Sort = Sort.OCCURRED_DESC
     limit: int = DEFAULT_LIMIT
     after: Position | None = None
-    cutoff: int = 0
     fields: tuple[str, ...] = ()
 
     def fingerprint(self) -> bytes:

@@ -1,0 +1,256 @@
+"""Statistics by MongoDB: in its own pipelines, or over events that were judged here."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv6Address
+from typing import Any, Final
+
+from bson.datetime_ms import DatetimeMS
+from pymongo.asynchronous.collection import AsyncCollection
+
+from ocelot_api.search.matching import EventView
+from ocelot_api.search.stats import (
+    Distinct,
+    Group,
+    Groups,
+    Stats,
+    StatsQuery,
+    Timeline,
+    ValueField,
+    timeline_of,
+)
+
+Document = dict[str, Any]
+
+_BUCKET: Final = "b"
+_VALUE: Final = "v"
+_COUNT: Final = "n"
+
+
+class PipelineStats:
+    """Counts what a query document selects, on the server.
+
+    Args:
+        collection: of the space.
+        conditions: the selection, exact, the tenant's uid in it.
+        timeout_sec: what one pipeline may take.
+    """
+
+    def __init__(
+        self, collection: AsyncCollection[Document], conditions: Document, *, timeout_sec: float
+    ) -> None:
+        self._collection = collection
+        self._conditions = conditions
+        self._timeout_ms = int(timeout_sec * 1000)
+
+    async def answer(self, query: StatsQuery) -> Stats:
+        """Everything that is asked for, one pipeline after the other."""
+        timeline = await timeline_of(query, self._extent)
+        buckets = [0] * (len(timeline.edges) - 1 if timeline else 0)
+        total = 0
+        at = _bucket_at(timeline)
+        for row in await self._run({"$group": {"_id": at, _COUNT: {"$sum": 1}}}):
+            total += row[_COUNT]
+            if row["_id"] is not None:
+                buckets[row["_id"]] = row[_COUNT]
+        paths = any(field.path for field in (query.group_by, *query.distinct) if field)
+        whole = not paths or not await self._any_cut()
+        groups = None
+        if query.group_by:
+            groups = await self._groups(query.group_by, query.top, timeline, whole=whole)
+        distinct = []
+        for field in query.distinct:
+            rows = await self._run(*_by_value(field), {"$count": _COUNT})
+            exact = whole or not field.path
+            distinct.append(Distinct(rows[0][_COUNT] if rows else 0, exact))
+        return Stats(total, timeline, buckets, groups, distinct)
+
+    async def _run(self, *stages: Document) -> list[Document]:
+        cursor = await self._collection.aggregate(
+            [{"$match": self._conditions}, *stages], maxTimeMS=self._timeout_ms
+        )
+        return await cursor.to_list()
+
+    async def _extent(self) -> tuple[int, int] | None:
+        rows = await self._run(
+            {
+                "$group": {
+                    "_id": None,
+                    "first": {"$min": "$occurred_at"},
+                    "last": {"$max": "$occurred_at"},
+                }
+            }
+        )
+        return (int(rows[0]["first"]), int(rows[0]["last"])) if rows else None
+
+    async def _any_cut(self) -> bool:
+        return bool(await self._run({"$match": {"attrs_cut": True}}, {"$limit": 1}))
+
+    async def _groups(
+        self, field: ValueField, number: int, timeline: Timeline | None, *, whole: bool
+    ) -> Groups:
+        commonest = {
+            "n": number,
+            "sortBy": {_COUNT: -1, "_id": 1},
+            "output": {_VALUE: "$_id", _COUNT: f"${_COUNT}"},
+        }
+        rows = await self._run(
+            *_by_value(field),
+            {"$group": {"_id": None, "all": {"$sum": f"${_COUNT}"}, "top": {"$topN": commonest}}},
+        )
+        top = rows[0]["top"] if rows else []
+        along = await self._along(field, [each[_VALUE] for each in top], timeline)
+        groups = [
+            Group(_text(field, each[_VALUE]), each[_COUNT], counts)
+            for each, counts in zip(top, along, strict=True)
+        ]
+        other = (rows[0]["all"] if rows else 0) - sum(group.count for group in groups)
+        return Groups(groups, other, whole or not field.path)
+
+    async def _along(
+        self, field: ValueField, values: list[Any], timeline: Timeline | None
+    ) -> list[list[int]]:
+        size = len(timeline.edges) - 1 if timeline else 0
+        along = {value: [0] * size for value in values}
+        if timeline and values:
+            rows = await self._run(
+                {"$project": {_VALUE: _values(field), _BUCKET: _bucket_at(timeline)}},
+                {"$unwind": f"${_VALUE}"},
+                {"$match": {_VALUE: {"$in": values}}},
+                {"$group": {"_id": [f"${_VALUE}", f"${_BUCKET}"], _COUNT: {"$sum": 1}}},
+            )
+            for row in rows:
+                value, bucket = row["_id"]
+                if bucket is not None:
+                    along[value][bucket] = row[_COUNT]
+        return list(along.values())
+
+
+def _by_value(field: ValueField) -> list[Document]:
+    return [
+        {"$project": {_VALUE: _values(field)}},
+        {"$unwind": f"${_VALUE}"},
+        {"$group": {"_id": f"${_VALUE}", _COUNT: {"$sum": 1}}},
+    ]
+
+
+def _values(field: ValueField) -> Document:
+    """The expression of an event's values: each once, none that is null or empty."""
+    if field.path:
+        begins = {"$eq": [{"$indexOfBytes": ["$$entry", {"$literal": field.prefix}]}, 0]}
+        entries = {"$ifNull": ["$attrs", []]}
+        return {"$filter": {"input": entries, "as": "entry", "cond": begins}}
+    several = field.stored == "tags" or field.stored.startswith("targets.")
+    stored = "source.ip16" if field.stored == "source.ip" else field.stored
+    given: Any = {"$ifNull": [f"${stored}", []]} if several else [f"${stored}"]
+    return {"$setDifference": [given, {"$literal": [None, ""]}]}
+
+
+def _bucket_at(timeline: Timeline | None) -> Any:
+    """The expression of an event's bucket, its number; null outside of all."""
+    if timeline is None:
+        return None
+    edges = timeline.edges
+
+    def search(low: int, high: int) -> Any:
+        if high - low == 1:
+            return {"$literal": low}
+        middle = (low + high) // 2
+        return {"$cond": [_before(edges[middle]), search(low, middle), search(middle, high)]}
+
+    inside = {"$cond": [_before(edges[-1]), search(0, len(edges) - 1), None]}
+    return {"$cond": [_before(edges[0]), None, inside]}
+
+
+def _before(edge: int) -> Document:
+    return {"$lt": ["$occurred_at", DatetimeMS(edge)]}
+
+
+def _text(field: ValueField, value: Any) -> str:
+    if field.stored == "source.ip":
+        return _address(value)
+    text: str = value
+    return text[len(field.prefix) :] if field.path else text
+
+
+def _address(sixteen: bytes) -> str:
+    address = IPv6Address(bytes(sixteen))
+    return str(address.ipv4_mapped or address)
+
+
+class ScannedStats:
+    """Counts events that are handed to it, where MongoDB can't judge or see what is asked."""
+
+    def __init__(self, query: StatsQuery) -> None:
+        self._query = query
+        self._fields = [field for field in (query.group_by, *query.distinct) if field]
+        self._times: list[int] = []
+        self._values: list[list[frozenset[Any]]] = []
+        self._whole = True
+
+    def add(self, events: Iterable[EventView]) -> None:
+        """Take events that fit."""
+        for event in events:
+            self._times.append(event.time_ms("occurred_at"))
+            self._values.append([_values_of(event, field) for field in self._fields])
+            if any(field.path for field in self._fields) and event.attrs_cut:
+                self._whole = False
+
+    async def answer(self) -> Stats:
+        """The statistics of what was taken."""
+        timeline = await timeline_of(self._query, self._extent)
+        edges = timeline.edges if timeline else []
+        at = [bisect_right(edges, moment) - 1 for moment in self._times]
+        columns = list(zip(*self._values, strict=True)) or [()] * len(self._fields)
+        groups = None
+        if self._query.group_by:
+            groups = self._groups(self._query.group_by, columns.pop(0), at, len(edges) - 1)
+        distinct = [
+            Distinct(len(frozenset().union(*column)), self._whole or not field.path)
+            for field, column in zip(self._query.distinct, columns, strict=True)
+        ]
+        buckets = _histogram(at, len(edges) - 1)
+        return Stats(len(self._times), timeline, buckets, groups, distinct)
+
+    async def _extent(self) -> tuple[int, int] | None:
+        return (min(self._times), max(self._times)) if self._times else None
+
+    def _groups(
+        self, field: ValueField, column: Sequence[frozenset[Any]], at: list[int], size: int
+    ) -> Groups:
+        counter: Counter[Any] = Counter(value for values in column for value in values)
+        ordered = sorted(counter.items(), key=lambda item: (-item[1], _bytes(item[0])))
+        top = ordered[: self._query.top]
+        positions: dict[Any, list[int]] = {value: [] for value, _ in top}
+        for values, bucket in zip(column, at, strict=True):
+            for value in values & positions.keys():
+                positions[value].append(bucket)
+        return Groups(
+            [
+                Group(_text(field, value), count, _histogram(positions[value], size))
+                for value, count in top
+            ],
+            sum(count for _, count in ordered[self._query.top :]),
+            self._whole or not field.path,
+        )
+
+
+def _values_of(event: EventView, field: ValueField) -> frozenset[Any]:
+    if field.path:
+        return frozenset(entry for entry in event.values("attrs") if entry.startswith(field.prefix))
+    if field.stored == "source.ip":
+        return frozenset([event.address] if event.address else [])
+    return frozenset(value for value in event.values(field.stored) if value)
+
+
+def _bytes(value: Any) -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def _histogram(at: Iterable[int], size: int) -> list[int]:
+    counts = [0] * max(0, size)
+    for bucket in at:
+        if 0 <= bucket < len(counts):
+            counts[bucket] += 1
+    return counts
