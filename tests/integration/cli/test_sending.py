@@ -164,6 +164,45 @@ async def test_searches_filter_by_words_options_and_time(running: Any, ocelot: A
     assert wrong.err.startswith("error: 400")
 
 
+async def test_stats_are_a_table_or_json(running: Any, ocelot: Any, tokens: Any):
+    access = await running.tenant()
+    times = ("2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z", "2026-03-29T13:00:00Z")
+    events = [
+        {"action": "logon", "actor": {"id": actor}, "occurred_at": time, "metadata": {"n": actor}}
+        for actor, time in zip(("jane", "joe", "joe"), times, strict=True)
+    ]
+    await ocelot.ok(
+        "send", stdin=b"\n".join(json.dumps(event).encode() for event in events), **tokens(access)
+    )
+    await running.until_indexed(access.tenant, 3)
+
+    async def table(*args: str) -> list[list[str]]:
+        ended = await ocelot.ok("stats", *args, **tokens(access, "reader"))
+        assert re.search(r"\d events, from opensearch", ended.err)
+        return [line.split() for line in ended.out.splitlines()]
+
+    by_actor = [["actor.id", "events"], ["joe", "2"], ["jane", "1"]]
+    assert await table("--by", "actor.id") == by_actor
+    assert await table("--by", "metadata.n", "--top", "1") == [
+        ["metadata.n", "events"], ["joe", "2"], ["(others)", "1"],
+    ]  # fmt: skip
+    assert await table("--every", "1d", "--tz", "Europe/Berlin", "--by", "actor.id") == [
+        ["from", "events", "joe", "jane"],
+        ["2026-03-28T00:00:00+01:00", "1", "0", "1"],
+        ["2026-03-29T00:00:00+01:00", "2", "2", "0"],
+    ]
+    assert await table("--distinct", "action", "--distinct", "actor.id") == [
+        ["1", "different", "action"],
+        ["2", "different", "actor.id"],
+    ]
+    assert await table("--action", "nothing") == []
+    as_json = await ocelot.ok("stats", "--actor", "joe", "--json", **tokens(access, "reader"))
+    assert json.loads(as_json.out) == {"total": 2, "backend": "opensearch"}
+    wrong = await ocelot("stats", "--every", "2d", **tokens(access, "reader"))
+    assert wrong.status == 1
+    assert wrong.err.startswith("error: 400")
+
+
 async def test_a_search_pages_beyond_a_thousand(running: Any, ocelot: Any, tokens: Any):
     access = await running.tenant()
     await ocelot.ok("send", stdin=lines(2_345), **tokens(access))

@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command()(sending.send)
 app.command(name="import")(sending.import_)
 app.command()(searching.search)
+app.command()(searching.stats)
 app.command()(searching.get)
 
 

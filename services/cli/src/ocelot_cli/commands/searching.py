@@ -1,4 +1,4 @@
-"""`ocelot search` and `ocelot get`."""
+"""`ocelot search`, `ocelot stats` and `ocelot get`."""
 
 from typing import Annotated, Any
 
@@ -10,45 +10,40 @@ from rich.text import Text
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client, problem_text
 from ocelot_cli.console import fail, out, plain, say, show_json
-from ocelot_cli.durations import parse_moment
 from ocelot_cli.environment import api_access
+from ocelot_cli.filters import (
+    Action,
+    Actor,
+    Filters,
+    Outcome,
+    RequestId,
+    Severity,
+    Since,
+    Target,
+    Until,
+    Values,
+    Where,
+    Words,
+)
 from ocelot_cli.running import run
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.timestamps import format_rfc3339, parse_rfc3339
 
 _PAGE = 1_000
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
-Values = list[str] | None
-#: Parameters that have options of their own, or none.
-_NO_FILTERS = ("", "sort", "limit", "cursor", "fields", "q", "from", "to")
 
 
 def search(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Full text: words, '\"a phrase\"', -word (after --), one OR another, begin*.",
-            show_default=False,
-        ),
-    ] = None,
-    action: Annotated[Values, typer.Option(help="Action; 'document.*' is a prefix.")] = None,
-    actor: Annotated[Values, typer.Option(help="Actor's id.")] = None,
-    target: Annotated[Values, typer.Option(help="Target's id.")] = None,
-    outcome: Annotated[Values, typer.Option(help="success, failure, denied, unknown.")] = None,
-    severity: Annotated[Values, typer.Option(help="debug … critical.")] = None,
-    request_id: Annotated[Values, typer.Option(help="Correlation id.")] = None,
-    where: Annotated[
-        Values,
-        typer.Option(
-            metavar="FILTER=VALUE",
-            help="Any filter of the api: source.ip=192.0.2.0/24, severity.gte=error,"
-            " metadata.plan=pro.",
-        ),
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option("--from", help="RFC 3339, or -24h: 24 hours ago.")
-    ] = None,
-    until: Annotated[str | None, typer.Option("--to", help="RFC 3339, or -1h.")] = None,
+    words: Words = None,
+    action: Action = None,
+    actor: Actor = None,
+    target: Target = None,
+    outcome: Outcome = None,
+    severity: Severity = None,
+    request_id: RequestId = None,
+    where: Where = None,
+    since: Since = None,
+    until: Until = None,
     sort: Annotated[
         str, typer.Option(help="occurred_at or received_at; '-' before it: the latest first.")
     ] = "-occurred_at",
@@ -60,29 +55,12 @@ def search(
 ) -> None:
     """Find events. An option given twice means either; different ones must all fit."""
     access = api_access(api_url=api_url, token=token, tenant=tenant, role="reader")
-    params: list[tuple[str, str]] = [("sort", sort)]
-    if words:
-        params.append(("q", " ".join(words)))
-    for name, values in (
-        ("action", action),
-        ("actor.id", actor),
-        ("target.id", target),
-        ("outcome", outcome),
-        ("severity", severity),
-        ("request_id", request_id),
-    ):
-        params += [(name, value) for value in values or ()]
-
-    for text in where or ():
-        name, equals, value = text.partition("=")
-        if not equals or name in _NO_FILTERS:
-            fail(f"--where {text}: expected FILTER=VALUE, such as source.ip=192.0.2.0/24", status=2)
-        params.append((name, value))
+    filters = Filters(
+        words, action, actor, target, outcome, severity, request_id, where, since, until
+    )
 
     async def work() -> None:
-        for name, moment in (("from", since), ("to", until)):
-            if moment:
-                params.append((name, parse_moment(moment)))
+        params = [("sort", sort), *filters.params()]
         async with http_client(access, tenant, _TIMEOUT) as http:
             await _pages(http, params, limit, as_json=as_json)
 
@@ -142,6 +120,85 @@ def _time(item: dict[str, Any]) -> Text:
         return plain(format_rfc3339(parse_rfc3339(text)))
     except (ValueError, OverflowError):  # a year beyond datetime's, once the offset is taken off
         return plain(text)
+
+
+def stats(
+    words: Words = None,
+    action: Action = None,
+    actor: Actor = None,
+    target: Target = None,
+    outcome: Outcome = None,
+    severity: Severity = None,
+    request_id: RequestId = None,
+    where: Where = None,
+    since: Since = None,
+    until: Until = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD", help="Commonest values: actor.id, metadata.plan …"),
+    ] = None,
+    top: Annotated[int | None, typer.Option(help="How many of them; 10 unless told.")] = None,
+    every: Annotated[
+        str | None, typer.Option(metavar="INTERVAL", help="Over time: 1m … 1y, or auto.")
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option("--tz", help="Where days begin, such as Europe/Berlin.")
+    ] = None,
+    distinct: Annotated[
+        Values, typer.Option(metavar="FIELD", help="Count the different values of a field.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the api's answer.")] = False,
+    tenant: TenantOption = None,
+    api_url: ApiUrl = None,
+    token: Token = None,
+) -> None:
+    """Count events: over time (--every), by value (--by), different values (--distinct)."""
+    access = api_access(api_url=api_url, token=token, tenant=tenant, role="reader")
+    filters = Filters(
+        words, action, actor, target, outcome, severity, request_id, where, since, until
+    )
+    options = (("group_by", by), ("top", top), ("interval", every), ("tz", zone))
+
+    async def work() -> dict[str, Any]:
+        params = [*filters.params(), *(("distinct", field) for field in distinct or ())]
+        params += [(name, str(value)) for name, value in options if value is not None]
+        async with http_client(access, tenant, _TIMEOUT) as http:
+            return await _get(http, "/api/v1/logs/stats", params)
+
+    body = run(work())
+    if as_json:
+        show_json(msgspec.json.encode(body))
+        return
+    if by or every:
+        out.print(_counts(body))
+    for field, count in body.get("distinct", {}).items():
+        about = "about " if count["relation"] == "approximate" else ""
+        out.print(plain(f"{about}{count['value']:,} different {field}"))
+    out.file.flush()
+    say(f"{body['total']:,} events, from {body['backend']}")
+
+
+def _counts(body: dict[str, Any]) -> Table:
+    """A line a bucket, and a column a value; without buckets, a line a value."""
+    table = Table(box=None)
+    groups: dict[str, Any] = body.get("groups", {})
+    values = groups.get("values", [])
+    if "buckets" not in body:
+        table.add_column(groups["field"])
+        table.add_column("events", justify="right")
+        for group in values:
+            table.add_row(plain(group["value"][:80]), f"{group['count']:,}")
+        if groups["other"]:
+            table.add_row(plain("(others)"), f"{groups['other']:,}")
+        return table
+    table.add_column("from")
+    table.add_column("events", justify="right")
+    for group in values:
+        table.add_column(plain(group["value"][:30]), justify="right")
+    for number, bucket in enumerate(body["buckets"]):
+        counts = [group["buckets"][number]["count"] for group in values]
+        table.add_row(plain(bucket["start"]), *(f"{n:,}" for n in (bucket["count"], *counts)))
+    return table
 
 
 def get(
