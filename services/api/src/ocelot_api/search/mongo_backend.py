@@ -62,8 +62,7 @@ class MongoBackend:
         collection = events_of(self._database, query.home.space.collection)
         async with self._bounded():
             selection = selection_for(query)
-            paths = any(field.path for field in (query.group_by, *query.distinct) if field)
-            if selection.exact and not (paths and query.home.space.search_enabled):
+            if selection.exact and not (query.needs_attrs and query.home.space.search_enabled):
                 pipelines = PipelineStats(
                     collection, selection.conditions, timeout_sec=self._timeout_sec
                 )

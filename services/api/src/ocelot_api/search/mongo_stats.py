@@ -54,8 +54,7 @@ class PipelineStats:
             total += row[_COUNT]
             if row["_id"] is not None:
                 buckets[row["_id"]] = row[_COUNT]
-        paths = any(field.path for field in (query.group_by, *query.distinct) if field)
-        whole = not paths or not await self._any_cut()
+        whole = not query.needs_attrs or not await self._any_cut()
         groups = None
         if query.group_by:
             groups = await self._groups(query.group_by, query.top, timeline, whole=whole)
@@ -194,7 +193,7 @@ class ScannedStats:
         for event in events:
             self._times.append(event.time_ms("occurred_at"))
             self._values.append([_values_of(event, field) for field in self._fields])
-            if any(field.path for field in self._fields) and event.attrs_cut:
+            if self._query.needs_attrs and event.attrs_cut:
                 self._whole = False
 
     async def answer(self) -> Stats:

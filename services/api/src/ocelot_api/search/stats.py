@@ -61,6 +61,11 @@ class StatsQuery(TenantQuery, frozen=True, kw_only=True):
         """Whether time buckets are asked for."""
         return self.auto or self.interval is not None
 
+    @property
+    def needs_attrs(self) -> bool:
+        """Whether a path of metadata or changes is counted."""
+        return any(field.path for field in (self.group_by, *self.distinct) if field)
+
 
 class Timeline(NamedTuple):
     """The time buckets of an answer: one count between each edge and the next."""
