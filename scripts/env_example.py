@@ -9,12 +9,14 @@ from ocelot_api.settings import ApiSettings
 from ocelot_common.settings import ProvisioningSettings, Settings, SigningSettings
 from ocelot_consumer.settings import ConsumerSettings
 from ocelot_indexer.settings import IndexerSettings
+from ocelot_jobs.settings import JobsSettings
 
 TARGET: Final = Path(__file__).resolve().parent.parent / ".env.example"
 PROCESSES: Final[dict[str, type[Settings]]] = {
     "api": ApiSettings,
     "consumer": ConsumerSettings,
     "indexer": IndexerSettings,
+    "jobs": JobsSettings,
     "cli": ProvisioningSettings,
     "cli, token create": SigningSettings,
 }

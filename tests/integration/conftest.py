@@ -19,7 +19,7 @@ from ocelot_common.registry.model import Isolation, Tenant
 from ocelot_common.stored import READ_PROJECTION, StoredEvent, read_document
 from ocelot_devstack.backends import Backends
 from ocelot_devstack.provisioning import TenantMaker, open_tenant_maker
-from ocelot_devstack.pytest_plugin import dev_settings
+from ocelot_devstack.pytest_plugin import SERVICE_ENV, dev_settings
 from ocelot_devstack.stack import Stack
 
 
@@ -126,6 +126,16 @@ class Running:
 
         return await eventually(enough, timeout_sec=timeout_sec, what=f"{number} indexed events")
 
+    async def eventually(
+        self,
+        probe: Callable[[], Awaitable[Any]],
+        *,
+        timeout_sec: float = 30,
+        what: str = "it",
+    ) -> Any:
+        """Ask until the answer is neither None nor False, and return it."""
+        return await eventually(probe, timeout_sec=timeout_sec, what=what)
+
     async def post_lines(
         self, access: TenantAccess, lines: Iterable[bytes], **headers: str
     ) -> httpx.Response:
@@ -181,6 +191,7 @@ async def running(
         dev_settings(tmp_path_factory.mktemp("running")),
         backends=backends,
         name=name,
+        env=SERVICE_ENV,
         report=lambda _: None,
     )
     async with stack:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from ocelot_api.metrics import ApiMetrics
 from ocelot_consumer.metrics import ConsumerMetrics
 from ocelot_indexer.metrics import IndexerMetrics
+from ocelot_jobs.metrics import JobsMetrics
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operations/watching.md").read_text()
@@ -20,6 +21,7 @@ def exported() -> set[str]:
     ApiMetrics(registry)
     ConsumerMetrics(registry)
     IndexerMetrics(registry)
+    JobsMetrics(registry)
     names = {
         family.name + ("_total" if family.type == "counter" else "")
         for family in registry.collect()

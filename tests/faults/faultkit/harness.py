@@ -26,7 +26,7 @@ from ocelot_common.queue.depth import Depth, read_depth
 from ocelot_common.registry.model import Isolation, Space, Tenant
 from ocelot_devstack.backends import Backends
 from ocelot_devstack.provisioning import TenantMaker, open_tenant_maker
-from ocelot_devstack.pytest_plugin import dev_settings
+from ocelot_devstack.pytest_plugin import SERVICE_ENV, dev_settings
 from ocelot_devstack.queues import open_sqs
 from ocelot_devstack.services import SERVICES, ServiceProcess, ServiceSpec
 from ocelot_devstack.stack import Stack
@@ -44,6 +44,7 @@ class Access(NamedTuple):
     ledger: Ledger
     writer: dict[str, str]
     reader: dict[str, str]
+    admin: dict[str, str]
 
 
 class Harness:
@@ -141,11 +142,11 @@ class Harness:
     ) -> Access:
         """One tenant."""
         tenant = await self.maker.create(tenant_id or f"t-{secrets.token_hex(5)}", isolation)
-        writer, reader = (
+        writer, reader, admin = (
             {"Authorization": f"Bearer {self.maker.token(tenant, role)}"}
-            for role in ("writer", "reader")
+            for role in ("writer", "reader", "admin")
         )
-        return Access(tenant, Ledger(tenant), writer, reader)
+        return Access(tenant, Ledger(tenant), writer, reader, admin)
 
     async def space_of(self, tenant: Tenant) -> Space:
         """The tenant's space, read now."""
@@ -288,6 +289,21 @@ class Harness:
         match = re.search(pattern, text, re.MULTILINE)
         return float(match[1]) if match else 0.0
 
+    async def rebuild(self, access: Access) -> str:
+        """Ask for a rebuild of a tenant's whole index; the job's id."""
+        answer = await self.http.post(
+            f"{self.api_url}/api/v1/logs/index/bulk", json={"all": True}, headers=access.admin
+        )
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    async def job(self, access: Access, job_id: str) -> dict[str, Any]:
+        """A job of a tenant as it is now."""
+        answer = await self.http.get(f"{self.api_url}/api/v1/jobs/{job_id}", headers=access.admin)
+        assert answer.status_code == 200, answer.text
+        job: dict[str, Any] = answer.json()
+        return job
+
     async def get(self, access: Access, path: str, **params: str) -> httpx.Response:
         """A read of one tenant."""
         return await self.http.get(f"{self.api_url}{path}", params=params, headers=access.reader)
@@ -337,6 +353,7 @@ async def open_harness(
         backends=backends,
         name=secrets.token_hex(4),
         services=_specs(long=long),
+        env=None if long else SERVICE_ENV,
         report=lambda _: None,
     )
     async with AsyncExitStack() as cleanup:

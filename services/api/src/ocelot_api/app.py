@@ -18,6 +18,7 @@ from ocelot_api.authentication import Authenticator
 from ocelot_api.budget import ByteBudget
 from ocelot_api.ingest.coalescer import Coalescer
 from ocelot_api.ingest.endpoints import Ingest
+from ocelot_api.jobs.endpoints import Jobs
 from ocelot_api.meta import meta_router
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import (
@@ -35,6 +36,7 @@ from ocelot_api.search.service import SearchService
 from ocelot_api.settings import ApiSettings
 from ocelot_common import mongo, opensearch
 from ocelot_common.auth.tokens import TokenVerifier
+from ocelot_common.jobs.store import JobStore
 from ocelot_common.process import tune_garbage_collector
 from ocelot_common.queue.client import sending_client
 from ocelot_common.registry.snapshot import RegistrySnapshot
@@ -141,6 +143,15 @@ async def _open(
         timeout_sec=settings.search_timeout_sec,
         body_timeout_sec=settings.body_timeout_sec,
     )
+    jobs = Jobs(
+        home=reading.home,
+        authenticator=authenticator,
+        jobs=JobStore(database),
+        budget=budget,
+        timeout_sec=settings.search_timeout_sec,
+        body_timeout_sec=settings.body_timeout_sec,
+    )
+    app.include_router(jobs.router())
     app.include_router(reading.router())
     app.include_router(meta_router(snapshot, registry))
 

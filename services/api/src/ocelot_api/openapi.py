@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 from fastapi import FastAPI
 
+from ocelot_api.jobs.documentation import SCHEMAS as JOB_SCHEMAS
 from ocelot_api.search.documentation import SCHEMAS as SEARCH_SCHEMAS
 from ocelot_common.event import Event
 
@@ -55,6 +56,7 @@ def _complete(document: Schema) -> None:
     schemas.update(event_schemas)
     schemas.update(_SCHEMAS)
     schemas.update(SEARCH_SCHEMAS)
+    schemas.update(JOB_SCHEMAS)
     components["securitySchemes"] = {
         "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
     }
@@ -84,9 +86,10 @@ def _secure(operation: Schema) -> None:
     responses = operation["responses"]
     for status in ("401", "403", "408", "431", "503"):
         responses.setdefault(status, _problem(_ERROR_CODES[status]))
-    responses.pop("422", None) if operation["tags"] == ["read"] else None
+    if operation["tags"] != ["write"]:
+        responses.pop("422", None)
     responses.setdefault("400", _problem(_ERROR_CODES["400"]))
-    if operation["tags"] == ["read"]:
+    if operation["tags"] != ["write"]:
         responses.setdefault("504", _problem("A backend did not answer in time; narrow the search"))
 
 
@@ -221,6 +224,7 @@ _SCHEMAS: Final[dict[str, Schema]] = {
             "path": {"type": "string", "description": "The field at fault"},
             "request_id": {"type": "string"},
             "outcome": {"enum": ["unknown", "rejected"]},
+            "job_id": {"type": "string", "format": "uuid"},
         },
     },
 }

@@ -13,6 +13,7 @@ _TITLES: Final = {
     404: "Not found",
     405: "Method not allowed",
     408: "Request timeout",
+    409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
     422: "Not valid",

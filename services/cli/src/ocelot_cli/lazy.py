@@ -15,6 +15,8 @@ _GROUPS: Final = {
     "tenants": "ocelot_cli.commands.tenants",
     "token": "ocelot_cli.commands.tokens",
     "dead-letters": "ocelot_cli.commands.dead_letters",
+    "jobs": "ocelot_cli.commands.jobs",
+    "holds": "ocelot_cli.commands.holds",
 }
 
 

@@ -9,11 +9,13 @@ from typing import Any, Final
 import msgspec
 from bson import Binary
 from pymongo import UpdateOne
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
 
 from ocelot_common.ids import format_id
 from ocelot_common.mongo import MAJORITY
 from ocelot_common.names import DEAD_LETTERS
+from ocelot_common.stored import StoredEvent
 from ocelot_common.timestamps import to_datetime
 
 Document = dict[str, Any]
@@ -33,12 +35,13 @@ class Stage(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why it failed."""
+    """Why it failed; `exhausted`: whoever received it died, until SQS gave it up."""
 
     MALFORMED = "malformed"
     CONFLICT = "conflict"
     NOT_STORABLE = "not_storable"
     NOT_INDEXABLE = "not_indexable"
+    EXHAUSTED = "exhausted"
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +64,20 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     received_at: int | None = None
     writer: str = ""
     request_id: str = ""
+
+    @classmethod
+    def not_indexable(cls, stored: StoredEvent, detail: str) -> "DeadLetter":
+        """The letter of a stored event that OpenSearch refuses for good."""
+        return cls(
+            stage=Stage.INDEX,
+            reason=Reason.NOT_INDEXABLE,
+            uid=stored.uid,
+            event_id=stored.id,
+            content=stored.text,
+            detail=detail,
+            received_at=stored.received_at,
+            writer=stored.writer,
+        )
 
     @property
     def key(self) -> str:
@@ -111,6 +128,27 @@ class DeadLetterStore:
     async def remove(self, key: str) -> bool:
         """Forget one letter; whether it was there."""
         return (await self._letters.delete_one({"_id": key})).deleted_count == 1
+
+    async def purge(
+        self, uid: str, *, before: datetime, limit: int, session: AsyncClientSession
+    ) -> int:
+        """Forget letters of a tenant's events received before a moment; how many of `limit`.
+
+        A letter without that time, of a whole message, counts from when it was first seen.
+        """
+        old: Document = {
+            "t": uid,
+            "$or": [
+                {"received_at": {"$lt": before}},
+                {"received_at": {"$exists": False}, "first_seen": {"$lt": before}},
+            ],
+        }
+        found = self._letters.find(old, {"_id": 1}, session=session).limit(limit)
+        keys = [letter["_id"] async for letter in found]
+        if not keys:
+            return 0
+        gone = await self._letters.delete_many({"_id": {"$in": keys}}, session=session)
+        return gone.deleted_count
 
     async def remove_all_of(self, uid: str) -> int:
         """Forget a tenant's letters; how many there were."""

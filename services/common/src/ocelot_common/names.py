@@ -16,6 +16,8 @@ SPACES: Final = "spaces"
 KEYS: Final = "keys"
 COUNTERS: Final = "counters"
 DEAD_LETTERS: Final = "dead_letters"
+JOBS: Final = "jobs"
+HOLDS: Final = "holds"
 TENANT_STATUS: Final = "tenant_status"
 
 #: The space that all tenants of the Shared tier have in common.
@@ -103,3 +105,12 @@ def period_alias(space: str, label: str) -> str:
 def index_name(alias: str, generation: int) -> str:
     """The index behind a period's alias; a rebuild makes the next generation."""
     return f"{alias}_{generation:06d}"
+
+
+def write_alias(index: str) -> str:
+    """The alias of one index alone, under which it is written.
+
+    `require_alias` refuses a write to a bare index name, and while a rebuild lasts two indices of a
+    period are written, whichever of them the period's alias leads to.
+    """
+    return f"{index}_w"

@@ -53,6 +53,13 @@ class _Ledger:
         self.opensearch_problem = backends.opensearch_problem
 
 
+#: Of services in tests: nothing here is cut off from the registry, which they read each second.
+SERVICE_ENV: Final = {
+    "OCELOT_REBUILD_SETTLE_SEC": "3",
+    "OCELOT_UPKEEP_EVERY_SEC": "2",
+    "OCELOT_PURGE_EVERY_SEC": "2",
+}
+
 _LEDGER: Final = pytest.StashKey[_Ledger]()
 
 
@@ -182,7 +189,12 @@ async def make_installation(backends: Backends, tmp_path: Path) -> AsyncIterator
             name = secrets.token_hex(4)
             settings = dev_settings(tmp_path / name)
             stack = Stack(
-                settings, backends=backends, name=name, services=services, report=lambda _: None
+                settings,
+                backends=backends,
+                name=name,
+                services=services,
+                env=SERVICE_ENV,
+                report=lambda _: None,
             )
             await cleanup.enter_async_context(stack)
             cleanup.push_async_callback(stack.remove)
@@ -207,5 +219,6 @@ def dev_settings(state_dir: Path) -> DevSettings:
         opensearch_port=0,
         consumer_port=0,
         indexer_port=0,
+        jobs_port=0,
         state_dir=state_dir,
     )

@@ -40,6 +40,7 @@ SERVICES: Final = (
     ServiceSpec("api", _module("ocelot_api")),
     ServiceSpec("consumer", _module("ocelot_consumer"), drains="ingest"),
     ServiceSpec("indexer", _module("ocelot_indexer"), drains="index", needs_opensearch=True),
+    ServiceSpec("jobs", _module("ocelot_jobs")),
 )
 
 

@@ -32,6 +32,7 @@ class DevSettings(Settings):
         opensearch_port: of the OpenSearch that is started here, at most 9299.
         consumer_port: of the consumer's probes and metrics.
         indexer_port: of the indexer's probes and metrics.
+        jobs_port: of the jobs' probes and metrics.
         state_dir: data, logs, signing key, `dev.json`.
         cache_dir: downloads shared by all checkouts.
         drain_sec: how long the end waits for the queues to run empty.
@@ -51,6 +52,7 @@ class DevSettings(Settings):
     opensearch_port: Annotated[int, Field(ge=0, le=MAX_OPENSEARCH_PORT)] = 9201
     consumer_port: Port = 8001
     indexer_port: Port = 8002
+    jobs_port: Port = 8003
     state_dir: Path = Path(".ocelot")
     cache_dir: Path = Field(default_factory=_cache_dir)
     drain_sec: Seconds = 20.0

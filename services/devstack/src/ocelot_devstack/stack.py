@@ -30,6 +30,7 @@ class Stack:
         name: tells installations on the same backends apart: database `ocelot_<name>`, queues
             `ocelot-<name>-…`; empty for the only one.
         services: what can be started.
+        env: added to the environment of every service.
         report: gets lines for people.
     """
 
@@ -40,6 +41,7 @@ class Stack:
         backends: Backends | None = None,
         name: str = "",
         services: Sequence[ServiceSpec] = SERVICES,
+        env: Mapping[str, str] | None = None,
         report: Report = say,
     ) -> None:
         self.settings = settings
@@ -47,6 +49,7 @@ class Stack:
         self.report = report
         self.specs = {spec.name: spec for spec in services}
         self.services: list[ServiceProcess] = []
+        self._env = dict(env or {})
         self._owns_backends = backends is None
         self.backends = Backends(settings, report=report) if backends is None else backends
         self._installation: Installation | None = None
@@ -145,7 +148,7 @@ class Stack:
         port = port or self._port_for(name)
         instances = sum(process.spec.name == name for process in self.services)
         label = f"{name}-{instances + 1}" if instances else name
-        env = {**inherited_env(), **self.env(name, port=port), **(extra_env or {})}
+        env = {**inherited_env(), **self.env(name, port=port), **self._env, **(extra_env or {})}
         process = ServiceProcess(
             self.specs[name],
             label=label,

@@ -11,6 +11,7 @@ from opentelemetry import trace
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 
+from ocelot_common.bulk import BulkWriter
 from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
 from ocelot_common.mongo import events_of
 from ocelot_common.opensearch import is_transient
@@ -25,9 +26,8 @@ from ocelot_common.timestamps import now_ms, to_datetime
 from ocelot_common.versioned import NewerVersionError
 from ocelot_common.worker.batches import BatchRunner
 from ocelot_common.worker.monitors import BackendAwayError, BackendMonitor
-from ocelot_indexer.bulk import BulkWriter
 from ocelot_indexer.metrics import IndexerMetrics
-from ocelot_indexer.work import Candidate, IndexWork, Outcome, unpack_message
+from ocelot_indexer.work import AskedFor, IndexWork, Outcome, unpack_message
 
 Document = dict[str, Any]
 
@@ -50,7 +50,7 @@ class Indexer:
         *,
         receiver: Receiver,
         database: AsyncDatabase[Document],
-        writer: BulkWriter,
+        writer: BulkWriter[AskedFor],
         indices: IndexMaker,
         dead_letters: DeadLetterStore,
         snapshot: RegistrySnapshot,
@@ -119,14 +119,14 @@ class Indexer:
                 _postpone([work], work.fault)
             else:
                 letters.append(_malformed(work))
-        candidates: list[Candidate] = []
+        candidates: list[AskedFor] = []
         for uid, works in by_uid.items():
             candidates.extend(await self._candidates(uid, works))
         letters.extend(await self._write(candidates))
         await self._dead_letters.put(letters)
         self._metrics.batch_events.observe(len(candidates))
 
-    async def _candidates(self, uid: str, works: list[IndexWork]) -> list[Candidate]:
+    async def _candidates(self, uid: str, works: list[IndexWork]) -> list[AskedFor]:
         home = await self._snapshot.find_home(uid)
         if home is None:
             _postpone(works, LookupError("unknown tenant"))
@@ -147,7 +147,7 @@ class Indexer:
             if stored.received_at < cutoff:
                 gone += 1
                 continue
-            candidates.append(Candidate(home, stored, work))
+            candidates.append(AskedFor(home, stored, work=work))
         self._count(Outcome.GONE, gone)
         self._see_to_missing(asked)
         return candidates
@@ -171,7 +171,7 @@ class Indexer:
             log.warning("ids_not_in_store", ids=skipped)
             self._count(Outcome.MISSING, skipped)
 
-    async def _write(self, candidates: list[Candidate]) -> list[DeadLetter]:
+    async def _write(self, candidates: list[AskedFor]) -> list[DeadLetter]:
         """Write candidates; returns the letters of those that OpenSearch refuses."""
         letters: list[DeadLetter] = []
         pending = candidates
@@ -180,21 +180,21 @@ class Indexer:
                 break
             if attempt:
                 await asyncio.sleep(_BUSY_PAUSE_SEC * 2**attempt)
-            await self._find_aliases(pending)
+            await self._find_ranges(pending)
             result = await self._writer.write(pending)
             self._observe_indexed(result.indexed)
             for candidate, reason in result.refused:
-                letters.append(_refused(candidate, reason))
+                letters.append(DeadLetter.not_indexable(candidate.stored, reason))
             self._count(Outcome.PERMANENT, len(result.refused))
             for candidate in result.homeless:
-                # The alias was there a moment ago: have it checked, and the index made.
+                # The index was there a moment ago: have it checked, and made.
                 await self._make_index(candidate)
             pending = [*result.busy, *result.homeless]
         for candidate in pending:
             _postpone([candidate.work], RuntimeError("OpenSearch is busy"))
         return letters
 
-    async def _find_aliases(self, candidates: Iterable[Candidate]) -> None:
+    async def _find_ranges(self, candidates: Iterable[AskedFor]) -> None:
         for candidate in candidates:
             moment = to_datetime(candidate.stored.received_at)
             space = self._snapshot.space(candidate.home.space.name) or candidate.home.space
@@ -205,9 +205,9 @@ class Indexer:
                 entry = space.range_at(moment)
             if entry is None:
                 raise NoIndexError(f"no index of {space.name} covers {moment}")
-            candidate.alias = entry.alias
+            candidate.range = entry
 
-    async def _make_index(self, candidate: Candidate) -> None:
+    async def _make_index(self, candidate: AskedFor) -> None:
         moment = to_datetime(candidate.stored.received_at)
         await self._indices.ensure_period(candidate.home.space.name, moment)
         await self._snapshot.confirm()
@@ -225,7 +225,7 @@ class Indexer:
             self._metrics.messages.labels(result="released").inc(len(works))
             await self._receiver.release([work.message for work in works], delay_sec=delay)
 
-    def _observe_indexed(self, indexed: list[Candidate]) -> None:
+    def _observe_indexed(self, indexed: list[AskedFor]) -> None:
         self._count(Outcome.INDEXED, len(indexed))
         now = now_ms()
         for received_at in {candidate.stored.received_at for candidate in indexed}:
@@ -250,17 +250,4 @@ def _malformed(work: IndexWork) -> DeadLetter:
         event_id=None,
         content=work.message.body,
         detail=str(work.fault),
-    )
-
-
-def _refused(candidate: Candidate, reason: str) -> DeadLetter:
-    return DeadLetter(
-        stage=Stage.INDEX,
-        reason=Reason.NOT_INDEXABLE,
-        uid=candidate.home.tenant.uid,
-        event_id=candidate.stored.id,
-        content=candidate.stored.text,
-        detail=reason,
-        received_at=candidate.stored.received_at,
-        writer=candidate.stored.writer,
     )

@@ -5,6 +5,7 @@ import asyncio
 from opensearchpy.exceptions import TransportError
 
 from ocelot_common import opensearch
+from ocelot_common.bulk import BulkWriter
 from ocelot_common.dead_letters import DeadLetterStore
 from ocelot_common.process import run_until_signalled
 from ocelot_common.provisioning.indices import IndexMaker
@@ -12,11 +13,9 @@ from ocelot_common.queue.receiver import Receiver
 from ocelot_common.settings import load
 from ocelot_common.worker.monitors import BackendMonitor
 from ocelot_common.worker.runtime import open_runtime, report_depth, run_job
-from ocelot_indexer.bulk import BulkWriter
 from ocelot_indexer.indexer import Indexer
 from ocelot_indexer.metrics import IndexerMetrics
 from ocelot_indexer.settings import IndexerSettings
-from ocelot_indexer.upkeep import keep_indices_ahead
 
 
 async def serve(settings: IndexerSettings, stopping: asyncio.Event) -> None:
@@ -43,7 +42,7 @@ async def serve(settings: IndexerSettings, stopping: asyncio.Event) -> None:
                     max_held_bytes=settings.max_held_bytes,
                 ),
                 database=runtime.database,
-                writer=BulkWriter(client, metrics, bulk_bytes=settings.bulk_bytes),
+                writer=BulkWriter(client, metrics.bulk_seconds, bulk_bytes=settings.bulk_bytes),
                 indices=indices,
                 dead_letters=DeadLetterStore(runtime.database),
                 snapshot=runtime.snapshot,
@@ -55,7 +54,6 @@ async def serve(settings: IndexerSettings, stopping: asyncio.Event) -> None:
             )
             watchers = (
                 search_monitor.run(),
-                keep_indices_ahead(indices, runtime.snapshot),
                 report_depth(runtime.sqs, settings.sqs_index_queue_url, "index", runtime.metrics),
             )
             async with runtime.background(*watchers):

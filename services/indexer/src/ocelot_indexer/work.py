@@ -4,10 +4,9 @@ from enum import StrEnum
 
 import msgspec
 
+from ocelot_common.bulk import Candidate
 from ocelot_common.index_message import IndexMessage, unpack_index_message
 from ocelot_common.queue.receiver import Received
-from ocelot_common.registry.model import Home
-from ocelot_common.stored import StoredEvent
 from ocelot_common.versioned import MalformedError, NewerVersionError
 
 
@@ -43,13 +42,10 @@ class IndexWork(msgspec.Struct, eq=False):
         self.wait_sec = max(seconds, self.wait_sec or 0)
 
 
-class Candidate(msgspec.Struct, eq=False):
-    """A stored event on its way into the index, with the message that asked for it."""
+class AskedFor(Candidate, kw_only=True):
+    """A candidate with the message that asked for it."""
 
-    home: Home
-    stored: StoredEvent
     work: IndexWork
-    alias: str = ""
 
 
 def unpack_message(message: Received) -> IndexWork:

@@ -1,13 +1,13 @@
 """The OpenSearch indices of a space, one a period, made explicitly and never by a write."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import msgspec
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import NotFoundError, RequestError
 
-from ocelot_common.names import PeriodRange, index_name, period_alias, period_at
+from ocelot_common.names import PeriodRange, index_name, period_alias, period_at, write_alias
 from ocelot_common.opensearch import error_type
 from ocelot_common.registry.model import IndexRange, Space
 from ocelot_common.registry.store import RegistryStore, RegistryTransaction
@@ -53,16 +53,16 @@ class IndexMaker:
             raise NoIndexError(f"the space {space_name!r} has no search index")
         period = period_at(space.period, moment)
         known = space.range_at(moment)
+        if known is not None and await self.exists(known.index):
+            return space
         alias = known.alias if known else period_alias(space.alias, period.label)
         behind = await self._indices_behind(alias)
-        if known is not None and known.index in behind:
-            return space
         if behind:  # made by a process that died before it recorded it
             index = behind[0]
             await self._check_ours(space, index)
+            await self._opensearch.indices.put_alias(index=index, name=write_alias(index))
         else:
-            generation = int(known.index.rpartition("_")[2]) + 1 if known else 1
-            index = await self._make(space, alias, generation)
+            index = await self._make(space, alias, _generation_after(known))
         building = await self._holds_documents(space, period)
         made = IndexRange(
             start=period.start, end=period.end, alias=alias, index=index, building=building
@@ -70,15 +70,88 @@ class IndexMaker:
         log.info("index_made", index=index, building=building)
         return await self._record(space.name, made)
 
-    async def _make(self, space: Space, alias: str, generation: int) -> str:
-        body = index_body(
-            space_key=space.key,
-            shards=space.shards,
-            replicas=space.replicas,
-            aliases=[alias, space.alias],
+    async def exists(self, index: str) -> bool:
+        """Whether an index of ours is there and can be written."""
+        return await self._indices_behind(write_alias(index)) == [index]
+
+    async def missing(self, spaces: Iterable[Space]) -> list[tuple[Space, IndexRange]]:
+        """The ranges whose index was deleted behind our back; one request for all."""
+        wanted = [(space, entry) for space in spaces for entry in space.indices]
+        if not wanted:
+            return []
+        present = await self._opensearch.indices.get_alias(
+            params={"filter_path": "*.aliases", "expand_wildcards": "all"}
         )
+        there = {alias for index in present.values() for alias in index["aliases"]}
+        return [(space, entry) for space, entry in wanted if write_alias(entry.index) not in there]
+
+    def next_index(self, space: Space, entry: IndexRange) -> str:
+        """A name for the index that a rebuild of this range fills: of none that is kept."""
+        used = {entry.index, *(retired.index for retired in space.retired_indices)}
+        numbers = [_generation(name) for name in used if name.startswith(f"{entry.alias}_")]
+        return index_name(entry.alias, max(numbers) + 1)
+
+    async def make_next(self, space: Space, index: str) -> None:
+        """Make an index to be filled: nobody finds it yet, and it refreshes when it is asked to.
+
+        Safe to repeat.
+
+        Raises:
+            ForeignIndexError: another installation has an index of this name.
+        """
+        body = index_body(
+            space_key=space.key, shards=space.shards, replicas=0, aliases=[write_alias(index)]
+        )
+        body["settings"]["index"]["refresh_interval"] = "-1"
+        try:
+            await self._opensearch.indices.create(index=index, body=body)
+        except RequestError as error:
+            if error_type(error) != "resource_already_exists_exception":
+                raise
+            await self._check_ours(space, index)
+
+    async def put_in_use(self, space: Space, index: str) -> None:
+        """Give an index that was filled the settings of one that is searched; safe to repeat."""
+        settings = index_body(
+            space_key=space.key, shards=space.shards, replicas=space.replicas, aliases=[]
+        )["settings"]["index"]
+        changed = {name: settings[name] for name in ("number_of_replicas", "refresh_interval")}
+        await self._opensearch.indices.put_settings(index=index, body={"index": changed})
+        await self._opensearch.indices.refresh(index=index)
+
+    async def lead_aliases(self, space: Space, entry: IndexRange) -> None:
+        """Lead the aliases of a range to the index that is searched, and away from others.
+
+        One request, so that nobody finds both or none; safe to repeat.
+        """
+        behind = await self._indices_behind(entry.alias)
+        names = (entry.alias, space.alias)
+        add = [{"add": {"index": entry.index, "alias": name}} for name in names]
+        remove = [
+            {"remove": {"index": index, "alias": name, "must_exist": False}}
+            for index in behind
+            if index != entry.index
+            for name in names
+        ]
+        await self._opensearch.indices.update_aliases(body={"actions": [*add, *remove]})
+
+    async def remove(self, index: str) -> None:
+        """Delete an index by its name; one that is not there is no error."""
+        try:
+            await self._opensearch.indices.delete(index=index)
+        except NotFoundError:
+            return
+        log.info("index_removed", index=index)
+
+    async def _make(self, space: Space, alias: str, generation: int) -> str:
         for number in range(generation, generation + _MAX_GENERATIONS):
             name = index_name(alias, number)
+            body = index_body(
+                space_key=space.key,
+                shards=space.shards,
+                replicas=space.replicas,
+                aliases=[alias, space.alias, write_alias(name)],
+            )
             try:
                 await self._opensearch.indices.create(index=name, body=body)
             except RequestError as error:
@@ -122,10 +195,9 @@ class IndexMaker:
             present = space.range_at(made.start)
             if present is not None and present.index == made.index:
                 return space
-            others = [entry for entry in space.indices if entry.start != made.start]
-            changed = msgspec.structs.replace(
-                space, indices=sorted([*others, made], key=lambda entry: entry.start)
-            )
+            changed = space.with_range(made)
+            if present is not None and present.beside is not None:  # of a rebuild, in vain now
+                changed = changed.with_retired(present.beside, made.start)
             await transaction.replace(changed)
             return changed
 
@@ -140,21 +212,22 @@ class IndexMaker:
     async def remove_all(self, space: Space) -> None:
         """Delete the indices of a space, each by its own name; safe to repeat."""
         for entry in space.indices:
-            try:
-                await self._opensearch.indices.delete(index=entry.index)
-            except NotFoundError:
-                continue
+            for index in entry.written:
+                await self.remove(index)
+        for retired in space.retired_indices:
+            await self.remove(retired.index)
 
     async def remove_tenant(self, space: Space, uid: str) -> None:
         """Delete one tenant's documents from the indices of a shared space.
 
         A part a request: one for all would outlast every time-out.
         """
-        for entry in space.indices:
+        written = [index for entry in space.indices for index in entry.written]
+        for index in [*written, *(retired.index for retired in space.retired_indices)]:
             left = True
             while left:
                 answer = await self._opensearch.delete_by_query(
-                    index=entry.alias,
+                    index=index,
                     body={"query": {"term": {"t": uid}}},
                     params={
                         "routing": uid,
@@ -166,3 +239,11 @@ class IndexMaker:
                 )
                 # What an indexer wrote meanwhile is a conflict, and deleted by the next request.
                 left = answer["deleted"] + answer["version_conflicts"] > 0
+
+
+def _generation(index: str) -> int:
+    return int(index.rpartition("_")[2])
+
+
+def _generation_after(known: IndexRange | None) -> int:
+    return 1 if known is None else max(map(_generation, known.written)) + 1

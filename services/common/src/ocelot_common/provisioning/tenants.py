@@ -10,6 +10,8 @@ from pymongo.errors import DuplicateKeyError
 
 from ocelot_common import names
 from ocelot_common.dead_letters import DeadLetterStore
+from ocelot_common.holds import HoldStore
+from ocelot_common.jobs.store import JobStore
 from ocelot_common.names import Period
 from ocelot_common.provisioning.collections import ensure_collection
 from ocelot_common.provisioning.indices import IndexMaker
@@ -32,6 +34,10 @@ class ProvisioningError(Exception):
 
 class TenantNotFoundError(ProvisioningError):
     """No live tenant has this id."""
+
+
+class HeldError(ProvisioningError):
+    """The tenant has a legal hold."""
 
 
 class OwnerError(ProvisioningError):
@@ -81,6 +87,8 @@ class Provisioner:
         self._index_prefix = index_prefix
         self._indices = IndexMaker(store, opensearch) if opensearch else None
         self._dead_letters = DeadLetterStore(store.database)
+        self._jobs = JobStore(store.database)
+        self._holds = HoldStore(store.database)
         self._clock = clock
 
     async def create(self, spec: TenantSpec) -> Tenant:
@@ -93,6 +101,8 @@ class Provisioner:
         """
         names.check_tenant_id(spec.id)
         await self._store.prepare()
+        await self._jobs.prepare()
+        await self._holds.prepare()
         existing = await self._store.live_tenant(spec.id)
         if existing is None:
             existing = await self._claim(spec)
@@ -123,7 +133,11 @@ class Provisioner:
         return await self._update(tenant.uid, state=TenantState.ACTIVE)
 
     async def delete(self, tenant_id: str, *, owner: str, now: bool = False) -> Tenant:
-        """Delete a tenant: in seven days, or at once and for good with `now`."""
+        """Delete a tenant: in seven days, or at once and for good with `now`.
+
+        Raises:
+            HeldError: with `now`, of a tenant that has a legal hold.
+        """
         tenant = await self._live(tenant_id, owner)
         if not now:
             if tenant.state is TenantState.DELETING:
@@ -131,8 +145,22 @@ class Provisioner:
             return await self._update(
                 tenant.uid, state=TenantState.DELETING, purge_after=self._clock() + GRACE
             )
-        await self._update(tenant.uid, state=TenantState.DELETED, purge_after=None)
+        await self._end(tenant.uid)
         return await self.purge(tenant.uid)
+
+    async def expire(self, uid: str) -> Tenant | None:
+        """Delete a tenant for good whose time to be had back is over; None if it is not.
+
+        Raises:
+            HeldError: it has a legal hold.
+        """
+        tenant = await self._store.tenant(uid)
+        if tenant is None or tenant.state is not TenantState.DELETING:
+            return None
+        if tenant.purge_after is None or tenant.purge_after > self._clock():
+            return None
+        await self._end(uid, expected=TenantState.DELETING)
+        return await self.purge(uid)
 
     async def finish_purges(self) -> list[Tenant]:
         """Purge what was deleted and whose purge did not end."""
@@ -159,7 +187,8 @@ class Provisioner:
                 await self._indices.remove_tenant(space, uid)
             await self._remove_documents(space, uid)
         else:
-            await self._retire(space.name)
+            # As it is retired: no rebuild gives it an index after this.
+            space = await self._retire(space)
             if self._indices and space.search_enabled:
                 await self._indices.remove_all(space)
             await database.drop_collection(space.collection)
@@ -240,6 +269,21 @@ class Provisioner:
         if tenant.owner != owner:
             raise OwnerError(f"the tenant {tenant.id!r} belongs to {tenant.owner!r}")
 
+    async def _end(self, uid: str, *, expected: TenantState | None = None) -> None:
+        """Make a tenant a tombstone, unless a hold was placed before."""
+
+        async def work(transaction: RegistryTransaction) -> None:
+            tenant = await transaction.get(Tenant, uid)
+            if tenant is None or (expected is not None and tenant.state is not expected):
+                raise TenantNotFoundError(f"the tenant of uid {uid} was restored meanwhile")
+            if await self._holds.held(uid, transaction.session):
+                raise HeldError(f"the tenant {tenant.id!r} has a legal hold; nothing was deleted")
+            await transaction.replace(
+                msgspec.structs.replace(tenant, state=TenantState.DELETED, purge_after=None)
+            )
+
+        await self._store.write(work)
+
     async def _update(self, uid: str, **changes: Any) -> Tenant:
         async def work(transaction: RegistryTransaction) -> Tenant:
             tenant = await transaction.get(Tenant, uid)
@@ -251,13 +295,14 @@ class Provisioner:
 
         return await self._store.write(work)
 
-    async def _retire(self, space_name: str) -> None:
-        async def work(transaction: RegistryTransaction) -> None:
-            space = await transaction.get(Space, space_name)
-            if space is not None:
-                await transaction.replace(msgspec.structs.replace(space, retired=True))
+    async def _retire(self, space: Space) -> Space:
+        async def work(transaction: RegistryTransaction) -> Space:
+            present = await transaction.get(Space, space.name) or space
+            retired = msgspec.structs.replace(present, retired=True)
+            await transaction.replace(retired)
+            return retired
 
-        await self._store.write(work)
+        return await self._store.write(work)
 
     async def _remove_documents(self, space: Space, uid: str) -> None:
         collection = self._store.database[space.collection]

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import field
 
-from ocelot_common.names import Period
+from ocelot_common.names import Period, write_alias
 from ocelot_common.timestamps import now_ms, to_ms
 
 _DAY_MS: Final = 24 * 3600 * 1000
@@ -100,8 +100,10 @@ class IndexRange(msgspec.Struct, frozen=True, kw_only=True):
     """One period's index: holds the events with `received_at` in [start, end).
 
     Attributes:
-        alias: under which it is written and searched.
-        index: the index behind the alias.
+        alias: under which people find it.
+        index: the index behind the alias, which is searched.
+        beside: a second index that is written, too: the next one while a rebuild fills it, the one
+            before for as long as a process may still search it.
         building: made while events of its range were stored already, so it may lack some; searches
             of its range go to MongoDB until a rebuild.
     """
@@ -110,11 +112,29 @@ class IndexRange(msgspec.Struct, frozen=True, kw_only=True):
     end: datetime = field(name="to")
     alias: str
     index: str
+    beside: str | None = None
     building: bool = False
 
     def covers(self, moment: datetime) -> bool:
         """Whether events received at `moment` belong here."""
         return self.start <= moment < self.end
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The indices that hold this range: the one that is searched first."""
+        return (self.index,) if self.beside is None else (self.index, self.beside)
+
+    @property
+    def write_aliases(self) -> tuple[str, ...]:
+        """The aliases under which these are written."""
+        return tuple(map(write_alias, self.written))
+
+
+class RetiredIndex(msgspec.Struct, frozen=True, kw_only=True):
+    """An index that a rebuild replaced; kept until `drop_after`, should people want it back."""
+
+    index: str
+    drop_after: datetime
 
 
 class Space(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,11 +159,23 @@ class Space(msgspec.Struct, frozen=True, kw_only=True):
     shards: int = 1
     replicas: int = 0
     indices: list[IndexRange] = []
+    retired_indices: list[RetiredIndex] = []
     retired: bool = False
 
     def range_at(self, moment: datetime) -> IndexRange | None:
         """The index range that covers `moment`, if it has been made."""
         return next((entry for entry in self.indices if entry.covers(moment)), None)
+
+    def with_range(self, changed: IndexRange) -> "Space":
+        """This space with a range in place of the one of the same start."""
+        others = [entry for entry in self.indices if entry.start != changed.start]
+        ranges = sorted([*others, changed], key=lambda entry: entry.start)
+        return msgspec.structs.replace(self, indices=ranges)
+
+    def with_retired(self, index: str, drop_after: datetime) -> "Space":
+        """This space with an index to be dropped."""
+        retired = RetiredIndex(index=index, drop_after=drop_after)
+        return msgspec.structs.replace(self, retired_indices=[*self.retired_indices, retired])
 
 
 class Home(NamedTuple):

@@ -104,6 +104,10 @@ class RegistrySnapshot:
         """All spaces."""
         return list(self._spaces.values())
 
+    def tenants(self) -> list[Tenant]:
+        """All incarnations of all tenants."""
+        return list(self._tenants.values())
+
     async def start(self) -> None:
         """Begin to follow the registry. Returns at once; `fresh` tells when it has been read."""
         self._polling = asyncio.create_task(self._poll(), name="registry-poll")

@@ -27,6 +27,14 @@ _KINDS: Final[dict[type, str]] = {
     Space: names.SPACES,
     VerificationKey: names.KEYS,
 }
+# Made before anything writes them: a transaction that makes a collection may collide with another.
+_OTHERS: Final = (
+    names.COUNTERS,
+    names.DEAD_LETTERS,
+    names.JOBS,
+    names.HOLDS,
+    names.TENANT_STATUS,
+)
 
 
 class RegistryStore:
@@ -52,7 +60,7 @@ class RegistryStore:
     async def prepare(self) -> None:
         """Make collections and indexes; safe to repeat."""
         present = set(await self._database.list_collection_names())
-        for name in (*_KINDS.values(), names.COUNTERS, names.DEAD_LETTERS):
+        for name in (*_KINDS.values(), *_OTHERS):
             if name not in present:
                 await _create_if_missing(self._database, name)
         # One live incarnation an id: the claim of an id is this index's unique insert.
@@ -133,13 +141,17 @@ class RegistryStore:
 
 
 class RegistryTransaction:
-    """Writes of one transaction, all with one version."""
+    """Writes of one transaction, all with one version.
+
+    Attributes:
+        session: for what is to be written together with the registry.
+    """
 
     def __init__(
         self, database: AsyncDatabase[Document], session: AsyncClientSession, version: int
     ) -> None:
         self._database = database
-        self._session = session
+        self.session = session
         self.version = version
 
     async def insert(self, row: Tenant | Space | VerificationKey) -> None:
@@ -149,19 +161,19 @@ class RegistryTransaction:
             pymongo.errors.DuplicateKeyError: the id is taken.
         """
         await self._database[_KINDS[type(row)]].insert_one(
-            to_document(row, self.version), session=self._session
+            to_document(row, self.version), session=self.session
         )
 
     async def get(self, kind: type[Row], key: str) -> Row | None:
         """A row as this transaction sees it."""
-        document = await self._database[_KINDS[kind]].find_one({"_id": key}, session=self._session)
+        document = await self._database[_KINDS[kind]].find_one({"_id": key}, session=self.session)
         return to_row(kind, document) if document else None
 
     async def replace(self, row: Tenant | Space | VerificationKey) -> None:
         """Write a row over the one with its key."""
         document = to_document(row, self.version)
         await self._database[_KINDS[type(row)]].replace_one(
-            {"_id": document["_id"]}, document, session=self._session
+            {"_id": document["_id"]}, document, session=self.session
         )
 
 

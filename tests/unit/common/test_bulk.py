@@ -5,17 +5,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Histogram
 
+from ocelot_common.bulk import BulkWriter, Candidate
 from ocelot_common.ids import format_id, new_id
-from ocelot_common.queue.receiver import Received
-from ocelot_common.registry.model import Home, Isolation, Space, Tenant, TenantState
+from ocelot_common.registry.model import Home, IndexRange, Isolation, Space, Tenant, TenantState
 from ocelot_common.stored import StoredEvent
-from ocelot_indexer.bulk import BulkWriter
-from ocelot_indexer.metrics import IndexerMetrics
-from ocelot_indexer.work import Candidate, IndexWork, unpack_message
 
 UID = "0123456789abcdef"
+INDEX = "logs_acme_2026-11_000001"
+NEXT = "logs_acme_2026-11_000002"
 
 
 def home(isolation: Isolation = Isolation.DEDICATED) -> Home:
@@ -51,8 +50,17 @@ def candidate(
     stored = StoredEvent(
         id=new_id(), uid=UID, received_at=1, occurred_at=1, seq=1, writer="w", rev=rev, text=text
     )
-    work = IndexWork(Received("r", "", 1, 0, 0.0))
-    return Candidate(home(isolation), stored, work, alias="logs_acme_2026-11")
+    return Candidate(home(isolation), stored, written(INDEX))
+
+
+def written(index: str, *, beside: str | None = None) -> IndexRange:
+    return IndexRange(
+        start=datetime(2026, 11, 1, tzinfo=UTC),
+        end=datetime(2026, 12, 1, tzinfo=UTC),
+        alias="logs_acme_2026-11",
+        index=index,
+        beside=beside,
+    )
 
 
 class FakeOpenSearch:
@@ -67,9 +75,10 @@ class FakeOpenSearch:
         return self.answers.pop(0) if self.answers else {"errors": False}
 
 
-def writer(search: FakeOpenSearch, *, bulk_bytes: int = 1_000_000) -> BulkWriter:
+def writer(search: FakeOpenSearch, *, bulk_bytes: int = 1_000_000) -> BulkWriter[Candidate]:
     fake: Any = search
-    return BulkWriter(fake, IndexerMetrics(CollectorRegistry()), bulk_bytes=bulk_bytes)
+    seconds = Histogram("bulk_seconds", "Time of a request", registry=CollectorRegistry())
+    return BulkWriter(fake, seconds, bulk_bytes=bulk_bytes)
 
 
 async def test_an_action_names_alias_id_and_revision():
@@ -79,7 +88,7 @@ async def test_an_action_names_alias_id_and_revision():
     action, document = search.bodies[0].splitlines()
     assert json.loads(action) == {
         "index": {
-            "_index": "logs_acme_2026-11",
+            "_index": f"{INDEX}_w",
             "_id": format_id(one.stored.id),
             "version": 3,
             "version_type": "external",
@@ -141,15 +150,50 @@ async def test_a_stored_text_that_is_no_event_is_refused_and_the_others_are_sent
     assert result.indexed == [good]
 
 
-def test_a_message_of_garbage_keeps_its_fault_for_the_batch():
-    work = unpack_message(Received("r", "garbage", 1, 0, 0.0))
-    assert work.body is None
-    assert work.fault is not None
-    assert work.units == 0
+async def test_an_event_of_a_range_with_two_indices_goes_into_both():
+    search = FakeOpenSearch()
+    one = candidate()
+    one.range = written(INDEX, beside=NEXT)
+    result = await writer(search).write([one])
+    first, document, second, same = search.bodies[0].splitlines()
+    assert [json.loads(line)["index"]["_index"] for line in (first, second)] == [
+        f"{INDEX}_w",
+        f"{NEXT}_w",
+    ]
+    assert document == same
+    assert result.indexed == [one]
 
 
-def test_the_longest_wait_asked_for_counts():
-    work = IndexWork(Received("r", "", 1, 0, 0.0))
-    work.come_again(30)
-    work.come_again(2)
-    assert work.wait_sec == 30
+@pytest.mark.parametrize(
+    ("first", "second", "where"),
+    [
+        (201, 201, "indexed"),
+        (409, 201, "indexed"),
+        (201, 429, "busy"),
+        (429, 201, "busy"),
+        (404, 201, "homeless"),
+        (201, 404, "indexed"),  # a second index that is gone is never searched
+        (400, 400, "refused"),
+    ],
+)
+async def test_an_event_counts_as_indexed_when_both_indices_have_it(
+    first: int, second: int, where: str
+):
+    error = {"type": "mapper_parsing_exception", "reason": "because"}
+    items = [
+        {"index": {"status": status} | ({"error": error} if status >= 400 else {})}
+        for status in (201, first, second, 201)
+    ]
+    search = FakeOpenSearch({"errors": True, "items": items})
+    before, one, after = candidate(), candidate(), candidate()
+    one.range = written(INDEX, beside=NEXT)
+    result = await writer(search).write([before, one, after])
+    found = {
+        "indexed": result.indexed,
+        "busy": result.busy,
+        "homeless": result.homeless,
+        "refused": [each for each, _ in result.refused],
+    }
+    assert [name for name, each in found.items() if one in each] == [where]
+    assert before in result.indexed
+    assert after in result.indexed

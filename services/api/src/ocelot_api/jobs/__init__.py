@@ -1,0 +1,1 @@
+"""Jobs over HTTP: a rebuild asked for, and how far jobs are."""

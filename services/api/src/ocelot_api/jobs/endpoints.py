@@ -1,0 +1,176 @@
+"""`POST /logs/index/bulk`, `GET /jobs` and `GET /jobs/{id}`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Annotated, Any, Final, TypeVar
+
+from fastapi import APIRouter, Path, Request, Response
+from pymongo.errors import ExecutionTimeout
+
+from ocelot_api.authentication import Authenticator
+from ocelot_api.bodies import read_body
+from ocelot_api.budget import ByteBudget
+from ocelot_api.ingest.splitting import check_json
+from ocelot_api.jobs.answers import encode, job_answer
+from ocelot_api.jobs.documentation import DEFAULT_LIMIT, LIST, MAX_LIMIT, REBUILD, SHOW
+from ocelot_api.jobs.requests import read_rebuild
+from ocelot_api.middleware import headers_of
+from ocelot_api.problems import Problem, bad_request
+from ocelot_api.search.parameters import split_parameters
+from ocelot_api.timers import TimeLimits
+from ocelot_common.auth.scopes import LOGS_ADMIN
+from ocelot_common.ids import format_id, parse_id
+from ocelot_common.jobs.model import JobKind, JobState
+from ocelot_common.jobs.rebuild import request_rebuild_of_tenant
+from ocelot_common.jobs.store import JobExistsError, JobStore
+from ocelot_common.registry.model import Home
+
+T = TypeVar("T")
+
+_JSON: Final = "application/json"
+_PATH: Final = "/api/v1/jobs"
+#: Ten thousand ids take half of it.
+_MAX_BODY_BYTES: Final = 1024 * 1024
+_OPTIONS: Final = ("kind", "state", "limit", "cursor")
+
+
+class Jobs:
+    """The endpoints of jobs.
+
+    Args:
+        home: the tenant of a read request that needs a scope.
+        authenticator: tells who asks.
+        jobs: the store.
+        budget: of the bodies.
+        timeout_sec: what the store may take.
+        body_timeout_sec: in which a body must arrive.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Callable[[Request, str], Awaitable[Home]],
+        authenticator: Authenticator,
+        jobs: JobStore,
+        budget: ByteBudget,
+        timeout_sec: float,
+        body_timeout_sec: float,
+    ) -> None:
+        self._home = home
+        self._authenticator = authenticator
+        self._jobs = jobs
+        self._budget = budget
+        self._timeout_sec = timeout_sec
+        self._body_limits = TimeLimits(body_timeout_sec)
+
+    async def rebuild(self, request: Request) -> Response:
+        """Queue a rebuild of the tenant's search index."""
+        home = await self._home(request, LOGS_ADMIN)
+        headers = headers_of(request.scope)
+        principal = await self._authenticator.authenticate(headers, LOGS_ADMIN)
+        check_json(headers)
+        with self._budget.reservation() as reservation:
+            body = await read_body(
+                request.receive,
+                headers,
+                max_bytes=_MAX_BODY_BYTES,
+                time_limits=self._body_limits,
+                reservation=reservation,
+            )
+            wanted = read_rebuild(body)
+        if not home.space.search_enabled:
+            raise Problem(409, "search_not_enabled", "the tenant has no search index to rebuild")
+        try:
+            job = await self._in_time(
+                request_rebuild_of_tenant(
+                    self._jobs,
+                    home,
+                    created_by=principal.subject,
+                    ids=wanted.ids,
+                    received_from=wanted.received_from,
+                    received_to=wanted.received_to,
+                )
+            )
+        except JobExistsError as error:
+            # Not another tenant's: keys name the tenant or its own space.
+            raise Problem(
+                409, "job_exists", "a rebuild is under way", members={"job_id": error.job.id}
+            ) from None
+        location = {"Location": f"{_PATH}/{job.id}"}
+        return Response(encode(job_answer(job)), 202, headers=location, media_type=_JSON)
+
+    async def list(self, request: Request) -> Response:
+        """List the tenant's jobs."""
+        home = await self._home(request, LOGS_ADMIN)
+        rest, given = split_parameters(request.query_params, _OPTIONS, repeatable=("kind", "state"))
+        for name in rest:
+            raise bad_request("unknown_parameter", "no such parameter", path=name[:100])
+        limit = _limit(given.get("limit", [str(DEFAULT_LIMIT)])[0])
+        found = await self._in_time(
+            self._jobs.find(
+                uid=home.tenant.uid,
+                kinds=_known("kind", given.get("kind", []), list(JobKind)),
+                states=_known("state", given.get("state", []), list(JobState)),
+                before=_job_id("cursor", given["cursor"][0]) if "cursor" in given else None,
+                limit=limit + 1,
+            )
+        )
+        page = found[:limit]
+        cursor = page[-1].id if len(found) > limit else None
+        answer = {"items": [job_answer(job) for job in page], "next_cursor": cursor}
+        return Response(encode(answer), media_type=_JSON)
+
+    async def show(
+        self,
+        request: Request,
+        job_id: Annotated[str, Path(alias="id", description="The job's UUID")],
+    ) -> Response:
+        """Show one of the tenant's jobs."""
+        home = await self._home(request, LOGS_ADMIN)
+        key = _job_id("id", job_id)
+        job = await self._in_time(self._jobs.get(key, uid=home.tenant.uid))
+        if job is None:
+            raise Problem(404, "job_not_found", "the tenant has no such job")
+        return Response(encode(job_answer(job)), media_type=_JSON)
+
+    def router(self) -> APIRouter:
+        """The routes."""
+        router = APIRouter(prefix="/api/v1", tags=["jobs"])
+        router.post(
+            "/logs/index/bulk",
+            status_code=202,
+            summary="Rebuild the search index",
+            openapi_extra=REBUILD,
+        )(self.rebuild)
+        router.get("/jobs", summary="List jobs", openapi_extra=LIST)(self.list)
+        router.get("/jobs/{id}", summary="Show a job", openapi_extra=SHOW)(self.show)
+        return router
+
+    async def _in_time(self, asked: Coroutine[Any, Any, T]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout_sec):
+                return await asked
+        except (TimeoutError, ExecutionTimeout):
+            raise Problem(504, "store_timeout", "the store did not answer in time") from None
+
+
+def _limit(text: str) -> int:
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if not 1 <= limit <= MAX_LIMIT:
+        raise bad_request("invalid_parameter", f"a number from 1 to {MAX_LIMIT}", path="limit")
+    return limit
+
+
+def _known(name: str, given: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    for value in given:
+        if value not in known:
+            raise bad_request("invalid_parameter", f"not one of {', '.join(known)}", path=name)
+    return given
+
+
+def _job_id(name: str, text: str) -> str:
+    try:
+        return format_id(parse_id(text))
+    except ValueError as error:
+        code = "invalid_cursor" if name == "cursor" else "invalid_id"
+        raise bad_request(code, str(error), path=name) from None

@@ -1,0 +1,98 @@
+"""`ocelot holds`."""
+
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from ocelot_cli.administration import administration, run_on_backends
+from ocelot_cli.console import out, plain, say
+from ocelot_common.holds import Hold, HoldStore
+from ocelot_common.provisioning.tenants import ProvisioningError, TenantNotFoundError
+from ocelot_common.registry.store import RegistryStore
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Legal holds: while a tenant has one, none of its events is deleted.",
+)
+
+TenantId = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
+Owner = Annotated[str, typer.Option(help="Who owns the hold; only its owner may lift it.")]
+
+
+@app.command()
+def place(
+    tenant: TenantId,
+    reason: Annotated[str, typer.Option(help="Why, for whoever meets it: 'case 4711'.")],
+    owner: Owner = "cli",
+) -> None:
+    """Place a hold. When this returns, nothing of the tenant is deleted any more."""
+
+    async def work() -> Hold:
+        async with administration() as admin:
+            uid = await _uid(admin.store, tenant)
+            return await HoldStore(admin.store.database).place(uid, reason=reason, owner=owner)
+
+    say(f"{tenant} is held: {run_on_backends(work()).id}")
+
+
+@app.command(name="list")
+def list_holds(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print NDJSON.")] = False,
+) -> None:
+    """List holds, those placed first first."""
+
+    async def work() -> tuple[list[Hold], dict[str, str]]:
+        async with administration() as admin:
+            uid = await _uid(admin.store, tenant) if tenant else None
+            names = {each.uid: each.id for each in await admin.store.tenants(tombstones=True)}
+            return await HoldStore(admin.store.database).find(uid=uid), names
+
+    holds, names = run_on_backends(work())
+    if as_json:
+        for hold in holds:
+            shown = msgspec.structs.asdict(hold) | {"tenant": names.get(hold.uid, "")}
+            out.file.write(msgspec.json.encode(shown).decode() + "\n")
+        return
+    table = Table("id", "tenant", "reason", "owner", "placed", box=None)
+    for hold in holds:
+        table.add_row(
+            hold.id,
+            names.get(hold.uid, hold.uid),
+            plain(hold.reason),
+            plain(hold.owner),
+            hold.placed_at.isoformat(timespec="seconds"),
+        )
+    out.print(table)
+    say(f"{len(holds)} holds")
+
+
+@app.command()
+def lift(
+    hold_id: Annotated[str, typer.Argument(metavar="ID", help="The hold's whole id.")],
+    owner: Owner = "cli",
+) -> None:
+    """Lift a hold. What has passed its retention is deleted by the next purge."""
+
+    async def work() -> None:
+        async with administration() as admin:
+            holds = HoldStore(admin.store.database)
+            hold = next((each for each in await holds.find() if each.id == hold_id), None)
+            if hold is None:
+                raise ProvisioningError(f"there is no hold {hold_id!r}")
+            if hold.owner != owner:
+                raise ProvisioningError(f"the hold belongs to {hold.owner!r}")
+            await holds.lift(hold.id)
+
+    run_on_backends(work())
+    say(f"{hold_id} is lifted")
+
+
+async def _uid(store: RegistryStore, tenant_id: str) -> str:
+    tenant = await store.live_tenant(tenant_id)
+    if tenant is None:
+        raise TenantNotFoundError(f"there is no tenant {tenant_id!r}")
+    return tenant.uid

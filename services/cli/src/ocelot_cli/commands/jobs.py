@@ -1,0 +1,211 @@
+"""`ocelot jobs`."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.table import Table
+
+from ocelot_cli.administration import Administration, administration, run_on_backends
+from ocelot_cli.console import fail, out, plain, say, show_json
+from ocelot_common.ids import format_id, parse_id
+from ocelot_common.jobs.model import Job, JobKind, JobState
+from ocelot_common.jobs.rebuild import MAX_IDS, request_rebuild_of_tenant
+from ocelot_common.jobs.store import JobExistsError, JobStore, to_document
+from ocelot_common.provisioning.tenants import TenantNotFoundError
+from ocelot_common.registry.model import Home
+from ocelot_common.timestamps import parse_rfc3339, to_datetime
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Rebuilds, purges and the other jobs: list, show, cancel, ask for a rebuild.",
+)
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, or its beginning.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(name="list")
+def list_jobs(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    kind: Annotated[
+        list[JobKind] | None, typer.Option(help="Only these; may be given again.")
+    ] = None,
+    state: Annotated[
+        list[JobState] | None, typer.Option(help="Only these; may be given again.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print NDJSON.")] = False,
+) -> None:
+    """List jobs, the newest first; ended ones are kept for 90 days."""
+
+    async def work() -> tuple[list[Job], dict[str, str]]:
+        async with administration() as admin:
+            uid = (await _home(admin, tenant)).tenant.uid if tenant else None
+            names = {each.uid: each.id for each in await admin.store.tenants(tombstones=True)}
+            found = await JobStore(admin.store.database).find(
+                uid=uid, kinds=kind or (), states=state or (), limit=limit
+            )
+            return found, names
+
+    jobs, names = run_on_backends(work())
+    if as_json:
+        for job in jobs:
+            out.file.write(_json(job).decode() + "\n")
+        return
+    table = Table("id", "kind", "tenant", "state", "progress", "begun", "last error", box=None)
+    for job in jobs:
+        table.add_row(
+            job.id,
+            job.kind,
+            names.get(job.uid, job.uid or "-"),
+            _state(job),
+            _progress(job),
+            _time(job.started_at),
+            plain(job.errors[-1].detail[:60]) if job.errors else "-",
+        )
+    out.print(table)
+    say(f"{len(jobs)} jobs")
+
+
+@app.command()
+def show(job_id: JobId) -> None:
+    """Show one job: what it does, how far it is, and what went wrong."""
+
+    async def work() -> Job:
+        async with administration() as admin:
+            return await _one(JobStore(admin.store.database), job_id)
+
+    show_json(_json(run_on_backends(work())))
+
+
+@app.command()
+def cancel(job_id: JobId) -> None:
+    """Stop a job; it leaves things as whole as they were."""
+
+    async def work() -> Job:
+        async with administration() as admin:
+            jobs = JobStore(admin.store.database)
+            job = await _one(jobs, job_id)
+            return await jobs.request_cancel(job.id) or job
+
+    job = run_on_backends(work())
+    if job.every_sec is not None:
+        fail(f"{job.id} is a standing job ({job.kind}); it recurs, and can't be cancelled")
+    if job.live:
+        say(f"{job.id} is asked to stop")
+    elif job.state is JobState.CANCELLED:
+        say(f"{job.id} is cancelled")
+    else:
+        fail(f"{job.id} has ended: {job.state}")
+
+
+@app.command()
+def rebuild(
+    tenant: Annotated[str, typer.Option(help="Whose search index.")],
+    received_from: Annotated[
+        str | None,
+        typer.Option("--received-from", metavar="TIME", help="Only what was received since."),
+    ] = None,
+    received_to: Annotated[
+        str | None,
+        typer.Option("--received-to", metavar="TIME", help="Only what was received before."),
+    ] = None,
+    ids: Annotated[
+        list[str] | None,
+        typer.Option("--id", metavar="ID", help="Only this event; may be given again."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Queue a rebuild of a tenant's search index: of everything, or of what is named."""
+    if ids and (received_from or received_to):
+        fail("name ids or a range of time, not both", status=2)
+    if ids and len(ids) > MAX_IDS:
+        fail(f"at most {MAX_IDS:,} ids", status=2)
+    start, end = _moment("--received-from", received_from), _moment("--received-to", received_to)
+    if start and end and start >= end:
+        fail("--received-to is not after --received-from", status=2)
+    keys = [_event_id(text) for text in ids] if ids else None
+
+    async def work() -> Job:
+        async with administration() as admin:
+            home = await _home(admin, tenant)
+            if not home.space.search_enabled:
+                raise ValueError(f"the tenant {tenant!r} has no search index to rebuild")
+            try:
+                return await request_rebuild_of_tenant(
+                    JobStore(admin.store.database),
+                    home,
+                    created_by="cli",
+                    ids=keys,
+                    received_from=start,
+                    received_to=end,
+                )
+            except JobExistsError as error:
+                raise ValueError(f"a rebuild is under way: {error.job.id}") from None
+
+    job = run_on_backends(work())
+    if as_json:
+        show_json(_json(job))
+        return
+    say(f"queued as {job.id}; `ocelot jobs show {job.id}` tells how far it is")
+
+
+async def _home(admin: Administration, tenant_id: str) -> Home:
+    tenant = await admin.store.live_tenant(tenant_id)
+    space = await admin.store.space(tenant.space) if tenant else None
+    if tenant is None or space is None:
+        raise TenantNotFoundError(f"there is no tenant {tenant_id!r}")
+    return Home(tenant, space)
+
+
+async def _one(jobs: JobStore, job_id: str) -> Job:
+    found = await jobs.find(prefix=job_id, limit=2) if job_id else []
+    if not found:
+        raise ValueError(f"there is no job {job_id!r}")
+    if len(found) > 1:
+        raise ValueError(f"several jobs begin with {job_id!r}; give more of the id")
+    return found[0]
+
+
+def _event_id(text: str) -> str:
+    try:
+        return format_id(parse_id(text))
+    except ValueError as error:
+        fail(f"--id {text!r}: {error}", status=2)
+
+
+def _moment(option: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return to_datetime(parse_rfc3339(text))
+    except (ValueError, OverflowError) as error:
+        fail(f"{option}: {error}", status=2)
+
+
+def _state(job: Job) -> str:
+    if job.live and job.cancel_requested:
+        return "stopping"
+    return f"{job.state}, recurs" if job.every_sec is not None else job.state.value
+
+
+def _progress(job: Job) -> str:
+    done, total = job.progress.get("done"), job.progress.get("total")
+    if done is None:
+        return "-"
+    return f"{done:,}" if total is None else f"{done:,} of {total:,}"
+
+
+def _time(moment: datetime | None) -> str:
+    return moment.isoformat(timespec="seconds") if moment else "-"
+
+
+def _json(job: Job) -> bytes:
+    shown: dict[str, Any] = to_document(job)
+    shown["id"], shown["tenant_uid"] = shown.pop("_id"), shown.pop("t")
+    for internal in ("v", "live", "key"):
+        del shown[internal]
+    return msgspec.json.encode(shown)

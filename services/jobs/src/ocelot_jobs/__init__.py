@@ -1,0 +1,1 @@
+"""Ocelot's jobs: work under leases in MongoDB."""

@@ -1,0 +1,40 @@
+"""What the jobs count."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from ocelot_common.telemetry.metrics import LATENCY_BUCKETS
+
+
+class JobsMetrics:
+    """Prometheus metrics of one process of jobs."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.running = Gauge(
+            "ocelot_jobs_running", "Jobs that this process works on", ["kind"], registry=registry
+        )
+        self.runs = Counter(
+            "ocelot_jobs_runs",
+            "Jobs that this process worked on, by how that ended: succeeded, failed, cancelled,"
+            " put_off after an error, lost to another owner, or unwritten",
+            ["kind", "outcome"],
+            registry=registry,
+        )
+        self.events = Counter(
+            "ocelot_jobs_events",
+            "Events by what was done: copied into an index, removed from one that should not have"
+            " them, purged from the store",
+            ["what"],
+            registry=registry,
+        )
+        self.letters = Counter(
+            "ocelot_jobs_drained_letters",
+            "Messages moved from SQS's dead letter queues to the dead letters",
+            ["queue"],
+            registry=registry,
+        )
+        self.bulk_seconds = Histogram(
+            "ocelot_jobs_bulk_seconds",
+            "Time of one _bulk request of a rebuild",
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )

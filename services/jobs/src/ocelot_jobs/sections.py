@@ -1,0 +1,400 @@
+"""A tenant's events of a range of time: copied into an index, and compared with it.
+
+They are walked by (`received_at`, key), which has an index of its own: an event that is stored
+behind the walk was stored after the walk had begun, when the indexer wrote the index already.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from bson.datetime_ms import DatetimeMS
+from opensearchpy import AsyncOpenSearch
+from opensearchpy.exceptions import NotFoundError
+from pymongo.asynchronous.database import AsyncDatabase
+
+from ocelot_common.batching import batched
+from ocelot_common.bulk import BulkWriter, Candidate
+from ocelot_common.dead_letters import DeadLetter, DeadLetterStore
+from ocelot_common.ids import format_id, parse_id
+from ocelot_common.mongo import events_of
+from ocelot_common.names import write_alias
+from ocelot_common.registry.model import Home, IndexRange
+from ocelot_common.search_document import document_id
+from ocelot_common.stored import (
+    READ_PROJECTION,
+    VERSION,
+    StoredEvent,
+    event_id_of,
+    read_document,
+    store_key,
+)
+from ocelot_common.timestamps import to_datetime
+from ocelot_common.versioned import NewerVersionError
+from ocelot_jobs.leases import TryAgainError
+from ocelot_jobs.metrics import JobsMetrics
+
+Document = dict[str, Any]
+
+_COPY_EVENTS: Final = 2_000
+_COPIES_IN_FLIGHT: Final = 3
+#: OpenSearch gives no more in one answer (`index.max_result_window`).
+_COMPARE_EVENTS: Final = 10_000
+_BUSY_ATTEMPTS: Final = 8
+_BUSY_PAUSE_SEC: Final = 0.5
+_MISSING: Final = 404
+
+
+class IndexGoneError(Exception):
+    """The index that is being filled was deleted."""
+
+
+class BusyError(TryAgainError):
+    """OpenSearch does not take what is written now."""
+
+
+class Position(NamedTuple):
+    """Where a walk stands: everything up to this event is done.
+
+    Attributes:
+        received_at: milliseconds since the epoch.
+        event_id: 16 bytes.
+    """
+
+    received_at: int
+    event_id: bytes
+
+
+class Section(msgspec.Struct, frozen=True):
+    """Events of one tenant, received in [start, end), milliseconds since the epoch."""
+
+    home: Home
+    start: int
+    end: int
+
+    def query(self, after: Position | None) -> Document:
+        """The section's events behind a position, past the tenant's cutoff."""
+        tenant = self.home.tenant
+        start = max(self.start, tenant.cutoff_ms())
+        if after is not None:
+            start = max(start, after.received_at)
+        query: Document = {
+            "t": tenant.uid,
+            "received_at": {"$gte": DatetimeMS(start), "$lt": DatetimeMS(self.end)},
+        }
+        if after is not None:
+            at = DatetimeMS(after.received_at)
+            query["$or"] = [
+                {"received_at": {"$gt": at}},
+                {"received_at": at, "_id": {"$gt": store_key(tenant, after.event_id)}},
+            ]
+        return query
+
+
+class Done(NamedTuple):
+    """What became of one step of a walk.
+
+    Attributes:
+        position: everything up to it is done.
+        events: walked.
+        added: of a comparison: were not in the index.
+        removed: of a comparison: were in the index and not in the store.
+        refused: OpenSearch will never take them; each is a dead letter.
+    """
+
+    position: Position
+    events: int
+    added: int = 0
+    removed: int = 0
+    refused: int = 0
+
+
+Report = Callable[[Done], Awaitable[None]]
+
+
+class Sections:
+    """Copies and compares.
+
+    Args:
+        database: of the installation.
+        opensearch: of its indices.
+        writer: into them.
+        dead_letters: for what OpenSearch refuses.
+        metrics: counts.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: AsyncDatabase[Document],
+        opensearch: AsyncOpenSearch,
+        writer: BulkWriter[Candidate],
+        dead_letters: DeadLetterStore,
+        metrics: JobsMetrics,
+    ) -> None:
+        self._database = database
+        self._opensearch = opensearch
+        self._writer = writer
+        self._dead_letters = dead_letters
+        self._metrics = metrics
+
+    async def count(self, section: Section) -> int:
+        """How many events a section has now."""
+        collection = events_of(self._database, section.home.space.collection)
+        return await collection.count_documents(section.query(None))
+
+    async def copy(
+        self, section: Section, into: IndexRange, after: Position | None, report: Report
+    ) -> None:
+        """Write a section's events into an index.
+
+        Args:
+            section: whose.
+            into: the index, or both of them.
+            after: begin behind this event.
+            report: told of each step, in order.
+
+        Raises:
+            IndexGoneError: the index was deleted.
+        """
+        writes: deque[asyncio.Task[Done]] = deque()
+        try:
+            async for events in self._pages(section, after):
+                writes.append(asyncio.create_task(self._copy_step(section.home, into, events)))
+                if len(writes) >= _COPIES_IN_FLIGHT:
+                    await report(await writes.popleft())
+            while writes:
+                await report(await writes.popleft())
+        finally:
+            for write in writes:
+                write.cancel()
+            await asyncio.gather(*writes, return_exceptions=True)
+
+    async def compare(
+        self, section: Section, into: IndexRange, after: Position | None, report: Report
+    ) -> None:
+        """Bring an index to hold exactly a section's events: add what it lacks, remove the rest.
+
+        Both sides' ids are compared a window at a time; arguments as of `copy`.
+
+        Raises:
+            IndexGoneError: the index was deleted.
+        """
+        while True:
+            stored = await self._keys(section, after)
+            upto = stored[-1] if len(stored) == _COMPARE_EVENTS else None
+            indexed = await self._indexed(section, into.index, after, upto)
+            lacking = set(stored) - indexed
+            added, refused = await self._add(section.home, into, lacking)
+            removed = await self._remove_absent(
+                section.home, [into], {at.event_id for at in indexed - set(stored)}
+            )
+            position = upto or Position(section.end, b"\xff" * 16)
+            await report(Done(position, len(stored), added, removed, refused))
+            if upto is None:
+                return
+            after = upto
+
+    async def bring(self, home: Home, ids: Sequence[bytes]) -> Done:
+        """Bring the indices of a space to say of these events what the store says."""
+        documents = await self._read(home, ids)
+        events = [read_document(document) for document in documents if _known(document)]
+        there = {event.id for event in events}
+        cutoff = home.tenant.cutoff_ms()
+        refused = 0
+        for entry in home.space.indices:
+            inside = [
+                event
+                for event in events
+                if entry.covers(to_datetime(event.received_at)) and event.received_at >= cutoff
+            ]
+            refused += await self._write_surely(home, entry, inside)
+        absent = set(ids) - there
+        removed = await self._remove_absent(home, home.space.indices, absent)
+        return Done(Position(0, b""), len(ids), len(events) - refused, removed, refused)
+
+    async def _pages(
+        self, section: Section, after: Position | None
+    ) -> AsyncIterator[list[StoredEvent]]:
+        collection = events_of(self._database, section.home.space.collection)
+        while True:
+            cursor = collection.find(section.query(after), READ_PROJECTION, batch_size=_COPY_EVENTS)
+            cursor = cursor.sort([("received_at", 1), ("_id", 1)]).limit(_COPY_EVENTS)
+            events = [
+                read_document(document) for document in await cursor.to_list() if _known(document)
+            ]
+            if not events:
+                return
+            yield events
+            after = Position(events[-1].received_at, events[-1].id)
+
+    async def _keys(self, section: Section, after: Position | None) -> list[Position]:
+        collection = events_of(self._database, section.home.space.collection)
+        cursor = collection.find(
+            section.query(after), {"received_at": 1}, batch_size=_COMPARE_EVENTS
+        )
+        cursor = cursor.sort([("received_at", 1), ("_id", 1)]).limit(_COMPARE_EVENTS)
+        return [
+            Position(int(document["received_at"]), event_id_of(document["_id"]))
+            for document in await cursor.to_list()
+        ]
+
+    async def _read(self, home: Home, ids: Iterable[bytes]) -> list[Document]:
+        collection = events_of(self._database, home.space.collection)
+        keys = [store_key(home.tenant, event_id) for event_id in ids]
+        query = {"_id": {"$in": keys}, "t": home.tenant.uid}
+        return await collection.find(query, READ_PROJECTION, batch_size=10_000).to_list()
+
+    async def _copy_step(self, home: Home, into: IndexRange, events: Sequence[StoredEvent]) -> Done:
+        refused = await self._write(home, into, events)
+        self._metrics.events.labels("copied").inc(len(events))
+        last = events[-1]
+        return Done(Position(last.received_at, last.id), len(events), refused=refused)
+
+    async def _write(self, home: Home, into: IndexRange, events: Sequence[StoredEvent]) -> int:
+        """Write events; returns how many OpenSearch refuses for good."""
+        pending = [Candidate(home, event, into) for event in events]
+        letters: list[DeadLetter] = []
+        for attempt in range(_BUSY_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(_BUSY_PAUSE_SEC * 2 ** min(attempt, 4))
+            result = await self._writer.write(pending)
+            if result.homeless:
+                raise IndexGoneError(into.index)
+            letters += [
+                DeadLetter.not_indexable(candidate.stored, reason)
+                for candidate, reason in result.refused
+            ]
+            pending = result.busy
+            if not pending:
+                await self._dead_letters.put(letters)
+                return len(letters)
+        raise BusyError("OpenSearch is busy")
+
+    async def _write_surely(
+        self, home: Home, into: IndexRange, events: Sequence[StoredEvent]
+    ) -> int:
+        """Write events over deletions, too; returns how many OpenSearch refuses for good.
+
+        It remembers for a minute what was deleted (`index.gc_deletes`), and answers to our revision
+        as to an old one: 409, which elsewhere means that the event is there.
+
+        Raises:
+            TryAgainError: in a minute, it will have forgotten.
+        """
+        if not events:
+            return 0
+        refused = await self._write(home, into, events)
+        answer = await self._opensearch.mget(
+            index=into.index,
+            body={"ids": [document_id(home.tenant, event.id) for event in events]},
+            params={"_source": "false", **_routing(home)},
+        )
+        absent = sum(not found.get("found", False) for found in answer["docs"])
+        if absent > refused:
+            raise TryAgainError(f"{absent - refused} events were deleted a moment ago")
+        return refused
+
+    async def _indexed(
+        self, section: Section, index: str, after: Position | None, upto: Position | None
+    ) -> set[Position]:
+        """What an index holds of a section behind `after`, up to `upto`."""
+        tenant = section.home.tenant
+        times: Document = {"gte": section.start, "lt": section.end}
+        if after is not None:
+            times["gte"] = max(section.start, after.received_at)
+        if upto is not None:
+            times["lt"] = min(section.end, upto.received_at + 1)
+        of_tenant = [{"term": {"t": tenant.uid}}, {"range": {"received_at": times}}]
+        body: Document = {
+            "query": {"bool": {"filter": of_tenant}},
+            "sort": [{"received_at": "asc"}, {"id": "asc"}],
+            "size": _COMPARE_EVENTS,
+            "_source": False,
+            "stored_fields": "_none_",
+            "track_total_hits": False,
+        }
+        params = _routing(section.home)
+        if after is not None:
+            body["search_after"] = [after.received_at, format_id(after.event_id)]
+        found: set[Position] = set()
+        while True:
+            try:
+                answer = await self._opensearch.search(index=index, body=body, params=params)
+            except NotFoundError:
+                raise IndexGoneError(index) from None
+            hits = answer["hits"]["hits"]
+            for hit in hits:
+                position = Position(hit["sort"][0], parse_id(hit["sort"][1]))
+                if upto is None or position <= upto:
+                    found.add(position)
+            if len(hits) < _COMPARE_EVENTS:
+                return found
+            body["search_after"] = hits[-1]["sort"]
+
+    async def _add(self, home: Home, into: IndexRange, lacking: set[Position]) -> tuple[int, int]:
+        added = refused = 0
+        for part in batched(sorted(lacking), _COPY_EVENTS):
+            documents = await self._read(home, [at.event_id for at in part])
+            events = [read_document(document) for document in documents if _known(document)]
+            if events:
+                refused += await self._write_surely(home, into, events)
+                added += len(events)
+        self._metrics.events.labels("copied").inc(added)
+        return added - refused, refused
+
+    async def _remove_absent(
+        self, home: Home, ranges: Iterable[IndexRange], ids: set[bytes]
+    ) -> int:
+        """Delete from the index what the store has not, asked for once more; how many."""
+        if not ids:
+            return 0
+        there = {event_id_of(document["_id"]) for document in await self._read(home, ids)}
+        absent = ids - there
+        indices = [index for entry in ranges for index in entry.written]
+        for part in batched(sorted(absent), _COPY_EVENTS):
+            await remove_from_index(self._opensearch, home, indices, part)
+        self._metrics.events.labels("removed").inc(len(absent))
+        return len(absent)
+
+
+async def remove_from_index(
+    opensearch: AsyncOpenSearch, home: Home, indices: Iterable[str], ids: Iterable[bytes]
+) -> None:
+    """Delete events of a tenant from each of these indices; what is not there is done.
+
+    Raises:
+        BusyError: OpenSearch may take it later.
+    """
+    tenant, routing = home.tenant, _routing(home)
+    aliases = [write_alias(index) for index in indices]
+    lines = [
+        msgspec.json.encode(
+            {"delete": {"_index": alias, "_id": document_id(tenant, event_id), **routing}}
+        )
+        for event_id in ids
+        for alias in aliases
+    ]
+    if not lines:
+        return
+    answer = await opensearch.bulk(
+        body=b"\n".join(lines) + b"\n",
+        params={"require_alias": "true", "filter_path": "errors,items.*.status"},
+    )
+    if not answer.get("errors"):
+        return
+    statuses = {item["delete"]["status"] for item in answer["items"]}
+    if wrong := {status for status in statuses if status >= 400} - {_MISSING}:
+        raise BusyError(f"OpenSearch answers {sorted(wrong)} to a delete")
+
+
+def _routing(home: Home) -> dict[str, str]:
+    return {"routing": home.tenant.uid} if home.tenant.shared else {}
+
+
+def _known(document: Document) -> bool:
+    if document["v"] > VERSION:
+        raise NewerVersionError(f"document version {document['v']}")
+    return True

@@ -1,0 +1,151 @@
+"""`ocelot jobs`, `ocelot holds`, and what SQS gave up."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
+from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
+from ocelot_common.ids import format_id, new_id
+from ocelot_common.index_message import pack_index_messages
+from ocelot_common.queue.depth import read_depth
+from ocelot_common.queue.sending import Outgoing, send_all
+from ocelot_common.registry.model import Isolation, Tenant
+from ocelot_common.timestamps import now_ms, to_datetime
+from ocelot_devstack.queues import open_sqs
+
+pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
+
+TEXT = b'{"action":"doc.read","actor":{"id":"u"}}'
+
+
+async def test_both_dead_letter_queues_are_emptied_into_the_dead_letters(running: Any, ocelot: Any):
+    access = await running.tenant()
+    uid = access.tenant.uid
+    event_id = new_id()
+    segment = Segment("w", now_ms(), "r", "", [PackedEvent(event_id, TEXT)])
+    envelope = pack(Envelope(uid, [segment]))
+    (ids,) = pack_index_messages(uid, [event_id])
+    stack = running.stack
+    async with open_sqs(stack.sqs_endpoint_url, stack.settings.aws_env()) as sqs:
+        await send_all(
+            sqs, stack.queues.ingest_dlq, [Outgoing(envelope, uid), Outgoing("garbage", uid)]
+        )
+        await send_all(sqs, stack.queues.index_dlq, [Outgoing(ids, uid)])
+
+        async def drained() -> list[dict[str, Any]] | None:
+            found = [each async for each in DeadLetterStore(running.database).find(uid=uid)]
+            return found if len(found) == 3 else None
+
+        letters = await running.eventually(drained, timeout_sec=30, what="three letters")
+        for queue in (stack.queues.ingest_dlq, stack.queues.index_dlq):
+            assert (await read_depth(sqs, queue)).total == 0
+    assert {(each["stage"], each["reason"]) for each in letters} == {
+        ("store", "exhausted"),
+        ("index", "exhausted"),
+    }
+    assert {each["content"] for each in letters} == {envelope, ids, "garbage"}
+    # What can be read is stored and indexed when it is sent again.
+    keys = [each["_id"] for each in letters if each["content"] != "garbage"]
+    await ocelot.ok("dead-letters", "retry", *keys)
+    assert await running.until_indexed(access.tenant, 1) == [format_id(event_id)]
+
+
+async def test_a_rebuild_is_asked_for_listed_and_shown(running: Any, ocelot: Any):
+    access = await running.tenant(isolation=Isolation.SHARED)
+    ids = (await running.post_lines(access, [TEXT, TEXT])).json()["ids"]
+    await running.until_indexed(access.tenant, 2)
+    asked = await ocelot.ok("jobs", "rebuild", "--tenant", access.tenant.id, "--json")
+    job_id = json.loads(asked.out)["id"]
+
+    async def ended() -> dict[str, Any] | None:
+        shown = json.loads((await ocelot.ok("jobs", "show", job_id)).out)
+        return shown if shown["state"] == "succeeded" else None
+
+    shown = await running.eventually(ended, timeout_sec=30, what="the rebuild")
+    assert shown["created_by"] == "cli"
+    assert shown["progress"]["total"] == len(ids)
+    listed = await ocelot.ok("jobs", "list", "--tenant", access.tenant.id)
+    assert job_id in listed.out
+    assert "2 of 2" in listed.out
+    every = (await ocelot.ok("jobs", "list", "--json", "--kind", "periods")).events
+    assert [(job["kind"], job["every_sec"]) for job in every] == [("periods", 2)]
+    standing = await ocelot("jobs", "cancel", every[0]["id"])
+    assert (standing.status, "standing job" in standing.err) == (1, True)
+    over = await ocelot("jobs", "cancel", job_id)
+    assert (over.status, "has ended: succeeded" in over.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "message"),
+    [
+        (("jobs", "show", "nonsense"), 1, "there is no job 'nonsense'"),
+        (("jobs", "show", ""), 1, "there is no job ''"),
+        (("jobs", "cancel", "nonsense"), 1, "there is no job 'nonsense'"),
+        (("jobs", "rebuild", "--tenant", "nobody"), 1, "there is no tenant 'nobody'"),
+        (("jobs", "rebuild", "--tenant", "x", "--id", "y"), 2, "--id 'y'"),
+        (("jobs", "rebuild", "--tenant", "x", "--received-from", "y"), 2, "--received-from"),
+        (("jobs", "list", "--tenant", "nobody"), 1, "there is no tenant 'nobody'"),
+        (("holds", "place", "nobody", "--reason", "r"), 1, "there is no tenant 'nobody'"),
+        (("holds", "lift", "nonsense"), 1, "there is no hold 'nonsense'"),
+    ],
+)
+async def test_a_wrong_command_is_one_clear_line(
+    ocelot: Any, args: tuple[str, ...], status: int, message: str
+):
+    ended = await ocelot(*args)
+    assert ended.status == status
+    assert message in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+
+
+async def test_holds_are_placed_listed_and_lifted_by_their_owner(running: Any, ocelot: Any):
+    access = await running.tenant()
+    tenant = access.tenant.id
+    await ocelot.ok("holds", "place", tenant, "--reason", "case 4711", "--owner", "legal")
+    (hold,) = (await ocelot.ok("holds", "list", "--tenant", tenant, "--json")).events
+    assert (hold["tenant"], hold["reason"], hold["owner"]) == (tenant, "case 4711", "legal")
+    deleted = await ocelot("tenants", "delete", tenant, "--now", "--yes")
+    assert (deleted.status, "legal hold" in deleted.err) == (1, True)
+    refused = await ocelot("holds", "lift", hold["id"])
+    assert (refused.status, "belongs to 'legal'" in refused.err) == (1, True)
+    assert hold["id"] in (await ocelot.ok("holds", "list", "--tenant", tenant)).out
+    await ocelot.ok("holds", "lift", hold["id"], "--owner", "legal")
+    assert (await ocelot.ok("holds", "list", "--tenant", tenant, "--json")).events == []
+    await ocelot.ok("tenants", "delete", tenant, "--now", "--yes")
+
+
+async def test_a_dead_letter_whose_event_is_past_its_cutoff_is_counted_and_dropped(
+    running: Any, ocelot: Any
+):
+    access = await running.tenant()
+    letters = DeadLetterStore(running.database)
+    # Past the cutoff, but not for so long that the purge takes the letter first.
+    moment = now_ms() - 60_000
+    await letters.put(
+        [
+            DeadLetter(
+                stage=Stage.STORE,
+                reason=Reason.NOT_STORABLE,
+                uid=access.tenant.uid,
+                event_id=new_id(),
+                content=TEXT.decode(),
+                detail="because",
+                received_at=moment,
+                writer="w",
+            )
+        ]
+    )
+
+    async def work(transaction: Any) -> None:
+        present = await transaction.get(Tenant, access.tenant.uid)
+        cutoff = to_datetime(moment + 1)
+        await transaction.replace(msgspec.structs.replace(present, purged_before=cutoff))
+
+    await running.maker.store.write(work)
+    ended = await ocelot.ok("dead-letters", "retry", "--all", "--tenant", access.tenant.id)
+    assert "1 dropped" in ended.err
+    assert [each async for each in letters.find(uid=access.tenant.uid)] == []
+    assert await running.stored(access.tenant) == []

@@ -1,0 +1,84 @@
+"""What the tests of jobs ask of them."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from ocelot_common.jobs.store import JobStore
+
+
+class JobsOver:
+    """The jobs of one installation, over HTTP."""
+
+    def __init__(self, running: Any) -> None:
+        self._running = running
+
+    async def rebuild(self, access: Any, **body: Any) -> dict[str, Any]:
+        """Ask for a rebuild that is taken."""
+        answer = await self._running.http.post(
+            "/api/v1/logs/index/bulk", json=body, headers=access.admin
+        )
+        assert answer.status_code == 202, answer.text
+        job: dict[str, Any] = answer.json()
+        assert answer.headers["Location"] == f"/api/v1/jobs/{job['id']}"
+        return job
+
+    async def get(self, access: Any, job_id: str) -> dict[str, Any]:
+        """A job as it is now."""
+        answer = await self._running.http.get(f"/api/v1/jobs/{job_id}", headers=access.admin)
+        assert answer.status_code == 200, answer.text
+        job: dict[str, Any] = answer.json()
+        return job
+
+    async def until_ended(
+        self, access: Any, job_id: str, *, timeout_sec: float = 60
+    ) -> dict[str, Any]:
+        """Wait until a job has ended."""
+
+        async def ended() -> dict[str, Any] | None:
+            job = await self.get(access, job_id)
+            return job if job["state"] not in ("queued", "running") else None
+
+        job: dict[str, Any] = await self._running.eventually(
+            ended, timeout_sec=timeout_sec, what=f"the end of job {job_id}"
+        )
+        return job
+
+    async def list(self, access: Any, **params: Any) -> list[dict[str, Any]]:
+        """The tenant's jobs."""
+        answer = await self._running.http.get("/api/v1/jobs", params=params, headers=access.admin)
+        assert answer.status_code == 200, answer.text
+        jobs: list[dict[str, Any]] = answer.json()["items"]
+        return jobs
+
+
+@pytest.fixture
+def jobs(running: Any) -> JobsOver:
+    """The jobs of the session's installation."""
+    return JobsOver(running)
+
+
+@pytest.fixture
+def jobs_with(running: Any) -> Callable[..., AbstractAsyncContextManager[Any]]:
+    """Runs jobs of other settings in place of the installation's own."""
+
+    @asynccontextmanager
+    async def run(**env: str) -> AsyncIterator[Any]:
+        await running.stack.stop_services("jobs")
+        process = await running.stack.start_service("jobs", extra_env=env)
+        try:
+            await process.wait_ready(30)
+            yield process
+        finally:
+            await running.stack.stop_services("jobs")
+            await (await running.stack.start_service("jobs")).wait_ready(30)
+
+    return run
+
+
+@pytest.fixture
+def store(running: Any) -> JobStore:
+    """The jobs themselves."""
+    return JobStore(running.database)

@@ -1,0 +1,163 @@
+"""Leases on a real MongoDB: one owner at a time, and one that was replaced writes nothing."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from ocelot_common import mongo
+from ocelot_common.jobs.model import JobKind, JobState
+from ocelot_common.jobs.store import JobExistsError, JobStore
+from ocelot_jobs import leases
+from ocelot_jobs.leases import LeaseLostError, claim
+
+pytestmark = [pytest.mark.mongodb]
+KINDS = [JobKind.REBUILD.value]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def store(mongodb_url: str) -> AsyncIterator[JobStore]:
+    """Jobs of a database of their own."""
+    client = mongo.connect(mongodb_url, app_name="tests")
+    name = f"jobs_{secrets.token_hex(4)}"
+    jobs = JobStore(client[name])
+    await jobs.prepare()
+    yield jobs
+    await client.drop_database(name)
+    await client.close()
+
+
+async def make(store: JobStore, **more: Any) -> str:
+    return (await store.create(JobKind.REBUILD, created_by="jane", **more)).id
+
+
+async def test_a_job_has_one_owner_at_a_time(store: JobStore):
+    await make(store)
+    claims = await asyncio.gather(*(claim(store, f"p{n}", KINDS) for n in range(8)))
+    assert [each is not None for each in claims].count(True) == 1
+
+
+async def test_an_owner_that_does_not_renew_is_replaced_and_can_write_nothing_more(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+):
+    job_id = await make(store)
+    monkeypatch.setattr(leases, "LEASE_SEC", 0.5)
+    first = await claim(store, "first", KINDS)
+    assert first is not None
+    await first.save(checkpoint={"at": 1}, progress={"done": 1})
+    assert await claim(store, "second", KINDS) is None
+    await asyncio.sleep(0.6)
+    second = await claim(store, "second", KINDS)
+    assert second is not None
+    assert second.job.checkpoint == {"at": 1}
+    assert second.job.epoch == first.job.epoch + 1
+    for write in (
+        first.renew(),
+        first.save(checkpoint={"at": 0}),
+        first.finish(JobState.SUCCEEDED),
+        first.put_off(0),
+    ):
+        with pytest.raises(LeaseLostError):
+            await write
+    job = await store.get(job_id)
+    assert job is not None
+    assert (job.checkpoint, job.owner, job.state) == ({"at": 1}, "second", JobState.RUNNING)
+
+
+async def test_an_owner_that_renews_keeps_the_job(store: JobStore, monkeypatch: pytest.MonkeyPatch):
+    await make(store)
+    monkeypatch.setattr(leases, "LEASE_SEC", 1.0)
+    first = await claim(store, "first", KINDS)
+    assert first is not None
+    for _ in range(6):
+        await asyncio.sleep(0.3)
+        await first.renew()
+        assert await claim(store, "second", KINDS) is None
+
+
+async def test_a_job_that_is_put_off_is_begun_again_when_it_is_due(store: JobStore):
+    await make(store)
+    lease = await claim(store, "first", KINDS)
+    assert lease is not None
+    await lease.put_off(0.5, error="away")
+    assert await claim(store, "second", KINDS) is None
+    await asyncio.sleep(0.6)
+    again = await claim(store, "second", KINDS)
+    assert again is not None
+    assert again.job.attempts == 1
+    assert [error.detail for error in again.job.errors] == ["away"]
+    await again.save(progress={"done": 1})
+    assert again.job.attempts == 0
+
+
+async def test_a_recurring_job_is_queued_again_and_a_single_one_is_not(store: JobStore):
+    await make(store, key="once")
+    once = await claim(store, "p", KINDS)
+    assert once is not None
+    await once.finish(JobState.SUCCEEDED)
+    ended = await store.get(once.job.id)
+    assert ended is not None
+    assert (ended.state, ended.live) == (JobState.SUCCEEDED, False)
+    assert ended.finished_at is not None
+    await make(store, key="once")  # its key is free again
+    assert (await claim(store, "p", KINDS)) is not None
+    recurring_id = await make(store, every_sec=1)
+    recurring = await claim(store, "p", KINDS)
+    assert recurring is not None
+    assert recurring.job.id == recurring_id
+    await recurring.finish(JobState.FAILED, error="because")
+    assert await claim(store, "p", KINDS) is None
+    await asyncio.sleep(1.1)
+    again = await claim(store, "p", KINDS)
+    assert again is not None
+    again.last = True
+    await again.finish(JobState.SUCCEEDED)
+    assert (await store.get(recurring_id)).live is False  # type: ignore[union-attr]
+
+
+async def test_of_live_jobs_one_has_a_key(store: JobStore):
+    job_id = await make(store, key="rebuild:logs_acme")
+    with pytest.raises(JobExistsError) as raised:
+        await make(store, key="rebuild:logs_acme")
+    assert raised.value.job.id == job_id
+    await make(store)
+    await make(store)  # without a key, as many as are asked for
+
+
+async def test_errors_are_kept_up_to_ten_the_last_ones(store: JobStore):
+    await make(store)
+    for number in range(13):
+        lease = await claim(store, "p", KINDS)
+        assert lease is not None
+        await lease.put_off(0, error=f"$error {number}")
+    job = (await store.find())[0]
+    assert [error.detail for error in job.errors] == [f"$error {n}" for n in range(3, 13)]
+
+
+async def test_cancelling_ends_what_has_not_begun_and_asks_what_has(store: JobStore):
+    fresh = await store.request_cancel(await make(store))
+    assert fresh is not None
+    assert (fresh.state, fresh.live) == (JobState.CANCELLED, False)
+    running_id = await make(store)
+    lease = await claim(store, "p", KINDS)
+    assert lease is not None
+    asked = await store.request_cancel(running_id)
+    assert asked is not None
+    assert (asked.state, asked.cancel_requested) == (JobState.RUNNING, True)
+    await lease.renew()
+    assert lease.job.cancel_requested
+    standing = await store.request_cancel(await make(store, every_sec=60))
+    assert standing is not None
+    assert (standing.state, standing.cancel_requested) == (JobState.QUEUED, False)
+    assert await store.request_cancel("nonsense") is None
+
+
+async def test_jobs_of_a_newer_release_are_left_alone(store: JobStore):
+    await make(store)
+    await store.collection.update_one({}, {"$set": {"kind": "erase", "wings": 2}})
+    assert await claim(store, "p", KINDS) is None
+    (job,) = await store.find()
+    assert job.kind == "erase"

@@ -1,0 +1,225 @@
+"""What has passed its cutoff is deleted from both stores, unless it is held."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
+from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
+from ocelot_common.holds import HoldStore
+from ocelot_common.ids import format_id, new_id
+from ocelot_common.provisioning.tenants import HeldError
+from ocelot_common.queue.sending import Outgoing, send_all
+from ocelot_common.registry.model import Isolation, Tenant, TenantState
+from ocelot_common.timestamps import now_ms, to_datetime
+from ocelot_devstack.queues import open_sqs
+
+pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
+
+BOTH_TIERS = pytest.mark.parametrize("isolation", list(Isolation))
+DAY_MS = 24 * 3600 * 1000
+TEXT = b'{"action":"doc.read","actor":{"id":"u"}}'
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def arrive(running: Any) -> Any:
+    """Has events stored that arrived some days ago, through the queue."""
+
+    async def send(access: Any, *, days_ago: int, number: int) -> list[str]:
+        ids = [new_id() for _ in range(number)]
+        events = [PackedEvent(event_id, TEXT) for event_id in ids]
+        segment = Segment("w", now_ms() - days_ago * DAY_MS, "r", "", events)
+        body = pack(Envelope(access.tenant.uid, [segment]))
+        stack = running.stack
+        async with open_sqs(stack.sqs_endpoint_url, stack.settings.aws_env()) as sqs:
+            await send_all(sqs, stack.queues.ingest, [Outgoing(body, access.tenant.uid)])
+        return [format_id(event_id) for event_id in ids]
+
+    return send
+
+
+async def set_tenant(running: Any, tenant: Tenant, **changes: Any) -> None:
+    """Change what the registry says of a tenant, as its owner's tools will."""
+
+    async def work(transaction: Any) -> None:
+        present = await transaction.get(Tenant, tenant.uid)
+        await transaction.replace(msgspec.structs.replace(present, **changes))
+
+    await running.maker.store.write(work)
+
+
+async def found_by(running: Any, access: Any) -> set[str]:
+    answer = await running.http.get("/api/v1/logs", headers=access.reader, params={"limit": 1000})
+    assert answer.status_code == 200, answer.text
+    return {item["id"] for item in answer.json()["items"]}
+
+
+async def until_gone(running: Any, access: Any, ids: set[str]) -> None:
+    async def gone() -> bool:
+        stored = {format_id(event.id) for event in await running.stored(access.tenant)}
+        indexed = set(await running.indexed_ids(access.tenant))
+        return not ids & (stored | indexed)
+
+    await running.eventually(gone, timeout_sec=60, what="the purge")
+
+
+async def purged(jobs: Any, access: Any) -> dict[str, Any]:
+    (job,) = await jobs.list(access, kind="purge")
+    return dict(job)
+
+
+@BOTH_TIERS
+async def test_old_events_vanish_at_once_and_are_deleted_from_both_stores(
+    running: Any, jobs: Any, arrive: Any, isolation: Isolation
+):
+    access = await running.tenant(isolation=isolation)
+    other = await running.tenant(isolation=isolation)
+    old = set(await arrive(access, days_ago=40, number=1_200))
+    young = set(await arrive(access, days_ago=5, number=30))
+    theirs = set(await arrive(other, days_ago=40, number=30))
+    await running.until_indexed(access.tenant, len(old | young))
+    await running.until_indexed(other.tenant, len(theirs))
+    await set_tenant(running, access.tenant, retention_days=30)
+
+    async def hidden() -> bool:
+        return await found_by(running, access) == young
+
+    await running.eventually(hidden, timeout_sec=10, what="the cutoff at the api")
+    one = next(iter(old))
+    read = await running.http.get(f"/api/v1/logs/{one}", headers=access.reader)
+    assert read.status_code == 404
+    counted = await running.http.get(
+        "/api/v1/logs/stats", headers=access.reader, params={"group_by": "action"}
+    )
+    assert counted.json()["total"] == len(young)
+    await until_gone(running, access, old)
+    assert set(await running.indexed_ids(access.tenant)) == young
+    assert {format_id(event.id) for event in await running.stored(access.tenant)} == young
+    assert set(await running.indexed_ids(other.tenant)) == theirs
+    assert await found_by(running, other) == theirs
+    job = await purged(jobs, access)
+    assert job["recurring"]
+    assert job["errors"] == []
+    assert await jobs.list(other, kind="purge") == []
+
+
+async def test_with_a_hold_nothing_is_deleted_until_it_is_lifted(
+    running: Any, jobs: Any, arrive: Any
+):
+    access = await running.tenant()
+    old = set(await arrive(access, days_ago=40, number=50))
+    await running.until_indexed(access.tenant, len(old))
+    letters = DeadLetterStore(running.database)
+    await letters.put([letter(access.tenant, days_ago=40)])
+    holds = HoldStore(running.database)
+    hold = await holds.place(access.tenant.uid, reason="case 4711", owner="cli")
+    await set_tenant(running, access.tenant, retention_days=30)
+
+    async def held() -> bool:
+        found = await jobs.list(access, kind="purge")
+        return bool(found and found[0]["progress"].get("held") == 1 and found[0]["finished_at"])
+
+    await running.eventually(held, timeout_sec=30, what="a purge that met the hold")
+    assert {format_id(event.id) for event in await running.stored(access.tenant)} == old
+    assert set(await running.indexed_ids(access.tenant)) == old
+    assert len([each async for each in letters.find(uid=access.tenant.uid)]) == 1
+    with pytest.raises(HeldError, match="legal hold"):
+        await running.maker.provisioner.delete(access.tenant.id, owner="cli", now=True)
+    assert {format_id(event.id) for event in await running.stored(access.tenant)} == old
+    assert await holds.lift(hold.id)
+    await until_gone(running, access, old)
+
+    async def forgotten() -> bool:
+        return [each async for each in letters.find(uid=access.tenant.uid)] == []
+
+    await running.eventually(forgotten, what="the dead letter's purge")
+
+
+async def test_a_hold_that_is_placed_stops_a_purge_that_is_under_way(running: Any, arrive: Any):
+    """From the moment that `place` returns, not one more event goes."""
+    access = await running.tenant()
+    await arrive(access, days_ago=40, number=4_000)
+    await arrive(access, days_ago=40, number=4_000)
+    await running.until_stored(access.tenant, 8_000)
+    await set_tenant(running, access.tenant, retention_days=30)
+
+    async def begun() -> bool:
+        return await count(running, access) < 8_000
+
+    await running.eventually(begun, timeout_sec=30, what="the purge")
+    await HoldStore(running.database).place(access.tenant.uid, reason="now", owner="cli")
+    left = await count(running, access)
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        await asyncio.sleep(0.2)
+        assert await count(running, access) == left
+
+
+async def count(running: Any, access: Any) -> int:
+    space = await running.space_of(access.tenant)
+    found: int = await running.database[space.collection].count_documents({})
+    return found
+
+
+async def test_an_index_of_which_nothing_is_left_goes(running: Any, arrive: Any):
+    access = await running.tenant()
+    old = set(await arrive(access, days_ago=100, number=20))
+    await running.until_indexed(access.tenant, len(old))
+    moment = to_datetime(now_ms() - 100 * DAY_MS)
+    await set_tenant(running, access.tenant, retention_days=30)
+    await until_gone(running, access, old)
+
+    async def gone() -> bool:
+        space = await running.space_of(access.tenant)
+        # But for those that a rebuild replaced, which are kept for a day.
+        tomorrow = datetime.now(UTC) + timedelta(hours=23)
+        due = [each for each in space.retired_indices if each.drop_after < tomorrow]
+        return space.range_at(moment) is None and not due
+
+    await running.eventually(gone, timeout_sec=30, what="the end of the index")
+    assert await found_by(running, access) == set()
+
+
+async def test_a_deleted_tenant_is_purged_when_its_time_is_over(running: Any, jobs: Any):
+    access = await running.tenant()
+    await running.post_lines(access, [TEXT])
+    await running.until_indexed(access.tenant, 1)
+    indices = (await running.space_of(access.tenant)).indices
+    await running.maker.provisioner.delete(access.tenant.id, owner="cli")
+    await asyncio.sleep(3)  # a purge comes by, and leaves it alone
+    assert len(await running.stored(access.tenant)) == 1
+    over = datetime.now(UTC) - timedelta(seconds=1)
+    await set_tenant(running, access.tenant, purge_after=over)
+
+    async def tombstone() -> bool:
+        tenant = await running.maker.store.tenant(access.tenant.uid)
+        return tenant.state is TenantState.DELETED and tenant.purged_at is not None
+
+    await running.eventually(tombstone, timeout_sec=30, what="the tenant's end")
+    assert await running.stored(access.tenant) == []
+    for entry in indices:
+        assert not await running.search.indices.exists(index=entry.index)
+
+    async def ended() -> bool:
+        found = await running.database["jobs"].find({"t": access.tenant.uid}).to_list()
+        return [job["live"] for job in found] == [False]
+
+    await running.eventually(ended, what="the purge job's end")
+
+
+def letter(tenant: Tenant, *, days_ago: int) -> DeadLetter:
+    return DeadLetter(
+        stage=Stage.STORE,
+        reason=Reason.CONFLICT,
+        uid=tenant.uid,
+        event_id=new_id(),
+        content=TEXT.decode(),
+        detail="because",
+        received_at=now_ms() - days_ago * DAY_MS,
+        writer="w",
+    )

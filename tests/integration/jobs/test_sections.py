@@ -1,0 +1,170 @@
+"""Copying and comparing at the borders of their windows."""
+
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from prometheus_client import CollectorRegistry, Histogram
+
+from ocelot_common.bulk import BulkWriter, Candidate
+from ocelot_common.dead_letters import DeadLetterStore
+from ocelot_common.ids import format_id, new_id
+from ocelot_common.provisioning.indices import IndexMaker
+from ocelot_common.registry.model import Home, IndexRange, Isolation
+from ocelot_common.search_document import document_id
+from ocelot_common.stored import build_document
+from ocelot_common.timestamps import now_ms, to_datetime, to_ms
+from ocelot_jobs import sections as module
+from ocelot_jobs.metrics import JobsMetrics
+from ocelot_jobs.sections import Done, IndexGoneError, Position, Section, Sections
+
+pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
+
+TEXT = b'{"action":"doc.read","actor":{"id":"u"}}'
+NUMBER = 60
+
+
+@pytest.fixture
+def sections(running: Any, monkeypatch: pytest.MonkeyPatch) -> Sections:
+    """With windows of a few events."""
+    monkeypatch.setattr(module, "_COPY_EVENTS", 5)
+    monkeypatch.setattr(module, "_COMPARE_EVENTS", 7)
+    registry = CollectorRegistry()
+    writer: BulkWriter[Candidate] = BulkWriter(
+        running.search, Histogram("bulk_seconds", "…", registry=registry), bulk_bytes=1_000_000
+    )
+    return Sections(
+        database=running.database,
+        opensearch=running.search,
+        writer=writer,
+        dead_letters=DeadLetterStore(running.database),
+        metrics=JobsMetrics(registry),
+    )
+
+
+@pytest_asyncio.fixture(loop_scope="session", params=list(Isolation))
+async def place(
+    running: Any, request: pytest.FixtureRequest
+) -> AsyncIterator[tuple[Section, IndexRange, list[bytes]]]:
+    """Sixty events, many of one millisecond, and an empty index for them."""
+    access = await running.tenant(isolation=request.param)
+    space = await running.space_of(access.tenant)
+    home = Home(access.tenant, space)
+    now = now_ms()
+    ids = [new_id() for _ in range(NUMBER)]
+    rng = random.Random(1)
+    rng.shuffle(ids)
+    documents = [
+        build_document(
+            access.tenant,
+            event_id,
+            TEXT,
+            received_at=now - rng.randrange(9),
+            writer="w",
+            with_attrs=False,
+        )
+        for event_id in ids
+    ]
+    await running.database[space.collection].insert_many(documents)
+    entry = space.range_at(to_datetime(now))
+    maker = IndexMaker(running.maker.store, running.search)
+    index = f"{entry.index}_{access.tenant.uid}"
+    await maker.make_next(space, index)
+    into = IndexRange(start=entry.start, end=entry.end, alias=entry.alias, index=index)
+    yield Section(home, to_ms(entry.start), to_ms(entry.end)), into, ids
+    await maker.remove(index)
+
+
+async def indexed(running: Any, into: IndexRange) -> set[str]:
+    await running.search.indices.refresh(index=into.index)
+    body = {"size": 1_000, "query": {"match_all": {}}}
+    answer = await running.search.search(index=into.index, body=body)
+    return {hit["_source"]["id"] for hit in answer["hits"]["hits"]}
+
+
+class Steps:
+    """What a walk reports."""
+
+    def __init__(self) -> None:
+        self.done: list[Done] = []
+
+    async def __call__(self, done: Done) -> None:
+        self.done.append(done)
+
+
+async def test_a_copy_holds_everything_and_tells_where_it_stands(
+    running: Any, sections: Sections, place: Any
+):
+    section, into, ids = place
+    steps = Steps()
+    await sections.copy(section, into, None, steps)
+    assert await indexed(running, into) == set(map(format_id, ids))
+    positions = [done.position for done in steps.done]
+    assert positions == sorted(positions)
+    assert sum(done.events for done in steps.done) == NUMBER == await sections.count(section)
+
+
+async def test_a_copy_goes_on_behind_a_position(running: Any, sections: Sections, place: Any):
+    section, into, ids = place
+    steps = Steps()
+    await sections.copy(section, into, None, steps)
+    for event_id in ids:
+        await remove(running, section, into, event_id)
+    half = steps.done[5].position
+    again = Steps()
+    await sections.copy(section, into, half, again)
+    assert sum(done.events for done in again.done) == NUMBER - 30
+    assert min(done.position for done in again.done) > half
+
+
+async def remove(running: Any, section: Section, into: IndexRange, event_id: bytes) -> None:
+    tenant = section.home.tenant
+    params = {"routing": tenant.uid} if tenant.shared else {}
+    await running.search.delete(index=into.index, id=document_id(tenant, event_id), params=params)
+
+
+async def test_a_comparison_adds_what_lacks_and_removes_what_nobody_stored(
+    running: Any, sections: Sections, place: Any
+):
+    section, into, ids = place
+    forget = {"index": {"gc_deletes": "0s"}}
+    await running.search.indices.put_settings(index=into.index, body=forget)
+    await sections.copy(section, into, None, Steps())
+    tenant = section.home.tenant
+    params = {"routing": tenant.uid} if tenant.shared else {}
+    rng = random.Random(2)
+    lost = set(rng.sample(ids, 17))
+    sample = await running.search.get(
+        index=into.index, id=document_id(tenant, ids[0]), params=params
+    )
+    for event_id in lost:
+        await remove(running, section, into, event_id)
+    strays = [new_id() for _ in range(20)]
+    for stray in strays:
+        source = sample["_source"] | {
+            "id": format_id(stray),
+            "received_at": sample["_source"]["received_at"] + rng.randrange(-20, 20),
+        }
+        await running.search.index(
+            index=into.index, id=document_id(tenant, stray), body=source, params=params
+        )
+    assert len(await indexed(running, into)) == NUMBER - 17 + 20
+    steps = Steps()
+    await sections.compare(section, into, None, steps)
+    assert await indexed(running, into) == set(map(format_id, ids))
+    assert sum(done.added for done in steps.done) == 17
+    assert sum(done.removed for done in steps.done) == 20
+    again = Steps()
+    await sections.compare(section, into, None, again)
+    assert {(done.added, done.removed) for done in again.done} == {(0, 0)}
+
+
+async def test_an_index_that_is_gone_is_noticed(running: Any, sections: Sections, place: Any):
+    section, into, _ = place
+    await running.search.indices.delete(index=into.index)
+    with pytest.raises(IndexGoneError):
+        await sections.copy(section, into, None, Steps())
+    with pytest.raises(IndexGoneError):
+        await sections.compare(section, into, Position(0, b"\0" * 16), Steps())
