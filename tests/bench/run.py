@@ -14,13 +14,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from api_rows import api_rows
 from harness import Row, pin_others, table, unpin, write_results
 from latency_rows import latency_rows
-from worker_rows import consumer_row, indexer_row
+from search_rows import search_rows
+from worker_rows import consumer_row, indexer_row, rebuild_row
 
 from ocelot_devstack.provisioning import open_tenant_maker
 from ocelot_devstack.pytest_plugin import dev_settings
 from ocelot_devstack.stack import Stack
 
-SECTIONS = ("api", "consumer", "indexer", "latency")
+SECTIONS = ("api", "consumer", "indexer", "search", "latency")
 
 
 def report(line: str) -> None:
@@ -62,6 +63,19 @@ async def measure(arguments: argparse.Namespace, sections: list[str]) -> list[Ro
                             stack, maker, tenant, rounds=arguments.rounds, report=report
                         )
                     )
+                    rows.append(
+                        await rebuild_row(
+                            stack, maker, tenant, rounds=arguments.rounds, report=report
+                        )
+                    )
+                if "search" in sections:
+                    rows += await search_rows(
+                        stack,
+                        maker,
+                        events=arguments.tenant_events,
+                        rounds=arguments.rounds,
+                        report=report,
+                    )
                 if "latency" in sections:
                     rows += await latency_rows(
                         stack, maker, seconds=30, events_per_sec=arguments.flow, report=report
@@ -76,6 +90,9 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", default=SECTIONS, help=", ".join(SECTIONS))
     parser.add_argument("--rounds", type=int, default=5, help="of each row; the median counts")
     parser.add_argument("--events", type=int, default=100_000, help="for consumer and indexer")
+    parser.add_argument(
+        "--tenant-events", type=int, default=1_000_000, help="in the tenant that is searched"
+    )
     parser.add_argument(
         "--flow", type=int, help="events/s beside the probes; half of what the pipeline sustains"
     )

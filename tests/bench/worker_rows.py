@@ -11,6 +11,8 @@ from pathlib import Path
 
 from harness import Row, cpu_sec, interleaved, pin_under_test
 from load import event
+from opensearchpy import AsyncOpenSearch
+from search_rows import rebuild
 
 from ocelot_common import mongo, opensearch
 from ocelot_common.batching import batched
@@ -23,7 +25,7 @@ from ocelot_common.provisioning.collections import ensure_collection
 from ocelot_common.queue.depth import read_depth
 from ocelot_common.queue.receiver import WAIT_SEC
 from ocelot_common.queue.sending import Outgoing, send_all
-from ocelot_common.registry.model import Space, Tenant
+from ocelot_common.registry.model import Home, IndexRange, Space, Tenant
 from ocelot_common.search_document import index_body
 from ocelot_common.timestamps import now_ms
 from ocelot_devstack.provisioning import TenantMaker
@@ -194,10 +196,69 @@ def _replaced(space: Space, collection: str) -> Space:
     return msgspec.structs.replace(space, collection=collection)
 
 
-async def indexer_row(
-    stack: Stack, maker: TenantMaker, tenant: Tenant, *, rounds: int, report: Report
-) -> Row:
-    """Ids in the queue to documents in OpenSearch; the tenant's events are stored already."""
+class Indexing:
+    """A tenant whose events are stored, and the ways to get them into the index.
+
+    Args:
+        stack: of the run.
+        space: of the tenant.
+        entry: the range that holds its events.
+        ids: of its events.
+        bodies: index messages of all ids.
+        search: a client.
+        report: gets lines for people.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        space: Space,
+        entry: IndexRange,
+        ids: list[bytes],
+        bodies: list[str],
+        search: AsyncOpenSearch,
+        report: Report,
+    ) -> None:
+        self.stack = stack
+        self.space = space
+        self.entry = entry
+        self.ids = ids
+        self.bodies = bodies
+        self.search = search
+        self._report = report
+
+    async def measured(self, work: Callable[[], Awaitable[float]]) -> float:
+        """The rate of what fills the index, once it is whole."""
+        await self.search.indices.delete(index=self.entry.index)
+        aliases = [self.entry.alias, self.space.alias, *self.entry.write_aliases]
+        body = index_body(space_key=self.space.key, shards=1, replicas=0, aliases=aliases)
+        await self.search.indices.create(index=self.entry.index, body=body)
+        rate = await work()
+        await self.search.indices.refresh(index=self.entry.index)
+        counted = (await self.search.count(index=self.entry.index))["count"]
+        if counted != len(self.ids):
+            raise SystemExit(f"{counted} of {len(self.ids)} events are indexed")
+        return rate
+
+    async def by_indexer(self, worker: ServiceProcess) -> float:
+        """From the queue."""
+        return await self.measured(
+            lambda: timed_worker(
+                self.stack,
+                worker,
+                self.stack.queues.index,
+                self.bodies,
+                len(self.ids),
+                self._report,
+            )
+        )
+
+
+@asynccontextmanager
+async def indexing(
+    stack: Stack, maker: TenantMaker, tenant: Tenant, report: Report
+) -> AsyncIterator[Indexing]:
+    """A tenant whose events are stored already."""
     assert stack.opensearch_url is not None
     space = await maker.store.space(tenant.space)
     assert space is not None
@@ -213,45 +274,34 @@ async def indexer_row(
         for body in pack_index_messages(tenant.uid, part)
     ]
     search = opensearch.connect(stack.opensearch_url)
+    yield Indexing(stack, space, entry, ids, bodies, search, report)
+    await search.close()
+
+
+async def indexer_row(
+    stack: Stack, maker: TenantMaker, tenant: Tenant, *, rounds: int, report: Report
+) -> Row:
+    """Ids in the queue to documents in OpenSearch."""
     worker = await stack.start_service("indexer")
     pin_under_test(worker.pid)
     await worker.wait_ready(30)
-
-    async def fresh() -> None:
-        await search.indices.delete(index=entry.index)
-        body = index_body(
-            space_key=space.key, shards=1, replicas=0, aliases=[entry.alias, space.alias]
-        )
-        await search.indices.create(index=entry.index, body=body)
-
-    async def measured(work: Callable[[], Awaitable[float]]) -> float:
-        await fresh()
-        rate = await work()
-        await search.indices.refresh(index=entry.index)
-        counted = (await search.count(index=entry.index))["count"]
-        if counted != len(ids):
-            raise SystemExit(f"{counted} of {len(ids)} events are indexed")
-        return rate
-
-    async with limit_process(stack, "limit_index.py", tenant.uid, entry.alias) as limit:
+    async with (
+        indexing(stack, maker, tenant, report) as place,
+        limit_process(stack, "limit_index.py", tenant.uid, place.entry.write_aliases[0]) as limit,
+    ):
 
         async def raw() -> float:
             await pause_without_polls(worker)
-            rate = await measured(lambda: _rate(limit, len(ids)))
+            rate = await place.measured(lambda: _rate(limit, len(place.ids)))
             worker.resume()
             return rate
-
-        async def ocelot() -> float:
-            return await measured(
-                lambda: timed_worker(stack, worker, stack.queues.index, bodies, len(ids), report)
-            )
 
         report("    warming OpenSearch up")
         for _ in range(2):
             await raw()
         row = await interleaved(
             "indexer",
-            ocelot=ocelot,
+            ocelot=lambda: place.by_indexer(worker),
             limit=raw,
             rounds=rounds,
             unit="events/s",
@@ -259,7 +309,40 @@ async def indexer_row(
             report=report,
         )
     await stack.stop_services("indexer")
-    await search.close()
+    return row
+
+
+async def rebuild_row(
+    stack: Stack, maker: TenantMaker, tenant: Tenant, *, rounds: int, report: Report
+) -> Row:
+    """A rebuild, comparing included, beside the indexer with the same events."""
+    worker = await stack.start_service("indexer")
+    pin_under_test(worker.pid)
+    await worker.wait_ready(30)
+
+    async def by_job() -> float:
+        await pause_without_polls(worker)
+        space = await maker.store.space(tenant.space)
+        assert space is not None
+        rate = await rebuild(stack, Home(tenant, space), report)
+        worker.resume()
+        return rate
+
+    async def by_indexer() -> float:
+        async with indexing(stack, maker, tenant, report) as place:
+            return await place.by_indexer(worker)
+
+    row = await interleaved(
+        "rebuild",
+        ocelot=by_job,
+        limit=by_indexer,
+        rounds=rounds,
+        unit="events/s",
+        least=0.8,
+        note="the limit is the indexer with the same events",
+        report=report,
+    )
+    await stack.stop_services("indexer")
     return row
 
 

@@ -121,7 +121,7 @@ def isolation(request: pytest.FixtureRequest) -> Any:
 
 
 async def test_no_indexer_runs_and_no_index_is_made(small: Small):
-    assert {service.spec.name for service in small.stack.services} == {"api", "consumer"}
+    assert {service.spec.name for service in small.stack.services} == {"api", "consumer", "jobs"}
     assert all(not home.space.search_enabled for home in small.homes.values())
     assert all(home.space.indices == [] for home in small.homes.values())
 

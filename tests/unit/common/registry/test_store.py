@@ -90,7 +90,7 @@ def test_a_document_has_the_names_of_design_8(make_tenant: Callable[..., Tenant]
         indices=[IndexRange(start=AT, end=AT, alias="a", index="i")],
     )  # fmt: skip
     assert to_document(space, 8)["indices"] == [
-        {"from": AT, "to": AT, "alias": "a", "index": "i", "building": False}
+        {"from": AT, "to": AT, "alias": "a", "index": "i", "beside": None, "building": False}
     ]
 
 
