@@ -211,7 +211,7 @@ async def real_logs(
         assert files[mapping]
         line = f"ocelot import --tenant acme --mapping {mapping} ../shared/data/{pattern}.ndjson.gz"
         printed[line] = await ocelot.shell(line.replace("acme", access.tenant.id), **tokens(access))
-    await until_drained()
+    await until_drained(600)
     logs = RealLogs(access, files, printed)
     await running.until_indexed(
         access.tenant, sum(account["accepted"] for account in logs.accounts())

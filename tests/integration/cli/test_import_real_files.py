@@ -112,7 +112,7 @@ async def test_every_real_event_is_stored_and_searchable_once_however_often_it_i
     ]
 
     assert again == every_line_taken
-    await until_drained()
+    await until_drained(600)
     assert await stored(running, access.tenant) == first
     assert sorted(await running.indexed_ids(access.tenant)) == sorted(indexed)
     letters = await ocelot.ok("dead-letters", "list", "--tenant", access.tenant.id, "--json")
