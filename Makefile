@@ -7,8 +7,9 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ocelot
 UV := $(shell command -v uv 2>/dev/null || echo $(CACHE)/uv/bin/uv)
 export UV_PROJECT_ENVIRONMENT ?= .venv
 RUN := $(UV) run --frozen
+BESIDE := $(RUN) --no-sync python scripts/beside.py
 
-.PHONY: help setup dev sqs-worker test test-unit test-members bench faults fuzz lint format env-example clean
+.PHONY: help setup dev sqs-worker test test-unit test-devstack test-faults test-services test-members bench faults fuzz lint format env-example clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,12 +29,21 @@ sqs-worker: setup ## Run one more consumer against a running `make dev`
 	@exec $(RUN) --no-sync python -m ocelot_devstack worker consumer
 
 test: setup ## Run all tests, on real backends
-	$(RUN) --no-sync pytest tests/unit tests/integration tests/faults
+	@$(BESIDE) "$(MAKE) --keep-going test-unit test-devstack test-faults" "$(MAKE) test-services"
 
 test-unit: setup ## Run the tests that need no backend
 	$(RUN) --no-sync pytest tests/unit
 
-test-members: $(UV) ## Run each member's unit tests with only that member's dependencies
+test-devstack: setup ## Run the tests of make dev and of the backends themselves
+	$(RUN) --no-sync pytest tests/integration/devstack
+
+test-faults: setup ## Run the quick part of the faults
+	$(RUN) --no-sync pytest tests/faults
+
+test-services: setup ## Run the tests of the services together, on real backends
+	$(RUN) --no-sync pytest tests/integration --ignore tests/integration/devstack
+
+test-members: setup ## Run each member's unit tests with only that member's dependencies
 	@scripts/test-members $(UV)
 
 ROUNDS ?= 30

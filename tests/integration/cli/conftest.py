@@ -3,15 +3,27 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE, STDOUT, Process
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from ocelot_devstack.queues import open_sqs
+
+ROOT = Path(__file__).parents[3]
+REAL_LOGS = ROOT.parent / "shared" / "data"
+#: The shipped mappings, and the files that each reads.
+REAL_FILES = {
+    "cloudtrail": "cloudtrail-*",
+    "kubernetes": "kubernetes-audit-*",
+    "okta": "okta-cribl",
+    "windows-security": "windows-security-otrf",
+    "github-webhook": "github-webhooks-octokit",
+}
 
 #: What a process needs of the developer's environment, and nothing more.
 _INHERITED = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "COVERAGE_PROCESS_START")
@@ -66,6 +78,20 @@ class Ocelot:
         assert b"Traceback" not in err, err.decode()
         return Ended(process.returncode, out.decode(), err.decode())
 
+    async def shell(self, line: str, **env: str) -> str:
+        """What a line prints in a terminal whose folder is the checkout; it must end well."""
+        programs = os.pathsep.join((str(Path(sys.executable).parent), self.env["PATH"]))
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-c", line),
+            stdout=PIPE,
+            stderr=STDOUT,
+            env=self.env | {"PATH": programs} | env,
+            cwd=ROOT,
+        )
+        printed = (await process.communicate())[0].decode()
+        assert process.returncode == 0, printed
+        return printed
+
     async def ok(self, *args: object, stdin: bytes = b"", **env: str) -> Ended:
         """Run a command that must end well."""
         ended = await self(*args, stdin=stdin, **env)
@@ -79,29 +105,31 @@ class Ocelot:
         return path
 
 
-@pytest.fixture
-def ocelot(running: Any, tmp_path: Path) -> Ocelot:
+@pytest.fixture(scope="session")
+def ocelot_env(running: Any) -> dict[str, str]:
+    """The variables of an administrator of the session's installation."""
     stack = running.stack
     api = next(service for service in stack.services if service.spec.name == "api")
     backends = stack.installation.service_env(0)
     env = {name: os.environ[name] for name in _INHERITED if name in os.environ} | backends
-    return Ocelot(
-        env
-        | {
-            "OCELOT_API_URL": api.url,
-            "OCELOT_DEV_JSON": "",
-            "OCELOT_INDEX_PREFIX": stack.installation.index_prefix,
-            "OCELOT_SIGNING_KEY_FILE": str(stack.installation.signing_key_file),
-        },
-        tmp_path,
-    )
+    return env | {
+        "OCELOT_API_URL": api.url,
+        "OCELOT_DEV_JSON": "",
+        "OCELOT_INDEX_PREFIX": stack.installation.index_prefix,
+        "OCELOT_SIGNING_KEY_FILE": str(stack.installation.signing_key_file),
+    }
+
+
+@pytest.fixture
+def ocelot(ocelot_env: dict[str, str], tmp_path: Path) -> Ocelot:
+    return Ocelot(ocelot_env, tmp_path)
 
 
 def _bearer(header: dict[str, str]) -> str:
     return header["Authorization"].removeprefix("Bearer ")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tokens() -> Any:
     """The variables with a tenant's token of a role."""
 
@@ -111,7 +139,7 @@ def tokens() -> Any:
     return of
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def until_drained(running: Any) -> Any:
     """Waits until no message is in the queues or under way."""
 
@@ -142,3 +170,50 @@ def until_drained(running: Any) -> Any:
                 await asyncio.sleep(0.2)
 
     return wait
+
+
+class RealLogs(NamedTuple):
+    """The real audit logs beside the checkout, and the tenant into which they were imported."""
+
+    access: Any
+    files: dict[str, list[Path]]
+    #: What each command printed, the command as the tutorial has it: for the tenant acme.
+    printed: dict[str, str]
+
+    def accounts(self) -> list[dict[str, int]]:
+        """Of each import, what became of its lines."""
+        return [self.account_of(text) for text in self.printed.values()]
+
+    @staticmethod
+    def account_of(printed: str) -> dict[str, int]:
+        """The numbers at an import's end."""
+        lines = re.findall(r"^ (\S.*?) +([\d,]+) *$", printed, re.MULTILINE)
+        return {name: int(number.replace(",", "")) for name, number in lines}
+
+
+@pytest.fixture(scope="session")
+async def real_logs(
+    running: Any,
+    ocelot_env: dict[str, str],
+    tokens: Any,
+    until_drained: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> RealLogs:
+    """All real audit logs in one tenant, stored and searchable."""
+    if not REAL_LOGS.is_dir():
+        pytest.skip("the real audit logs (../shared/data) are not beside the checkout")
+    access = await running.tenant()
+    ocelot = Ocelot(ocelot_env, tmp_path_factory.mktemp("real-logs"))
+    files: dict[str, list[Path]] = {}
+    printed: dict[str, str] = {}
+    for mapping, pattern in REAL_FILES.items():
+        files[mapping] = sorted(REAL_LOGS.glob(f"{pattern}.ndjson.gz"))
+        assert files[mapping]
+        line = f"ocelot import --tenant acme --mapping {mapping} ../shared/data/{pattern}.ndjson.gz"
+        printed[line] = await ocelot.shell(line.replace("acme", access.tenant.id), **tokens(access))
+    await until_drained(600)
+    logs = RealLogs(access, files, printed)
+    await running.until_indexed(
+        access.tenant, sum(account["accepted"] for account in logs.accounts())
+    )
+    return logs

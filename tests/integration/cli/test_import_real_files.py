@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,23 +17,19 @@ from ocelot_common.ids import format_id
 from ocelot_common.mongo import events_of
 from ocelot_common.stored import READ_PROJECTION, read_document
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
 pytestmark = [
     pytest.mark.mongodb,
     pytest.mark.sqs,
     pytest.mark.opensearch,
     # 154,000 events through every process: 6 minutes on two cores that others use as well.
     pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        not DATA.is_dir(), reason="the real audit logs (../shared/data) are not beside the checkout"
-    ),
 ]
-FILES = {
-    "cloudtrail": ("cloudtrail-*", 2_222),
-    "kubernetes": ("kubernetes-audit-*", 2_033),
-    "okta": ("okta-cribl", 66),
-    "windows-security": ("windows-security-otrf", 72_533),
-    "github-webhook": ("github-webhooks-octokit", 175),
+LINES = {
+    "cloudtrail": 2_222,
+    "kubernetes": 2_033,
+    "okta": 66,
+    "windows-security": 72_533,
+    "github-webhook": 175,
 }
 TOTAL = 77_029
 EQUAL_WINDOWS_LINES = 4_485
@@ -49,23 +44,17 @@ class Expected(NamedTuple):
     equal_lines: Counter[str]
 
 
-def files_of(mapping: str) -> list[Path]:
-    found = sorted(DATA.glob(f"{FILES[mapping][0]}.ndjson.gz"))
-    assert found
-    return found
-
-
 def digest(text: bytes) -> bytes:
     return hashlib.blake2b(text, digest_size=16).digest()
 
 
-def expected() -> Expected:
+def expected(files: dict[str, list[Path]]) -> Expected:
     acceptor = EventAcceptor(now_ms=NOW_MS, limits=EventLimits())
     texts: dict[str, bytes] = {}
     equal: Counter[str] = Counter()
-    for mapping in FILES:
+    for mapping, paths in files.items():
         loaded = load_mapping(mapping)
-        for file in files_of(mapping):
+        for file in paths:
             preparer = MappingPreparer(loaded)
             raws: set[bytes] = set()
             for line in Source(str(file)).lines():
@@ -96,44 +85,34 @@ async def stored(running: Any, tenant: Any) -> dict[str, Kept]:
     return kept
 
 
-async def import_all(ocelot: Any, token: dict[str, str]) -> dict[str, dict[str, int]]:
-    accounts = {}
-    for mapping in FILES:
-        ended = await ocelot.ok("import", "-m", mapping, *files_of(mapping), **token)
-        accounts[mapping] = {
-            name: int(number.replace(",", ""))
-            for name, number in re.findall(r"^ (\S.*?) +([\d,]+) *$", ended.err, re.MULTILINE)
-        }
-    return accounts
-
-
 async def test_every_real_event_is_stored_and_searchable_once_however_often_it_is_imported(
-    running: Any, ocelot: Any, tokens: Any, until_drained: Any
+    running: Any, ocelot: Any, tokens: Any, until_drained: Any, real_logs: Any
 ):
-    access = await running.tenant()
-    every_line_taken = {
-        mapping: {"read": number, "accepted": number} for mapping, (_, number) in FILES.items()
-    }
+    access = real_logs.access
+    every_line_taken = [{"read": number, "accepted": number} for number in LINES.values()]
 
-    accounts = await import_all(ocelot, tokens(access))
+    assert list(real_logs.files) == list(LINES)
+    assert real_logs.accounts() == every_line_taken
+    assert sum(account["accepted"] for account in real_logs.accounts()) == TOTAL
 
-    assert accounts == every_line_taken
-    assert sum(account["accepted"] for account in accounts.values()) == TOTAL
-
-    expectation = await asyncio.to_thread(expected)
+    expectation = await asyncio.to_thread(expected, real_logs.files)
     assert len(expectation.texts) == TOTAL
     assert expectation.equal_lines["windows-security"] == EQUAL_WINDOWS_LINES
-    await until_drained()
     first = await stored(running, access.tenant)
     assert {event_id: kept.text for event_id, kept in first.items()} == expectation.texts
-    indexed = await running.until_indexed(access.tenant, TOTAL)
+    indexed = await running.indexed_ids(access.tenant)
     assert len(indexed) == TOTAL
     assert set(indexed) == expectation.texts.keys()
 
-    again = await import_all(ocelot, tokens(access))
+    again = [
+        real_logs.account_of(
+            (await ocelot.ok("import", "-m", mapping, *paths, **tokens(access))).err
+        )
+        for mapping, paths in real_logs.files.items()
+    ]
 
     assert again == every_line_taken
-    await until_drained()
+    await until_drained(600)
     assert await stored(running, access.tenant) == first
     assert sorted(await running.indexed_ids(access.tenant)) == sorted(indexed)
     letters = await ocelot.ok("dead-letters", "list", "--tenant", access.tenant.id, "--json")

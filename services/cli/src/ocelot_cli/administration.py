@@ -1,11 +1,9 @@
 """Commands that work on the backends themselves: their connections, and what can go wrong there."""
 
-import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import TransportError
 from pydantic import ValidationError
@@ -17,7 +15,6 @@ from ocelot_cli.running import backend, first_line, run, verbose
 from ocelot_common import mongo, opensearch
 from ocelot_common.provisioning.indices import ForeignIndexError
 from ocelot_common.provisioning.tenants import Provisioner, ProvisioningError
-from ocelot_common.queue.sending import SendError
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.settings import ProvisioningSettings, read
 
@@ -38,12 +35,6 @@ def run_on_backends(work: Coroutine[Any, Any, T]) -> T:
         fail(f"{backend('MongoDB', 'MONGODB_URL')} can't be used: {reason}")
     except TransportError as error:
         fail(f"{backend('OpenSearch', 'OPENSEARCH_URL')} can't be used: {first_line(error)}")
-    except (BotoCoreError, ClientError, SendError) as error:
-        # AWS itself has no endpoint of one's own.
-        variable = (
-            "AWS_ENDPOINT_URL_SQS" if "AWS_ENDPOINT_URL_SQS" in os.environ else "SQS_QUEUE_URL"
-        )
-        fail(f"{backend('SQS', variable)} can't be used: {first_line(error)}")
     except (ProvisioningError, ForeignIndexError) as error:
         fail(str(error))
 

@@ -347,6 +347,22 @@ class TestWindows:
         foreign = {k: v for k, v in WINDOWS.items() if not k.startswith("Subject")}
         assert apply("windows-security", foreign | fields)["actor"] == actor
 
+    @pytest.mark.parametrize(
+        ("sid", "target"),
+        [
+            ("S-1-5-21-9", {"type": "user", "id": "S-1-5-21-9", "name": "bob"}),
+            pytest.param(
+                "S-1-0-0",
+                {"type": "user", "id": "bob", "name": "bob"},
+                id="of a failed logon, the SID is nobody's",
+            ),
+        ],
+    )
+    def test_the_account_of_a_logon_is_the_target(self, sid: str, target: dict[str, str]) -> None:
+        foreign = {k: v for k, v in WINDOWS.items() if not k.startswith("Object")}
+        logon = foreign | {"EventID": 4625, "TargetUserSid": sid, "TargetUserName": "bob"}
+        assert apply("windows-security", logon)["targets"] == [target]
+
     def test_a_local_time_is_tagged_and_read_in_the_zone_that_the_user_names(self) -> None:
         foreign = {"EventID": 1102, "Hostname": "h", "TimeCreated": "2024-10-18 10:56:18.799"}
         event = apply("windows-security", foreign)

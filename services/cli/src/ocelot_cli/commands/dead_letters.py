@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -11,14 +11,15 @@ from rich.table import Table
 
 from ocelot_cli.administration import Administration, administration, run_on_backends
 from ocelot_cli.console import fail, out, say, show_json
+from ocelot_cli.sqs import queues
 from ocelot_common.dead_letters import DeadLetterStore, Reason, Stage
 from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
 from ocelot_common.ids import derived_id
 from ocelot_common.index_message import pack_index_messages
-from ocelot_common.queue.client import SqsClient, working_client
+from ocelot_common.queue.client import SqsClient
 from ocelot_common.queue.sending import Outgoing, send_all
 from ocelot_common.registry.model import TenantState
-from ocelot_common.settings import SqsSettings, read
+from ocelot_common.settings import SqsSettings
 from ocelot_common.timestamps import now_ms, to_ms
 
 app = typer.Typer(
@@ -110,7 +111,7 @@ def retry(
 
     async def work() -> Counter[str]:
         done: Counter[str] = Counter()
-        async with desk() as at, _queues() as (sqs, settings):
+        async with desk() as at, queues() as (sqs, settings):
             uid = await _uid(at, tenant)
             if every:
                 letters = [letter async for letter in at.letters.find(uid=uid)]
@@ -138,13 +139,6 @@ def discard(
             return sum([await at.letters.remove(letter["_id"]) for letter in letters])
 
     say(f"{run_on_backends(work())} dead letters forgotten")
-
-
-@asynccontextmanager
-async def _queues() -> AsyncIterator[tuple[SqsClient, SqsSettings]]:
-    settings = read(SqsSettings)
-    async with AsyncExitStack() as stack:
-        yield await stack.enter_async_context(working_client(settings)), settings
 
 
 async def _retry(

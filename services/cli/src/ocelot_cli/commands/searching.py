@@ -6,11 +6,11 @@ import httpx
 import msgspec
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client, problem_text
 from ocelot_cli.console import fail, out, plain, say, show_json
 from ocelot_cli.environment import api_access
+from ocelot_cli.event_table import event_table
 from ocelot_cli.filters import (
     Action,
     Actor,
@@ -27,7 +27,6 @@ from ocelot_cli.filters import (
 )
 from ocelot_cli.running import run
 from ocelot_common.ids import format_id, parse_id
-from ocelot_common.timestamps import format_rfc3339, parse_rfc3339
 
 _PAGE = 1_000
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
@@ -48,7 +47,16 @@ def search(
         str, typer.Option(help="occurred_at or received_at; '-' before it: the latest first.")
     ] = "-occurred_at",
     limit: Annotated[int, typer.Option(min=1, help="Events in all.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="Print NDJSON, whole events.")] = False,
+    fields: Annotated[
+        Values,
+        typer.Option(
+            metavar="FIELD,…",
+            help="What to print of each event: actor.id, targets.name, metadata.plan …",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print NDJSON: whole events, or their --fields and id.")
+    ] = False,
     tenant: TenantOption = None,
     api_url: ApiUrl = None,
     token: Token = None,
@@ -59,17 +67,24 @@ def search(
         words, action, actor, target, outcome, severity, request_id, where, since, until
     )
 
+    columns = [field.strip() for text in fields or () for field in text.split(",")]
+
     async def work() -> None:
-        params = [("sort", sort), *filters.params()]
+        params = [("sort", sort), *filters.params(), *(("fields", field) for field in columns)]
         async with http_client(access, tenant, _TIMEOUT) as http:
-            await _pages(http, params, limit, as_json=as_json)
+            await _pages(http, params, limit, columns=None if as_json else columns)
 
     run(work())
 
 
 async def _pages(
-    http: httpx.AsyncClient, params: list[tuple[str, str]], limit: int, *, as_json: bool
+    http: httpx.AsyncClient,
+    params: list[tuple[str, str]],
+    limit: int,
+    *,
+    columns: list[str] | None,
 ) -> None:
+    """Print a table, or without columns NDJSON."""
     shown = 0
     cursor: str | None = None
     rows: list[dict[str, Any]] = []
@@ -80,46 +95,19 @@ async def _pages(
         body = await _get(http, "/api/v1/logs", page)
         for item in body["items"]:
             shown += 1
-            if as_json:
+            if columns is None:
                 out.file.write(msgspec.json.encode(item).decode() + "\n")
             else:
                 rows.append(item)
         cursor = body["next_cursor"]
         if cursor is None or shown >= limit:
             break
-    if not as_json:
-        out.print(_table(rows))
+    if columns is not None:
+        out.print(event_table(rows, columns))
     out.file.flush()
     total = body["total"]
     at_least = "at least " if total["relation"] == "gte" else ""
     say(f"{shown:,} of {at_least}{total['value']:,} events, from {body['backend']}")
-
-
-def _table(items: list[dict[str, Any]]) -> Table:
-    table = Table(box=None)
-    for name in ("time", "action", "actor", "target", "outcome", "message"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for item in items:
-        actor = item["actor"]
-        target = (item.get("targets") or [{}])[0]
-        table.add_row(
-            _time(item),
-            plain(item["action"]),
-            plain((actor.get("name") or actor["id"])[:40]),
-            plain((target.get("name") or target.get("id") or "")[:40]),
-            item.get("outcome") or "",
-            plain(" ".join((item.get("message") or "").split())[:80]),
-        )
-    return table
-
-
-def _time(item: dict[str, Any]) -> Text:
-    """Of the event, in UTC: the offsets of several sources can't be compared by eye."""
-    text = item.get("occurred_at") or item["received_at"]
-    try:
-        return plain(format_rfc3339(parse_rfc3339(text)))
-    except (ValueError, OverflowError):  # a year beyond datetime's, once the offset is taken off
-        return plain(text)
 
 
 def stats(
