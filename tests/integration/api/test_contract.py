@@ -335,6 +335,7 @@ class TestEveryResponse:
             (LOGS, "GET, HEAD, POST"),
             (BULK, "POST"),
             (f"{LOGS}/{uuid.uuid4()}", "GET, HEAD"),
+            (f"{LOGS}/search", "POST"),
             ("/healthz", "GET, HEAD"),
         ],
     )

@@ -148,6 +148,7 @@ async def _open(
     )
     routes.add("POST", "/api/v1/logs", ingest.post_one, passed_on=("GET", "HEAD"))
     routes.add("POST", "/api/v1/logs/bulk", ingest.post_bulk)
+    routes.only("/api/v1/logs/search", "POST")  # is no id
     parts.add_routers(app, index)
 
 

@@ -178,7 +178,11 @@ POST_BULK: Final[Schema] = {
                 {"An array": [EVENT, _LOGON], "An object": {"logs": [_SMALL]}},
             ),
             **content(
-                {"type": "string", "description": "One event a line"},
+                {
+                    "type": "string",
+                    "format": "ndjson",
+                    "description": "One `Event` a line; blank lines do not count",
+                },
                 {
                     "Two lines": "".join(
                         msgspec.json.encode(each).decode() + "\n" for each in (_SMALL, _LOGON)

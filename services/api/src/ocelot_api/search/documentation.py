@@ -104,15 +104,13 @@ _OPTIONS: Final[dict[str, tuple[str, Schema, Any]]] = {
     # No example: one of another tenant or other filters is refused.
     "cursor": ("`next_cursor` of the page before", {"type": "string", "format": "cursor"}, None),
     "fields": (
-        "Parts of an event to answer with; `id` always. A parameter may hold several, with commas",
+        "Parts of an event to answer with, `id` always: "
+        + ", ".join(f"`{name}`" for name in sorted(KNOWN))
+        + ", or a path below one of them. A parameter may hold several, with commas",
         {
             "type": "array",
             "maxItems": MAX_FIELDS,
-            "items": {
-                "type": "string",
-                "maxLength": 300,
-                "pattern": rf"^({_either(sorted(KNOWN))})(\.[^.,]+)*$",
-            },
+            "items": {"type": "string", "format": "field-path", "minLength": 2, "maxLength": 300},
         },
         ["action", "actor.id", "metadata.plan"],
     ),
@@ -175,11 +173,7 @@ SEARCH: Final = operation(
     codes=[SEARCHING, STORE, _CURSOR],
 )
 
-_VALUE_FIELD: Final[Schema] = {
-    "type": "string",
-    "pattern": f"^({_either(VALUE_FIELDS)}|{_PATH})$",
-    "maxLength": 256,
-}
+_VALUE_FIELD: Final[Schema] = {"type": "string", "format": "value-field", "maxLength": 256}
 _STATS_OPTIONS: Final[dict[str, tuple[str, Schema, Any]]] = {
     "interval": (
         "Width of time buckets by `occurred_at`; `auto` gives a hundred at most",
@@ -379,6 +373,11 @@ def schemas(written: Schema) -> Schema:
                 **{
                     name: {"description": description, **schema}
                     for name, (description, schema, _) in _OPTIONS.items()
+                },
+                "cursor": {
+                    "description": "`next_cursor` of the page before, or null",
+                    "type": ["string", "null"],
+                    "format": "cursor",
                 },
             },
         },
