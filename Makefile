@@ -9,7 +9,7 @@ export UV_PROJECT_ENVIRONMENT ?= .venv
 RUN := $(UV) run --frozen
 BESIDE := $(RUN) --no-sync python scripts/beside.py
 
-.PHONY: help setup dev sqs-worker test test-unit test-devstack test-faults test-services test-members bench faults fuzz lint format env-example clean
+.PHONY: help setup dev sqs-worker test test-unit test-devstack test-faults test-services test-members bench faults fuzz contract lint format env-example clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench: setup ## Measure each process beside its raw limit (quiet machine, two co
 MINUTES ?= 10
 fuzz: setup ## Throw random requests at everything: make fuzz MINUTES=10, SEED=… repeats them
 	$(RUN) --no-sync python tests/fuzz/random_requests.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+contract: setup ## Ask the api all that its OpenAPI document allows, and forbids: make contract MINUTES=10, SEED=…
+	OCELOT_CONTRACT_MINUTES=$(MINUTES) OCELOT_CONTRACT_SEED=$(SEED) $(RUN) --no-sync pytest -s tests/integration/api/test_schemathesis.py
 
 lint: setup ## Check style, types, layers and the lock
 	$(RUN) --no-sync ruff check .

@@ -2,16 +2,18 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from opensearchpy.exceptions import TransportError
 from prometheus_client import CollectorRegistry
+from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Lifespan
 
 from ocelot_api import openapi
 from ocelot_api.authentication import Authenticator
@@ -29,6 +31,7 @@ from ocelot_api.middleware import (
     to_problem,
 )
 from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request
+from ocelot_api.search.backend import SearchBackend
 from ocelot_api.search.endpoints import Reading
 from ocelot_api.search.mongo_backend import MongoBackend
 from ocelot_api.search.opensearch_backend import OpenSearchBackend
@@ -67,10 +70,33 @@ def create_app(settings: ApiSettings) -> ASGIApp:
             tune_garbage_collector()
             yield
 
+    app = _framework(lifespan)
+    for kind in (Problem, PyMongoError, TransportError, Exception):
+        app.add_exception_handler(kind, _answer_problem)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    routes = FastRoutes(app)
+    return RequestMiddleware(routes, metrics=metrics, tracing=provider is not None)
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document, for what is made from it: no client is opened."""
+    app = _framework()
+    addresses = {"mongodb_url": "mongodb://localhost", "sqs_queue_url": "http://localhost/q"}
+    settings = ApiSettings.model_validate(addresses)  # reads no environment
+    registry = CollectorRegistry()
+    database = mongo.connect(settings.mongodb_url, app_name="ocelot-api")[settings.mongodb_database]
+    snapshot = RegistrySnapshot(RegistryStore(database))
+    _Parts(settings, ApiMetrics(registry), registry, database, snapshot).add_routers(app, None)
+    return app.openapi()
+
+
+def _framework(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     app = FastAPI(
         title="Ocelot",
         version="0.1.0",
         description=DESCRIPTION,
+        license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=lifespan,
         docs_url="/api/v1/docs",
         redoc_url=None,
@@ -78,13 +104,8 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         # A redirect would lead from https to http behind an ingress, with the token.
         redirect_slashes=False,
     )
-    for kind in (Problem, PyMongoError, TransportError, Exception):
-        app.add_exception_handler(kind, _answer_problem)
-    app.add_exception_handler(HTTPException, _answer_http_error)
-    app.add_exception_handler(RequestValidationError, _answer_validation_error)
     openapi.install(app)
-    routes = FastRoutes(app)
-    return RequestMiddleware(routes, metrics=metrics, tracing=provider is not None)
+    return app
 
 
 async def _open(
@@ -117,43 +138,68 @@ async def _open(
     await coalescer.start()
     stack.push_async_callback(coalescer.close)
 
-    verifier = TokenVerifier(
-        snapshot.key, issuer=settings.token_issuer, audience=settings.token_audience
-    )
-    authenticator = Authenticator(snapshot, verifier)
+    parts = _Parts(settings, metrics, registry, database, snapshot)
     metrics.budget_limit_bytes.set(settings.body_budget_bytes)
-    budget = ByteBudget(settings.body_budget_bytes, metrics.budget_bytes)
     ingest = Ingest(
-        authenticator=authenticator,
+        authenticator=parts.authenticator,
         snapshot=snapshot,
         coalescer=coalescer,
-        budget=budget,
+        budget=parts.budget,
         metrics=metrics,
         settings=settings,
     )
     routes.add("POST", "/api/v1/logs", ingest.post_one, passed_on=("GET", "HEAD"))
     routes.add("POST", "/api/v1/logs/bulk", ingest.post_bulk)
-    store = MongoBackend(database, timeout_sec=settings.search_timeout_sec)
-    reading = Reading(
-        authenticator=authenticator,
-        snapshot=snapshot,
-        database=database,
-        service=SearchService(index=index, store=store, metrics=metrics),
-        budget=budget,
-        timeout_sec=settings.search_timeout_sec,
-        body_timeout_sec=settings.body_timeout_sec,
-    )
-    jobs = Jobs(
-        home=reading.home,
-        authenticator=authenticator,
-        jobs=JobStore(database),
-        budget=budget,
-        timeout_sec=settings.search_timeout_sec,
-        body_timeout_sec=settings.body_timeout_sec,
-    )
-    app.include_router(jobs.router())
-    app.include_router(reading.router())
-    app.include_router(meta_router(snapshot, registry))
+    routes.only("/api/v1/logs/search", "POST")  # is no id
+    parts.add_routers(app, index)
+
+
+class _Parts:
+    """What the framework's endpoints share; making it opens nothing."""
+
+    def __init__(
+        self,
+        settings: ApiSettings,
+        metrics: ApiMetrics,
+        registry: CollectorRegistry,
+        database: AsyncDatabase[dict[str, Any]],
+        snapshot: RegistrySnapshot,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._registry = registry
+        self._database = database
+        self._snapshot = snapshot
+        verifier = TokenVerifier(
+            snapshot.key, issuer=settings.token_issuer, audience=settings.token_audience
+        )
+        self.authenticator = Authenticator(snapshot, verifier)
+        self.budget = ByteBudget(settings.body_budget_bytes, metrics.budget_bytes)
+
+    def add_routers(self, app: FastAPI, index: SearchBackend | None) -> None:
+        """Have the framework answer every path but those of the writes."""
+        settings = self._settings
+        store = MongoBackend(self._database, timeout_sec=settings.search_timeout_sec)
+        reading = Reading(
+            authenticator=self.authenticator,
+            snapshot=self._snapshot,
+            database=self._database,
+            service=SearchService(index=index, store=store, metrics=self._metrics),
+            budget=self.budget,
+            timeout_sec=settings.search_timeout_sec,
+            body_timeout_sec=settings.body_timeout_sec,
+        )
+        jobs = Jobs(
+            home=reading.home,
+            authenticator=self.authenticator,
+            jobs=JobStore(self._database),
+            budget=self.budget,
+            timeout_sec=settings.search_timeout_sec,
+            body_timeout_sec=settings.body_timeout_sec,
+        )
+        app.include_router(jobs.router())
+        app.include_router(reading.router())
+        app.include_router(meta_router(self._snapshot, self._registry))
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:

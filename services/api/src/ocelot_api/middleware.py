@@ -233,6 +233,10 @@ class FastRoutes:
         self._routes[method, path] = endpoint
         self._passed_on[path] = frozenset(passed_on)
 
+    def only(self, path: str, *methods: str) -> None:
+        """Refuse other methods of a path that the framework would take for a parameter's value."""
+        self._passed_on[path] = frozenset(methods)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer by an exact route, or let the framework do it."""
         if scope["type"] == "http":

@@ -317,7 +317,7 @@ def test_a_tree_is_read(home: Home, tree: Any, expected: Filter):
 
 
 def test_a_body_has_the_options_of_the_parameters(home: Home):
-    given = body({}, sort="received_at", limit=7, fields=["action"])
+    given = body({}, sort="received_at", limit=7.0, fields=["action"])
     assert query_of_body(given, home) == SearchQuery(
         home=home, sort=Sort.RECEIVED_ASC, limit=7, fields=("action",)
     )
@@ -367,6 +367,8 @@ def test_depth_and_number_are_bounded(home: Home):
         (body({"from": ["2026-03-01T12:00:00Z"] * 2}), "invalid_parameter", "filter.from"),
         (body({}, sort="id"), "invalid_parameter", "sort"),
         (body({}, limit=0), "invalid_parameter", "limit"),
+        (body({}, limit=7.5), "invalid_parameter", "limit"),
+        (b'{"limit":1e300}', "invalid_parameter", "limit"),
         (body({}, cursor="x"), "invalid_cursor", "cursor"),
         (body({}, fields=["x"]), "invalid_parameter", "fields"),
     ],

@@ -153,8 +153,18 @@ def test_a_range_past_the_calendar_is_refused():
     assert caught.value.status == 400
 
 
-@given(st.integers(0, 10**14))
-def test_auto_gives_a_hundred_buckets_or_about(span: int):
-    interval = auto_interval(0, span)
-    if interval is not Interval.YEAR:
-        assert len(bucket_edges(0, span, interval, BERLIN)) - 1 <= 102
+FIRST_MS, LAST_MS = map(parse_rfc3339, ("0001-01-02T00:00:00Z", "9899-12-31T00:00:00Z"))
+
+
+@given(st.lists(st.integers(FIRST_MS, LAST_MS), min_size=2, max_size=2).map(sorted))
+def test_auto_gives_a_hundred_buckets_or_about_from_the_year_1_on(ends: list[int]):
+    first, last = ends
+    interval = auto_interval(first, last)
+    assert len(bucket_edges(first, last, interval, BERLIN)) - 1 <= 102
+
+
+def test_decades_and_centuries_begin_at_round_years_and_the_first_at_the_year_1():
+    found = edges("1999-12-31T00:00:00Z", "2010-01-01T00:00:00Z", Interval.DECADE, ZoneInfo("UTC"))
+    assert [edge[:10] for edge in found] == ["1990-01-01", "2000-01-01", "2010-01-01", "2020-01-01"]
+    found = edges("0001-01-01T00:00:00Z", "0100-01-01T00:00:00Z", Interval.CENTURY, ZoneInfo("UTC"))
+    assert [edge[:10] for edge in found] == ["0001-01-01", "0100-01-01", "0200-01-01"]

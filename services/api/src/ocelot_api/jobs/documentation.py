@@ -2,6 +2,9 @@
 
 from typing import Any, Final
 
+from ocelot_api.operations import answer, content, operation, parameter, ref
+from ocelot_api.problem_codes import BODY, STORE
+from ocelot_common.auth.scopes import LOGS_ADMIN
 from ocelot_common.jobs.model import JobKind, JobState
 from ocelot_common.jobs.rebuild import MAX_IDS
 
@@ -11,11 +14,13 @@ DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 500
 
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
-_MAYBE_TIME: Final[Schema] = {"oneOf": [_TIME, {"type": "null"}]}
+_MAYBE_TIME: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
 _UUID: Final[Schema] = {"type": "string", "format": "uuid"}
-_JOB_REF: Final[Schema] = {"$ref": "#/components/schemas/Job"}
+#: Also the example of the path's parameter.
+JOB_ID: Final = "01a21322-0632-710b-8580-2fae79ed33ff"
+_EVENT_ID: Final = "01a20fec-b3b5-72f4-9ef5-80ce43e0fde8"
 _JOB: Final[Schema] = {
-    "id": "019b0000-0000-7000-8000-000000000001",
+    "id": JOB_ID,
     "kind": "rebuild",
     "state": "running",
     "recurring": False,
@@ -36,8 +41,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
         "required": [*_JOB],
         "properties": {
             "id": _UUID,
-            "kind": {"type": "string", "description": ", ".join(JobKind)},
-            "state": {"enum": list(JobState)},
+            "kind": {"type": "string", "description": f"{', '.join(JobKind)}"},
+            "state": {"type": "string", "enum": list(JobState)},
             "recurring": {
                 "type": "boolean",
                 "description": "Whether it is queued again when it has run",
@@ -52,11 +57,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "errors": {
                 "type": "array",
                 "description": "Of the last attempts that failed",
-                "items": {
-                    "type": "object",
-                    "required": ["at", "detail"],
-                    "properties": {"at": _TIME, "detail": {"type": "string"}},
-                },
+                "items": ref("JobError"),
             },
             "created_by": {"type": "string"},
             "created_at": _TIME,
@@ -64,14 +65,22 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "started_at": _MAYBE_TIME,
             "finished_at": _MAYBE_TIME,
         },
+        "additionalProperties": False,
+    },
+    "JobError": {
+        "type": "object",
+        "required": ["at", "detail"],
+        "properties": {"at": _TIME, "detail": {"type": "string"}},
+        "additionalProperties": False,
     },
     "Jobs": {
         "type": "object",
         "required": ["items", "next_cursor"],
         "properties": {
-            "items": {"type": "array", "items": _JOB_REF},
-            "next_cursor": {"oneOf": [{"type": "string"}, {"type": "null"}]},
+            "items": {"type": "array", "items": ref("Job")},
+            "next_cursor": {"type": ["string", "null"]},
         },
+        "additionalProperties": False,
     },
     "Rebuild": {
         "oneOf": [
@@ -84,7 +93,13 @@ SCHEMAS: Final[dict[str, Schema]] = {
             {
                 "type": "object",
                 "additionalProperties": False,
-                "minProperties": 1,
+                "required": ["received_from"],
+                "properties": {"received_from": _TIME},
+            },
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["received_to"],
                 "properties": {"received_from": _TIME, "received_to": _TIME},
             },
             {
@@ -99,104 +114,77 @@ SCHEMAS: Final[dict[str, Schema]] = {
     },
 }
 
-
-def _answer(schema: Schema, description: str, example: Any) -> Schema:
-    content = {"application/json": {"schema": schema, "example": example}}
-    return {"description": description, "content": content}
-
-
-def _problem(description: str) -> Schema:
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {
-        "description": description,
-        "content": {"application/problem+json": {"schema": schema}},
-    }
-
-
 #: What FastAPI adds to `POST /logs/index/bulk`.
-REBUILD: Final[Schema] = {
-    "description": "Bring the search index to hold what the store holds, as a job: of everything,"
-    " of what was received in a range of time, or of some events. A Dedicated tenant's range gets"
-    " new indices, period by period, and searches see the old ones until the new ones are whole; a"
+REBUILD: Final = operation(
+    "rebuild_index",
+    scope=LOGS_ADMIN,
+    description="Bring the search index to hold what the store holds, as a job: of everything, of"
+    " what was received in a range of time, or of some events. A Dedicated tenant's range gets new"
+    " indices, period by period, and searches see the old ones until the new ones are whole; a"
     " Shared tenant's events, and single ids, are mended where they are.",
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"$ref": "#/components/schemas/Rebuild"},
-                "examples": {
-                    "all": {"summary": "Everything", "value": {"all": True}},
-                    "range": {
-                        "summary": "What was received in November",
-                        "value": {
-                            "received_from": "2026-11-01T00:00:00Z",
-                            "received_to": "2026-12-01T00:00:00Z",
-                        },
-                    },
-                    "ids": {
-                        "summary": "Some events",
-                        "value": {"ids": ["019b0000-0000-7000-8000-000000000002"]},
-                    },
-                },
-            }
-        },
-    },
-    "responses": {
-        "202": _answer(_JOB_REF, "The job, queued; `Location` leads to it", _JOB),
-        "409": _problem("A rebuild is under way (`job_exists`, with `job_id`), or search is off"),
-        "413": _problem("The body is too large"),
-        "415": _problem("The body is not JSON"),
-    },
-}
-
-#: What FastAPI adds to `GET /jobs`.
-LIST: Final[Schema] = {
-    "description": "The tenant's jobs, the newest first; ended ones are kept for 90 days.",
-    "parameters": [
+    body=content(
+        ref("Rebuild"),
         {
-            "name": "kind",
-            "in": "query",
-            "description": "Only these",
-            "schema": {"type": "array", "items": {"enum": list(JobKind)}},
-        },
-        {
-            "name": "state",
-            "in": "query",
-            "description": "Only these",
-            "schema": {"type": "array", "items": {"enum": list(JobState)}},
-        },
-        {
-            "name": "limit",
-            "in": "query",
-            "description": "Items of a page",
-            "schema": {
-                "type": "integer",
-                "minimum": 1,
-                "maximum": MAX_LIMIT,
-                "default": DEFAULT_LIMIT,
+            "Some events": {"ids": [_EVENT_ID]},
+            "Everything": {"all": True},
+            "A range": {
+                "received_from": "2026-11-01T00:00:00Z",
+                "received_to": "2026-12-01T00:00:00Z",
             },
         },
-        {
-            "name": "cursor",
-            "in": "query",
-            "description": "`next_cursor` of the page before",
-            "schema": {"type": "string"},
-        },
-    ],
-    "responses": {
-        "200": _answer(
-            {"$ref": "#/components/schemas/Jobs"},
-            "One page",
-            {"items": [_JOB], "next_cursor": None},
+    ),
+    answers={
+        202: answer(
+            "The job, queued",
+            content(ref("Job"), {"A rebuild": _JOB | {"state": "queued", "started_at": None}}),
+            headers=["Location"],
         )
     },
-}
+    codes=[
+        BODY,
+        STORE,
+        {
+            400: ("invalid_rebuild", "invalid_parameter", "invalid_id"),
+            409: ("job_exists", "search_not_enabled"),
+        },
+    ],
+)
+
+
+def _several(values: list[str]) -> Schema:
+    return {"type": "array", "items": {"type": "string", "enum": values}}
+
+
+#: What FastAPI adds to `GET /jobs`.
+LIST: Final = operation(
+    "list_jobs",
+    scope=LOGS_ADMIN,
+    description="The tenant's jobs, the newest first; ended ones are kept for 90 days.",
+    parameters=[
+        parameter("kind", "Only these", _several([*JobKind]), example=["rebuild"]),
+        parameter("state", "Only these", _several([*JobState]), example=["queued", "running"]),
+        parameter(
+            "limit",
+            "Items of a page",
+            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+            example=20,
+        ),
+        parameter("cursor", "`next_cursor` of the page before", _UUID),
+    ],
+    answers={
+        200: answer(
+            "One page",
+            content(ref("Jobs"), {"A page": {"items": [_JOB], "next_cursor": None}}),
+        )
+    },
+    codes=[STORE, {400: ("invalid_parameter", "invalid_cursor")}],
+)
 
 #: What FastAPI adds to `GET /jobs/{id}`.
-SHOW: Final[Schema] = {
-    "description": "How far one of the tenant's jobs is, and what went wrong.",
-    "responses": {
-        "200": _answer(_JOB_REF, "The job", _JOB),
-        "404": _problem("The tenant has no such job"),
-    },
-}
+SHOW: Final = operation(
+    "read_job",
+    scope=LOGS_ADMIN,
+    description="How far one of the tenant's jobs is, and what went wrong.",
+    answers={200: answer("The job", content(ref("Job"), {"A rebuild": _JOB}))},
+    codes=[STORE, {400: ("invalid_id",), 404: ("job_not_found", "route_not_found")}],
+)

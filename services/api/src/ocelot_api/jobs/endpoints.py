@@ -12,7 +12,7 @@ from ocelot_api.bodies import read_body
 from ocelot_api.budget import ByteBudget
 from ocelot_api.ingest.splitting import check_json
 from ocelot_api.jobs.answers import encode, job_answer
-from ocelot_api.jobs.documentation import DEFAULT_LIMIT, LIST, MAX_LIMIT, REBUILD, SHOW
+from ocelot_api.jobs.documentation import DEFAULT_LIMIT, JOB_ID, LIST, MAX_LIMIT, REBUILD, SHOW
 from ocelot_api.jobs.requests import read_rebuild
 from ocelot_api.middleware import headers_of
 from ocelot_api.problems import Problem, bad_request
@@ -123,7 +123,15 @@ class Jobs:
     async def show(
         self,
         request: Request,
-        job_id: Annotated[str, Path(alias="id", description="The job's UUID")],
+        job_id: Annotated[
+            str,
+            Path(
+                alias="id",
+                description="The job's UUID",
+                json_schema_extra={"format": "uuid"},
+                openapi_examples={"a_job": {"value": JOB_ID}},
+            ),
+        ],
     ) -> Response:
         """Show one of the tenant's jobs."""
         home = await self._home(request, LOGS_ADMIN)

@@ -13,7 +13,7 @@ from ocelot_common.event import OUTCOMES, SEVERITIES
 from ocelot_common.timestamps import parse_rfc3339
 
 MAX_VALUES: Final = 50
-_MAX_VALUE_CHARS: Final = 1_024
+MAX_VALUE_CHARS: Final = 1_024
 
 #: Filters by value: the client's name, and the stores' field.
 FIELDS: Final = {
@@ -100,8 +100,8 @@ def _match(name: str, field: str, values: Sequence[str]) -> Match:
     for value in values:
         if value == "":
             raise _fault(name, "an empty value")
-        if len(value) > _MAX_VALUE_CHARS:
-            raise _fault(name, f"a value has at most {_MAX_VALUE_CHARS:,} characters")
+        if len(value) > MAX_VALUE_CHARS:
+            raise _fault(name, f"a value has at most {MAX_VALUE_CHARS:,} characters")
     return _values(field, values)
 
 

@@ -1,178 +1,445 @@
 """The searches in the OpenAPI document."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
+from ocelot_api.operations import answer, content, operation, parameter, ref
+from ocelot_api.problem_codes import BODY, SEARCHING, STORE
+from ocelot_api.search.conditions import MAX_VALUE_CHARS, MAX_VALUES
+from ocelot_api.search.fields import KNOWN, MAX_FIELDS
+from ocelot_api.search.parameters import MAX_CONDITIONS, MAX_DEPTH
 from ocelot_api.search.query import DEFAULT_LIMIT, MAX_LIMIT, Sort
 from ocelot_api.search.stats import DEFAULT_TOP, MAX_DISTINCT, MAX_TOP
 from ocelot_api.search.stats_parameters import AUTO, VALUE_FIELDS
 from ocelot_api.search.text_query import MAX_CHARS
 from ocelot_api.search.time_buckets import Interval
+from ocelot_common.attrs import MAX_VALUE_BYTES
+from ocelot_common.auth.scopes import LOGS_READ
 from ocelot_common.event import OUTCOMES, SEVERITIES
 
 Schema = dict[str, Any]
 
-_TEXTS: Final[Schema] = {"type": "array", "items": {"type": "string"}}
+#: A path of the free-form parts, as a regular expression of JSON Schema.
+_PATH: Final = r"metadata\.[\s\S]+|changes\.(before|after)(\.[\s\S]+)?"
+_TEXT: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": MAX_VALUE_CHARS}
+_OUTCOME: Final[Schema] = {"type": "string", "enum": list(OUTCOMES)}
+_SEVERITY: Final[Schema] = {"type": "string", "enum": list(SEVERITIES)}
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
-_FILTERS: Final[dict[str, tuple[str, Schema]]] = {
-    "action": ("Action; `document.*` is a prefix", _TEXTS),
-    "actor.id": ("Who did it", _TEXTS),
-    "actor.type": ("What kind of actor", _TEXTS),
-    "actor.email": ("The actor's address", _TEXTS),
-    "target.type": ("What kind of resource was acted on; of several targets, one must fit", _TEXTS),
-    "target.id": ("A resource acted on; of several targets, one must fit", _TEXTS),
-    "outcome": ("Outcome", {"type": "array", "items": {"enum": list(OUTCOMES)}}),
-    "severity": ("Severity", {"type": "array", "items": {"enum": list(SEVERITIES)}}),
-    "severity.gte": ("This severity and worse ones", {"enum": list(SEVERITIES)}),
-    "request_id": ("Correlation id of the request", _TEXTS),
-    "trace_id": ("W3C trace id", _TEXTS),
-    "tag": ("A tag", _TEXTS),
-    "source.ip": ("Address of the client, or a block such as `192.0.2.0/24`", _TEXTS),
-    "source.service": ("Service that reported the event", _TEXTS),
-    "from": ("RFC 3339; `occurred_at` at or after it", _TIME),
-    "to": ("RFC 3339; `occurred_at` before it", _TIME),
-    "received_from": ("RFC 3339; `received_at` at or after it", _TIME),
-    "received_to": ("RFC 3339; `received_at` before it", _TIME),
+_ATTR: Final[Schema] = {
+    "type": "string",
+    "maxLength": MAX_VALUE_BYTES,
+    "description": f"At most {MAX_VALUE_BYTES} bytes in UTF-8",
+}
+
+
+def _either(names: Iterable[str]) -> str:
+    return "|".join(name.replace(".", r"\.") for name in names)
+
+
+def _several(items: Schema) -> Schema:
+    return {"type": "array", "items": items, "minItems": 1, "maxItems": MAX_VALUES}
+
+
+_TEXTS: Final = _several(_TEXT)
+#: By name: what it says, the schema, and an example.
+_FILTERS: Final[dict[str, tuple[str, Schema, Any]]] = {
+    "action": ("Action; `document.*` is a prefix", _TEXTS, ["document.*"]),
+    "actor.id": ("Who did it", _TEXTS, ["user-17"]),
+    "actor.type": ("What kind of actor", _TEXTS, ["user"]),
+    "actor.email": ("The actor's address", _TEXTS, ["jane@example.com"]),
+    "target.type": (
+        "What kind of resource was acted on; of several targets, one must fit",
+        _TEXTS,
+        ["document"],
+    ),
+    "target.id": ("A resource acted on; of several targets, one must fit", _TEXTS, ["doc-42"]),
+    "outcome": ("Outcome", _several(_OUTCOME), ["failure", "denied"]),
+    "severity": ("Severity", _several(_SEVERITY), ["warning"]),
+    "severity.gte": ("This severity and worse ones", _SEVERITY, "warning"),
+    "request_id": ("Correlation id of the request", _TEXTS, ["req-8f2b"]),
+    "trace_id": ("W3C trace id", _TEXTS, ["4bf92f3577b34da6a3ce929d0e0e4736"]),
+    "tag": ("A tag", _TEXTS, ["sso"]),
+    "source.ip": (
+        "Address of the client, or a block such as `192.0.2.0/24`",
+        _several({"type": "string", "format": "ip-or-block"}),
+        ["192.0.2.0/24", "2001:db8::17"],
+    ),
+    "source.service": ("Service that reported the event", _TEXTS, ["docs"]),
+    "from": ("RFC 3339; `occurred_at` at or after it", _TIME, "2026-11-01T00:00:00Z"),
+    "to": ("RFC 3339; `occurred_at` before it", _TIME, "2026-12-01T00:00:00+01:00"),
+    "received_from": ("RFC 3339; `received_at` at or after it", _TIME, "2026-11-01T00:00:00Z"),
+    "received_to": ("RFC 3339; `received_at` before it", _TIME, "2026-12-01T00:00:00Z"),
     "q": (
         'Words, "a phrase", -word, one OR another, begin*; over all texts of an event',
-        {"type": "string", "maxLength": MAX_CHARS},
+        {"type": "string", "format": "text-query", "minLength": 1, "maxLength": MAX_CHARS},
+        'quarterly "renamed the" -draft',
     ),
 }
+_PATHS: Final = parameter(
+    "paths",
+    "Filters by path, each a parameter of its own: `metadata.plan=pro`, `changes.after.title=Q3*`",
+    {
+        "type": "object",
+        "propertyNames": {"pattern": f"^({_PATH})$", "maxLength": 256},
+        "additionalProperties": _ATTR,
+    },
+    example={"metadata.plan": "pro", "changes.after.title": "Q3*"},
+)
 _ANY_FILTER: Final = (
     "A repeated parameter is OR, different ones are AND, a trailing `*` is a prefix. Besides the"
     " parameters listed there are `metadata.<path>`, `changes.before.<path>` and"
     " `changes.after.<path>`, such as `metadata.plan=pro`."
 )
-
-
-def _parameter(name: str, description: str, schema: Schema) -> Schema:
-    parameter: Schema = {"name": name, "in": "query", "description": description, "schema": schema}
-    if schema.get("type") == "array":
-        parameter |= {"style": "form", "explode": True}
-    return parameter
-
-
-_OPTIONS: Final[dict[str, tuple[str, Schema]]] = {
+_OPTIONS: Final[dict[str, tuple[str, Schema, Any]]] = {
     "sort": (
         "Order; equal times by id",
-        {"enum": list(Sort), "default": Sort.OCCURRED_DESC.value},
+        {"type": "string", "enum": list(Sort), "default": Sort.OCCURRED_DESC.value},
+        "occurred_at",
     ),
     "limit": (
         "Items of a page",
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+        50,
     ),
-    "cursor": ("`next_cursor` of the page before", {"type": "string"}),
-    "fields": ("Parts of an event to answer with, such as `action,actor.id`; `id` always", _TEXTS),
+    # No example: one of another tenant or other filters is refused.
+    "cursor": ("`next_cursor` of the page before", {"type": "string", "format": "cursor"}, None),
+    "fields": (
+        "Parts of an event to answer with, `id` always: "
+        + ", ".join(f"`{name}`" for name in sorted(KNOWN))
+        + ", or a path below one of them. A parameter may hold several, with commas",
+        {
+            "type": "array",
+            "maxItems": MAX_FIELDS,
+            "items": {"type": "string", "format": "field-path", "minLength": 2, "maxLength": 300},
+        },
+        ["action", "actor.id", "metadata.plan"],
+    ),
 }
 
+
+def _parameters(*groups: dict[str, tuple[str, Schema, Any]]) -> list[Schema]:
+    return [
+        parameter(name, description, schema, example=example)
+        for group in groups
+        for name, (description, schema, example) in group.items()
+    ]
+
+
+_COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+_ID: Final = "01a20fec-b3b5-72f4-9ef5-80ce43e0fde8"
+_STORED: Final[Schema] = {
+    "id": _ID,
+    "tenant_id": "acme",
+    "received_at": "2026-11-24T23:38:20.469Z",
+    "writer": "writer@acme",
+    "seq": "7711886510391296001",
+    "action": "document.update",
+    "actor": {"id": "user-17", "type": "user", "name": "Jane Doe"},
+    "outcome": "success",
+    "metadata": {"plan": "pro"},
+}
+_PAGE: Final = answer(
+    "A page of events. `next_cursor` is null on the last one",
+    content(
+        ref("Page"),
+        {
+            "A page": {
+                "items": [_STORED],
+                "next_cursor": None,
+                "total": {"value": 1, "relation": "eq"},
+                "backend": "opensearch",
+            },
+            "Chosen fields": {
+                "items": [{"id": _ID, "action": "document.update"}],
+                "next_cursor": "kgGUsDAwMDAwMDAwMDAwMDAwMDA",
+                "total": {"value": 10_000, "relation": "gte"},
+                "backend": "mongodb",
+            },
+        },
+    ),
+)
+_CURSOR: Final = {400: ("invalid_cursor",)}
+
 #: What FastAPI adds to `GET /logs`.
-PARAMETERS: Final[Schema] = {
-    "description": "Find events, the latest first unless told otherwise. "
+SEARCH: Final = operation(
+    "search_events",
+    scope=LOGS_READ,
+    description="Find events, the latest first unless told otherwise. "
     + _ANY_FILTER
     + "\n\nThe answer names the `backend`: OpenSearch, or MongoDB where the index is left out, away"
     " or being built. `total.relation` is `gte` where more match than were counted.",
-    "parameters": [
-        _parameter(name, description, schema)
-        for name, (description, schema) in {**_FILTERS, **_OPTIONS}.items()
-    ],
-}
+    parameters=[*_parameters(_FILTERS), _PATHS, *_parameters(_OPTIONS)],
+    answers={200: _PAGE},
+    codes=[SEARCHING, STORE, _CURSOR],
+)
 
-_STATS_OPTIONS: Final[dict[str, tuple[str, Schema]]] = {
+_VALUE_FIELD: Final[Schema] = {"type": "string", "format": "value-field", "maxLength": 256}
+_STATS_OPTIONS: Final[dict[str, tuple[str, Schema, Any]]] = {
     "interval": (
         "Width of time buckets by `occurred_at`; `auto` gives a hundred at most",
-        {"enum": [AUTO, *Interval]},
+        {"type": "string", "enum": [AUTO, *Interval]},
+        "1d",
     ),
     "tz": (
         "IANA time zone in which days begin; with `interval`",
-        {"type": "string", "default": "UTC", "example": "Europe/Berlin"},
+        {"type": "string", "format": "time-zone", "default": "UTC"},
+        "Europe/Berlin",
     ),
     "group_by": (
         "Count the commonest values of a field: a path such as `metadata.plan`, or one of "
         + ", ".join(f"`{name}`" for name in VALUE_FIELDS),
-        {"type": "string", "example": "actor.id"},
+        _VALUE_FIELD,
+        "actor.id",
     ),
     "top": (
         "How many values; with `group_by`",
         {"type": "integer", "minimum": 1, "maximum": MAX_TOP, "default": DEFAULT_TOP},
+        5,
     ),
-    "distinct": (f"Count the different values of fields, {MAX_DISTINCT} at most", _TEXTS),
+    "distinct": (
+        f"Count the different values of fields, {MAX_DISTINCT} at most",
+        {"type": "array", "items": _VALUE_FIELD, "minItems": 1, "maxItems": MAX_DISTINCT},
+        ["source.ip", "metadata.plan"],
+    ),
 }
 
 #: What FastAPI adds to `GET /logs/stats`.
-STATS: Final[Schema] = {
-    "description": "Count what a search finds: over time (`interval`), by value (`group_by`), both"
+STATS: Final = operation(
+    "count_events",
+    scope=LOGS_READ,
+    description="Count what a search finds: over time (`interval`), by value (`group_by`), both"
     " together, and different values (`distinct`). "
     + _ANY_FILTER
     + "\n\nAn event with several values, such as tags, counts once for each; an empty value is"
     " none. `relation` is `approximate` where a number is estimated, or where metadata were too"
     " large to be indexed whole.",
-    "parameters": [
-        _parameter(name, description, schema)
-        for name, (description, schema) in {**_FILTERS, **_STATS_OPTIONS}.items()
-    ],
-}
-
-_LEAF: Final[Schema] = {
-    "type": "object",
-    "description": "Filters by their names as in `GET /logs`; all must fit",
-    "minProperties": 1,
-    "properties": {
-        name: {"description": description, "oneOf": [{"type": "string"}, _TEXTS]}
-        for name, (description, _) in _FILTERS.items()
-    },
-}
-_CONDITION_REF: Final[Schema] = {"$ref": "#/components/schemas/Condition"}
-_CONDITIONS: Final[Schema] = {"type": "array", "minItems": 1, "items": _CONDITION_REF}
-SCHEMAS: Final[dict[str, Schema]] = {
-    "Condition": {
-        "oneOf": [
-            *(
+    parameters=[*_parameters(_FILTERS), _PATHS, *_parameters(_STATS_OPTIONS)],
+    answers={
+        200: answer(
+            "The counts that were asked for",
+            content(
+                ref("Stats"),
                 {
-                    "type": "object",
-                    "required": [operator],
-                    "properties": {operator: schema},
-                    "additionalProperties": False,
-                }
-                for operator, schema in (
-                    ("and", _CONDITIONS),
-                    ("or", _CONDITIONS),
-                    ("not", _CONDITION_REF),
-                )
+                    "Actors by day": {
+                        "total": 412,
+                        "interval": "1d",
+                        "tz": "Europe/Berlin",
+                        "buckets": [{"start": "2026-11-01T00:00:00+01:00", "count": 412}],
+                        "groups": {
+                            "field": "actor.id",
+                            "values": [
+                                {
+                                    "value": "alice",
+                                    "count": 96,
+                                    "buckets": [
+                                        {"start": "2026-11-01T00:00:00+01:00", "count": 96}
+                                    ],
+                                }
+                            ],
+                            "other": 316,
+                            "relation": "exact",
+                        },
+                        "distinct": {"source.ip": {"value": 38, "relation": "exact"}},
+                        "backend": "opensearch",
+                    },
+                    "A total": {"total": 0, "backend": "mongodb"},
+                },
             ),
-            _LEAF,
-        ]
+        )
     },
-    "Search": {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            "filter": _CONDITION_REF,
-            **{
-                name: {"description": description, **schema}
-                for name, (description, schema) in _OPTIONS.items()
-            },
-        },
-    },
-}
+    codes=[SEARCHING, STORE, {400: ("too_many_buckets",)}],
+)
 
 #: What FastAPI adds to `POST /logs/search`.
-BODY: Final[Schema] = {
-    "description": "As `GET /logs`, with a tree of conditions. " + _ANY_FILTER,
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"$ref": "#/components/schemas/Search"},
-                "example": {
-                    "filter": {
-                        "and": [
-                            {"action": "document.*", "from": "2026-11-01T00:00:00Z"},
-                            {"or": [{"outcome": "denied"}, {"severity.gte": "error"}]},
-                            {"not": {"actor.id": ["robot-1", "robot-2"]}},
-                        ]
-                    },
-                    "limit": 50,
+SEARCH_BY_TREE: Final = operation(
+    "search_events_by_tree",
+    scope=LOGS_READ,
+    description=f"As `GET /logs`, with a tree of conditions, up to {MAX_DEPTH} levels and"
+    f" {MAX_CONDITIONS} conditions. " + _ANY_FILTER,
+    body=content(
+        ref("Search"),
+        {
+            "A tree": {
+                "filter": {
+                    "and": [
+                        {"action": "document.*", "from": "2026-11-01T00:00:00Z"},
+                        {"or": [{"outcome": "denied"}, {"severity.gte": "error"}]},
+                        {"not": {"actor.id": ["robot-1", "robot-2"]}},
+                    ]
                 },
-            }
+                "limit": 50,
+            },
+            "Paths": {
+                "filter": {"metadata.plan": ["pro", "team*"], "source.ip": "192.0.2.0/24"},
+                "sort": "received_at",
+                "fields": ["action", "actor.id"],
+            },
+            "Everything": {},
         },
+    ),
+    answers={200: _PAGE},
+    codes=[BODY, SEARCHING, STORE, _CURSOR, {400: ("invalid_search",)}],
+)
+
+#: What FastAPI adds to `GET /logs/{id}`.
+READ: Final = operation(
+    "read_event",
+    scope=LOGS_READ,
+    description="From the store; an event that was just accepted may be a 404 for a moment.",
+    answers={200: answer("The event", content(ref("StoredEvent"), {"An event": _STORED}))},
+    codes=[STORE, {400: ("invalid_id",), 404: ("event_not_found", "route_not_found")}],
+)
+
+_CONDITIONS: Final[Schema] = {"type": "array", "minItems": 1, "items": ref("Condition")}
+
+
+def _operator(name: str, schema: Schema) -> Schema:
+    return {
+        "type": "object",
+        "required": [name],
+        "properties": {name: schema},
+        "additionalProperties": False,
+    }
+
+
+def _one_or_several(schema: Schema) -> Schema:
+    return {"anyOf": [schema["items"], schema]} if schema["type"] == "array" else schema
+
+
+def _leaf() -> Schema:
+    return {
+        "type": "object",
+        "description": "Filters by their names as in `GET /logs`, paths included; all must fit",
+        "minProperties": 1,
+        "propertyNames": {"pattern": f"^({_either(_FILTERS)}|{_PATH})$"},
+        "properties": {
+            name: {"description": description} | _one_or_several(schema)
+            for name, (description, schema, _) in _FILTERS.items()
+        },
+        "additionalProperties": _one_or_several(_several(_ATTR)),
+    }
+
+
+def _closed(name: str, properties: Schema, *, optional: tuple[str, ...] = ()) -> Schema:
+    required = [each for each in properties if each not in optional]
+    return {name: {"type": "object", "required": required, "properties": properties}}
+
+
+def _relation(*values: str) -> Schema:
+    return {"type": "string", "enum": list(values)}
+
+
+_BACKEND: Final[Schema] = {
+    "type": "string",
+    "enum": ["opensearch", "mongodb"],
+    "description": "Which one answered",
+}
+_SERVERS: Final[Schema] = {
+    "id": {"type": "string", "format": "uuid"},
+    "tenant_id": {"type": "string"},
+    "received_at": {"type": "string", "format": "date-time"},
+    "writer": {"type": "string", "description": "The `sub` of the token that wrote it"},
+    "seq": {
+        "type": "string",
+        "pattern": "^[0-9]+$",
+        "description": "The order of storing; a number too large for JavaScript's",
     },
 }
+
+
+def schemas(written: Schema) -> Schema:
+    """What the searches take and answer.
+
+    Args:
+        written: the schemas of an event as it is written.
+    """
+    event = written["Event"]
+    properties = event["properties"] | _SERVERS
+    actor = {name: each for name, each in written["Actor"].items() if name != "required"}
+    return {
+        "Condition": {
+            "anyOf": [
+                _operator("and", _CONDITIONS),
+                _operator("or", _CONDITIONS),
+                _operator("not", ref("Condition")),
+                _leaf(),
+            ]
+        },
+        "Search": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "filter": {"anyOf": [ref("Condition"), {"type": "object", "maxProperties": 0}]},
+                **{
+                    name: {"description": description, **schema}
+                    for name, (description, schema, _) in _OPTIONS.items()
+                },
+                "cursor": {
+                    "description": "`next_cursor` of the page before, or null",
+                    "type": ["string", "null"],
+                    "format": "cursor",
+                },
+            },
+        },
+        "StoredEvent": {
+            "type": "object",
+            "description": "An event as it was written, with what the service adds",
+            "required": [*_SERVERS, *event["required"]],
+            "properties": properties,
+            "additionalProperties": False,
+        },
+        "FoundEvent": {
+            "type": "object",
+            "description": "A stored event, or the parts of it that `fields` names",
+            "required": ["id"],
+            "properties": properties | {"actor": ref("FoundActor")},
+            "additionalProperties": False,
+        },
+        "FoundActor": actor | {"title": "FoundActor"},
+        **_closed(
+            "Page",
+            {
+                "items": {"type": "array", "items": ref("FoundEvent")},
+                "next_cursor": {"type": ["string", "null"]},
+                "total": ref("Total"),
+                "backend": _BACKEND,
+            },
+        ),
+        **_closed("Total", {"value": _COUNT, "relation": _relation("eq", "gte")}),
+        **_closed(
+            "Stats",
+            {
+                "total": _COUNT,
+                "interval": {
+                    "type": ["string", "null"],
+                    "description": "Null where `auto` found no event",
+                },
+                "tz": {"type": "string"},
+                "buckets": {"type": "array", "items": ref("Bucket")},
+                "groups": ref("Groups"),
+                "distinct": {"type": "object", "additionalProperties": ref("Distinct")},
+                "backend": _BACKEND,
+            },
+            optional=("interval", "tz", "buckets", "groups", "distinct"),
+        ),
+        **_closed("Bucket", {"start": _TIME, "count": _COUNT}),
+        **_closed(
+            "Groups",
+            {
+                "field": {"type": "string"},
+                "values": {"type": "array", "items": ref("Group")},
+                "other": {**_COUNT, "description": "Events with further values"},
+                "relation": _relation("exact", "approximate"),
+            },
+        ),
+        **_closed(
+            "Group",
+            {
+                "value": {"type": "string"},
+                "count": _COUNT,
+                "buckets": {"type": "array", "items": ref("Bucket")},
+            },
+            optional=("buckets",),
+        ),
+        **_closed("Distinct", {"value": _COUNT, "relation": _relation("exact", "approximate")}),
+    }

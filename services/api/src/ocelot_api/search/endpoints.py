@@ -12,7 +12,7 @@ from ocelot_api.budget import ByteBudget
 from ocelot_api.ingest.splitting import check_json
 from ocelot_api.middleware import headers_of
 from ocelot_api.problems import Problem, bad_request, unavailable
-from ocelot_api.search.documentation import BODY, PARAMETERS, STATS
+from ocelot_api.search.documentation import READ, SEARCH, SEARCH_BY_TREE, STATS
 from ocelot_api.search.parameters import query_of_body, query_of_parameters
 from ocelot_api.search.service import SearchService
 from ocelot_api.search.stats_parameters import stats_of_parameters
@@ -98,7 +98,15 @@ class Reading:
     async def get(
         self,
         request: Request,
-        event_id: Annotated[str, Path(alias="id", description="The event's UUID")],
+        event_id: Annotated[
+            str,
+            Path(
+                alias="id",
+                description="The event's UUID",
+                json_schema_extra={"format": "uuid"},
+                openapi_examples={"an_event": {"value": "01a20fec-b3b5-72f4-9ef5-80ce43e0fde8"}},
+            ),
+        ],
     ) -> Response:
         """Read one event from the store; one just accepted may be a 404 for a moment."""
         home = await self.home(request, LOGS_READ)
@@ -123,10 +131,10 @@ class Reading:
     def router(self) -> APIRouter:
         """The routes."""
         router = APIRouter(prefix="/api/v1", tags=["read"])
-        router.get("/logs", summary="Search events", openapi_extra=PARAMETERS)(self.search)
-        router.post("/logs/search", summary="Search by a tree of conditions", openapi_extra=BODY)(
-            self.search_by_tree
-        )
+        router.get("/logs", summary="Search events", openapi_extra=SEARCH)(self.search)
+        router.post(
+            "/logs/search", summary="Search by a tree of conditions", openapi_extra=SEARCH_BY_TREE
+        )(self.search_by_tree)
         router.get("/logs/stats", summary="Count events", openapi_extra=STATS)(self.stats)
-        router.get("/logs/{id}", summary="Read one event")(self.get)
+        router.get("/logs/{id}", summary="Read one event", openapi_extra=READ)(self.get)
         return router

@@ -10,7 +10,7 @@ from ocelot_api.problems import bad_request
 MAX_FIELDS: Final = 50
 _MAX_PATH_CHARS: Final = 300
 #: The members of an event as it is answered.
-_KNOWN: Final = frozenset(
+KNOWN: Final = frozenset(
     (
         "id", "tenant_id", "received_at", "writer", "seq", "action", "actor", "occurred_at",
         "targets", "outcome", "severity", "message", "changes", "source", "request_id",
@@ -31,7 +31,7 @@ def read_fields(given: Sequence[str]) -> tuple[str, ...]:
     """
     paths = tuple(dict.fromkeys(path for text in given for path in text.split(",")))
     for path in paths:
-        if path.split(".", 1)[0] not in _KNOWN or path.endswith(".") or ".." in path:
+        if path.split(".", 1)[0] not in KNOWN or path.endswith(".") or ".." in path:
             raise bad_request("invalid_parameter", f"no such field: {path[:100]!r}", path="fields")
         if len(path) > _MAX_PATH_CHARS:
             raise bad_request("invalid_parameter", "a path is too long", path="fields")

@@ -81,7 +81,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
     filter: dict[str, Any] = {}
     sort: str = Sort.OCCURRED_DESC.value
-    limit: int = DEFAULT_LIMIT
+    limit: int | float = DEFAULT_LIMIT  # some write every number of JSON with a point
     cursor: str | None = None
     fields: list[str] = []
 
@@ -107,7 +107,7 @@ def query_of_body(body: bytes, home: Home) -> SearchQuery:
         home,
         _Tree().read(given.filter, "filter", 1) if given.filter else EVERYTHING,
         sort=given.sort,
-        limit=given.limit,
+        limit=int(given.limit) if given.limit % 1 == 0 else None,
         cursor=given.cursor,
         fields=given.fields,
     )

@@ -18,6 +18,8 @@ MAX_BUCKETS: Final = 1_000
 _AUTO_BUCKETS: Final = 100
 _HOUR_SEC: Final = 3_600
 _DAY: Final = timedelta(days=1)
+#: 0001-01-01T00:00:00Z, the first moment that can be written in UTC.
+_CALENDAR_MS: Final = -62_135_596_800_000
 
 
 class Interval(StrEnum):
@@ -35,9 +37,12 @@ class Interval(StrEnum):
     WEEK = "1w"
     MONTH = "1M"
     YEAR = "1y"
+    DECADE = "10y"
+    CENTURY = "100y"
 
 
-#: Of a month and a year, about.
+_YEARS: Final = {Interval.YEAR: 1, Interval.DECADE: 10, Interval.CENTURY: 100}
+#: Of a month and of years, about.
 _SECONDS: Final = {
     Interval.MINUTE: 60,
     Interval.FIVE_MINUTES: 300,
@@ -50,7 +55,7 @@ _SECONDS: Final = {
     Interval.DAY: 86_400,
     Interval.WEEK: 604_800,
     Interval.MONTH: 2_629_800,
-    Interval.YEAR: 31_557_600,
+    **{interval: years * 31_557_600 for interval, years in _YEARS.items()},
 }
 
 
@@ -60,7 +65,7 @@ def auto_interval(first_ms: int, last_ms: int) -> Interval:
     for interval, seconds in _SECONDS.items():
         if span_sec <= seconds * _AUTO_BUCKETS:
             return interval
-    return Interval.YEAR
+    return Interval.CENTURY
 
 
 def bucket_edges(first_ms: int, last_ms: int, interval: Interval, zone: ZoneInfo) -> list[int]:
@@ -125,9 +130,11 @@ def format_moment(ms: int, zone: ZoneInfo) -> str:
 def _marks(day: date, interval: Interval, zone: ZoneInfo) -> Iterator[int]:
     """Beginnings of buckets, ascending, from one at or before this day's midnight on."""
     match interval:
-        case Interval.YEAR:
-            for year in range(day.year, date.max.year + 2):
-                yield _instant(date(year, 1, 1), zone)
+        case Interval.YEAR | Interval.DECADE | Interval.CENTURY:
+            years = _YEARS[interval]
+            for year in range(day.year - day.year % years, date.max.year + years + 1, years):
+                began = _instant(date(max(year, date.min.year), 1, 1), zone)
+                yield max(began, _CALENDAR_MS)  # east of Greenwich, the year 1 began before
         case Interval.MONTH:
             month = day.replace(day=1)
             while True:

@@ -127,7 +127,7 @@ def stats(
     ] = None,
     top: Annotated[int | None, typer.Option(help="How many of them; 10 unless told.")] = None,
     every: Annotated[
-        str | None, typer.Option(metavar="INTERVAL", help="Over time: 1m … 1y, or auto.")
+        str | None, typer.Option(metavar="INTERVAL", help="Over time: 1m … 100y, or auto.")
     ] = None,
     zone: Annotated[
         str | None, typer.Option("--tz", help="Where days begin, such as Europe/Berlin.")

@@ -1,0 +1,228 @@
+"""What the OpenAPI document says of the api is true: examples, answers, scopes, codes.
+
+That it says enough is in `tests/unit/api/test_openapi.py`.
+"""
+
+import asyncio
+import re
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+import schemathesis
+
+from badinput.bodies import body_rows
+from badinput.events import line_rows, single_rows
+from badinput.reads import read_rows
+from badinput.tokens import ENDPOINTS, token_rows
+from ocelot_api.app import openapi_document
+from ocelot_api.search.conditions import FIELDS, SINGLE
+from ocelot_common.auth.scopes import SCOPES
+from ocelot_common.auth.tokens import mint_token
+
+pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
+
+DOCUMENT = openapi_document()
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+PROBLEM = "application/problem+json"
+OPERATIONS = [
+    pytest.param(method, path, id=f"{method.upper()} {path}")
+    for path, methods in DOCUMENT["paths"].items()
+    for method in methods
+]
+
+
+def documented(method: str, path: str) -> Any:
+    return DOCUMENT["paths"][path][method.lower()]
+
+
+def examples_of(part: Any) -> list[Any]:
+    """The values of a parameter's or a content's examples."""
+    several = [each["value"] for each in part.get("examples", {}).values()]
+    return [part["example"]] if "example" in part else several
+
+
+def assert_documented(method: str, path: str, answer: httpx.Response) -> None:
+    """An answer's status, type, body, headers and code are among those of the document."""
+    responses = documented(method, path)["responses"]
+    assert str(answer.status_code) in responses, answer.text
+    SCHEMA[path][method.upper()].validate_response(answer)
+    if answer.headers["content-type"] == PROBLEM:
+        content = responses[str(answer.status_code)]["content"][PROBLEM]
+        assert answer.json()["code"] in content["examples"], answer.text
+
+
+def requests_of(method: str, path: str, access: Any, real_id: str) -> list[dict[str, Any]]:
+    """Every example of an operation's request: all parameters together, and each body."""
+    operation = documented(method, path)
+    url, headers, params = path, dict(access.admin), []
+    for parameter in operation.get("parameters", []):
+        if not (values := examples_of(parameter)):
+            continue
+        name, value = parameter["name"], values[0]
+        if parameter["in"] == "path":
+            # An event's own id; of others, the example is one that might have been.
+            url = url.replace(f"{{{name}}}", real_id if path.startswith("/api/v1/logs/") else value)
+        elif parameter["in"] == "header":
+            headers[name] = access.tenant.id if name == "X-Tenant-ID" else value
+        elif isinstance(value, dict):
+            params += list(value.items())
+        else:
+            for each in value if isinstance(value, list) else [value]:
+                params.append((name, str(each).lower() if isinstance(each, bool) else str(each)))
+    usual = {"method": method.upper(), "url": url, "headers": headers, "params": params}
+    contents = operation.get("requestBody", {}).get("content", {})
+    if not contents:
+        return [usual]
+    made = []
+    for kind, content in contents.items():
+        for value in examples_of(content):
+            body = {"content": value.encode()} if isinstance(value, str) else {"json": value}
+            made.append(usual | body | {"headers": headers | {"Content-Type": kind}})
+    return made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def access(running: Any) -> Any:
+    return await running.tenant()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def event_id(running: Any, access: Any) -> str:
+    """Of a stored event."""
+    content = documented("post", "/api/v1/logs")["requestBody"]["content"]["application/json"]
+    posted = await running.http.post(
+        "/api/v1/logs", json=examples_of(content)[0], headers=access.writer
+    )
+    await running.until_stored(access.tenant, 1)
+    return str(posted.json()["id"])
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+async def test_every_example_of_a_request_is_taken_and_answered_as_documented(
+    running: Any, access: Any, event_id: str, method: str, path: str
+):
+    for request in requests_of(method, path, access, event_id):
+        answer = await running.http.request(**request)
+        mine = "{" not in path or path.startswith("/api/v1/logs/")
+        # Of rebuilds, the one that is under way is in the way of the next.
+        code = answer.json()["code"] if answer.status_code == 409 else ""
+        assert (
+            answer.is_success
+            or (not mine and answer.status_code == 404)
+            or (path.endswith("/index/bulk") and code == "job_exists")
+        ), answer.text
+        assert_documented(method, path, answer)
+
+
+async def test_an_example_of_each_parameter_is_taken_by_itself(running: Any, access: Any):
+    needs = {"tz": {"interval": "1d"}, "top": {"group_by": "actor.id"}}
+    for path in ("/api/v1/logs", "/api/v1/logs/stats"):
+        for parameter in documented("get", path)["parameters"]:
+            name, values = parameter["name"], examples_of(parameter)
+            if parameter["in"] != "query" or not values:
+                continue
+            given = values[0] if isinstance(values[0], dict) else {name: values[0]}
+            answer = await running.http.get(
+                path, params=given | needs.get(name, {}), headers=access.reader
+            )
+            assert answer.status_code == 200, (name, answer.text)
+            assert_documented("get", path, answer)
+
+
+async def test_an_answer_of_chosen_fields_fits_the_schema(running: Any, access: Any, event_id: str):
+    await running.until_indexed(access.tenant, 1)
+    for fields in ("actor.name", "targets.name,changes.before", "seq", "source,metadata.plan"):
+        answer = await running.http.get(
+            "/api/v1/logs", params={"fields": fields}, headers=access.reader
+        )
+        assert event_id in {item["id"] for item in answer.json()["items"]}
+        assert_documented("get", "/api/v1/logs", answer)
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+async def test_the_scope_that_is_documented_is_the_one_that_is_needed(
+    running: Any, access: Any, method: str, path: str
+):
+    [scope] = [
+        scope
+        for requirement in documented(method, path).get("security", [])
+        for scope in requirement["token"]
+    ] or [""]
+
+    async def ask(*scopes: str) -> httpx.Response:
+        token = mint_token(
+            running.maker.key,
+            subject="s",
+            tenants=[access.tenant],
+            scopes=sorted(scopes),
+            ttl=timedelta(hours=1),
+            issuer="ocelot",
+            audience="ocelot",
+        )
+        url = re.sub(r"{\w+}", "01a20fec-b3b5-72f4-9ef5-80ce43e0fde8", path)
+        headers = {"Authorization": f"Bearer {token}"}
+        return await running.http.request(method, url, headers=headers)
+
+    answer = await ask(*(SCOPES - {scope}))
+    assert (answer.status_code == 403) is bool(scope)
+    assert_documented(method, path, answer)
+    if scope:
+        assert answer.json()["code"] == "insufficient_scope"
+        answer = await ask(scope)
+        assert answer.status_code != 403
+        assert_documented(method, path, answer)
+        answer = await running.http.request(method, path)
+        assert answer.status_code == 401
+        assert_documented(method, path, answer)
+
+
+async def test_the_running_api_serves_this_document(running: Any):
+    answer = await running.http.get("/api/v1/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == DOCUMENT
+
+
+async def test_every_search_parameter_that_is_documented_is_known(running: Any, access: Any):
+    parameters = documented("get", "/api/v1/logs")["parameters"]
+    names = {p["name"] for p in parameters if p["in"] == "query"}
+    options = {"sort", "limit", "cursor", "fields", "paths"}
+    assert names == {*FIELDS, *SINGLE, "outcome", "severity", "source.ip", *options}
+    answers = await asyncio.gather(
+        *(
+            running.http.get("/api/v1/logs", params={name: "?"}, headers=access.reader)
+            for name in names - {"paths"}
+        )
+    )
+    for name, answer in zip(names - {"paths"}, answers, strict=True):
+        assert answer.json().get("code") != "unknown_parameter", name
+
+
+def test_every_code_of_the_bad_requests_is_documented():
+    patterns = {re.sub(r"{\w+}", "[^/]+", path): path for path in DOCUMENT["paths"]}
+    missing = set()
+    checked = 0
+
+    def check(method: str, url: str, status: int, code: str) -> None:
+        nonlocal checked
+        asked = url.partition("?")[0]
+        fits = [path for pattern, path in patterns.items() if re.fullmatch(pattern, asked)]
+        path = asked if asked in fits else (fits or [""])[0]
+        operation = DOCUMENT["paths"].get(path, {}).get(method.lower())
+        if operation is None:
+            assert code in ("route_not_found", "method_not_allowed"), (method, url)
+            return
+        checked += 1
+        content = operation["responses"].get(str(status), {}).get("content", {})
+        if code not in content.get(PROBLEM, {}).get("examples", {}):
+            missing.add((method, path, status, code))
+
+    for row in (*single_rows(), *line_rows(), *body_rows(), *read_rows()):
+        check(row.method, row.url, row.status, "events_rejected" if row.inside else row.code)
+    for token in token_rows():
+        for method, url in ENDPOINTS:
+            check(method, url, token.status, token.code)
+    assert missing == set()
+    assert checked > 500
