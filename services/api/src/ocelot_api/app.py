@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from ocelot_api import openapi
 from ocelot_api.authentication import Authenticator
 from ocelot_api.budget import ByteBudget
+from ocelot_api.export.endpoints import Exporting
 from ocelot_api.ingest.coalescer import Coalescer
 from ocelot_api.ingest.endpoints import Ingest
 from ocelot_api.meta import meta_router
@@ -141,6 +142,10 @@ async def _open(
         timeout_sec=settings.search_timeout_sec,
         body_timeout_sec=settings.body_timeout_sec,
     )
+    exporting = Exporting(
+        reading=reading, store=store, max_exports=settings.max_exports, metrics=metrics
+    )
+    app.include_router(exporting.router())
     app.include_router(reading.router())
     app.include_router(meta_router(snapshot, registry))
 

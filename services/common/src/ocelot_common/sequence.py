@@ -21,6 +21,19 @@ def timestamp_of(seq: int) -> Timestamp:
     return Timestamp(seq >> 32, seq & 0xFFFF_FFFF)
 
 
+def seq_before(ms: int) -> int:
+    """What was stored before a moment, milliseconds since the epoch, in whole seconds, is up to it.
+
+    MongoDB's increments begin with 1.
+    """
+    return ms // 1_000 << 32
+
+
+def ms_of(seq: int) -> int:
+    """The second of a `seq`, by MongoDB's clock, in milliseconds since the epoch."""
+    return (seq >> 32) * 1_000
+
+
 async def newest_seq(database: AsyncDatabase[dict[str, Any]]) -> int:
     """No majority read that was made before this has shown a larger `seq`.
 

@@ -31,11 +31,10 @@ from ocelot_api.search.query import (
 )
 from ocelot_api.search.stats import Stats, StatsQuery
 from ocelot_common.mongo import events_of
-from ocelot_common.sequence import timestamp_of
+from ocelot_common.sequence import newest_seq, timestamp_of
 from ocelot_common.stored import (
     READ_PROJECTION,
     StoredEvent,
-    event_id_of,
     read_document,
     store_key,
 )
@@ -77,43 +76,74 @@ class MongoBackend:
             return await self._judged(collection, query, selection.conditions)
 
     async def follow(
-        self, query: SearchQuery, *, stored_until: int, span: int | None = None
+        self,
+        query: SearchQuery,
+        *,
+        stored_until: int,
+        upto: Position | None = None,
+        timeout_sec: float | None = None,
     ) -> Stretch:
         """The next stretch of all that a search finds; there is no bound on how far that goes.
 
         Each is a query of its own: no cursor of the server's waits for a slow reader.
 
         Args:
-            query: where the stretch begins, and the most events that it holds.
+            query: where the stretch begins, and the most events that MongoDB gives for it.
             stored_until: the last `seq` of those that are looked at.
-            span: the most of the tenant's events that MongoDB passes, whether they fit or not.
-                Where few fit, a stretch without this bound takes too long.
+            upto: where it ends at the latest; see `look_ahead`.
+            timeout_sec: what the query may take on the server; as any other unless it is less.
 
         Raises:
             Problem: 504 `search_timeout`.
         """
         collection = events_of(self._database, query.home.space.collection)
         selection = selection_for(query)
+        conditions = [selection.conditions, _stored_until(stored_until)]
+        if upto:
+            conditions.append(_upto(query, upto))
+        cursor = self._cursor(collection, query, {"$and": conditions})
+        if timeout_sec is not None and timeout_sec < self._timeout_sec:
+            cursor = cursor.max_time_ms(int(timeout_sec * 1000))
+        items: list[StoredEvent] = []
+        scanned = size = 0
+        async with self._bounded(), aclosing(_steps(cursor, query.limit)) as steps:
+            async for events in steps:
+                last = events[-1]
+                scanned += len(events)
+                size += sum([len(event.text) for event in events])
+                if selection.exact:
+                    items += events
+                else:
+                    items += await asyncio.to_thread(_fitting, events, query.filter)
+                if scanned == query.limit or size > _STRETCH_CHARS:
+                    return Stretch(items, position_of(query.sort, last))
+        return Stretch(items, None)
+
+    async def look_ahead(self, query: SearchQuery, span: int) -> Position | None:
+        """Where the last of the tenant's next `span` events stands, whether it fits or not.
+
+        Where few fit, a stretch that does not end there takes too long.
+
+        Returns:
+            None if there are not as many.
+
+        Raises:
+            Problem: 504 `search_timeout`.
+        """
+        collection = events_of(self._database, query.home.space.collection)
+        cursor = self._cursor(collection, query, {"t": query.home.tenant.uid})
+        async with self._bounded(), cursor.skip(span - 1).limit(1):
+            documents = await cursor.to_list()
+        return position_of(query.sort, read_document(documents[0])) if documents else None
+
+    async def newest_seq(self) -> int:
+        """The largest `seq` that may be visible now.
+
+        Raises:
+            Problem: 504 `search_timeout`.
+        """
         async with self._bounded():
-            horizon = await self._horizon(collection, query, span) if span else None
-            conditions = {"$and": [selection.conditions, _stored_until(stored_until)]}
-            if horizon:
-                conditions["$and"].append(_upto(query, horizon))
-            cursor = self._cursor(collection, query, conditions)
-            items: list[StoredEvent] = []
-            scanned = size = 0
-            async with aclosing(_steps(cursor, query.limit)) as steps:
-                async for events in steps:
-                    last = events[-1]
-                    scanned += len(events)
-                    size += sum([len(event.text) for event in events])
-                    if selection.exact:
-                        items += events
-                    else:
-                        items += await asyncio.to_thread(_fitting, events, query.filter)
-                    if scanned == query.limit or size > _STRETCH_CHARS:
-                        return Stretch(items, position_of(query.sort, last))
-        return Stretch(items, horizon)
+            return await newest_seq(self._database)
 
     async def find_position(self, query: SearchQuery, event_id: bytes) -> Position | None:
         """Where one of the tenant's events stands in the query's order; None if there is none."""
@@ -143,16 +173,6 @@ class MongoBackend:
                 yield
         except (ExecutionTimeout, TimeoutError):
             raise Problem(504, "search_timeout", "the search took too long; narrow it") from None
-
-    async def _horizon(
-        self, collection: AsyncCollection[Document], query: SearchQuery, span: int
-    ) -> Position | None:
-        """Where the last of the next `span` events stands; None if there are not as many."""
-        cursor = self._cursor(collection, query, {"t": query.home.tenant.uid})
-        async for document in cursor.skip(span - 1).limit(1):
-            time_ms = int(document[query.sort.field])
-            return Position(time_ms, event_id_of(document["_id"]))
-        return None
 
     async def _counted(
         self, collection: AsyncCollection[Document], query: StatsQuery, conditions: Document
