@@ -58,10 +58,11 @@ _EVENT: Final = (
 )
 _SHA256: Final = sha256(_EVENT.encode()).hexdigest()
 _BOUND: Final = '"stored_until":"7711886523276197895","complete_until":"2026-11-24T23:38:08.000Z"'
-_COMPLETE: Final = f'{{"export":{{"complete":true,"events":1,"sha256":"{_SHA256}","next_cursor":null,{_BOUND}}}}}\n'
+_COUNT: Final = f'"events":1,"sha256":"{_SHA256}","next_cursor"'
+_COMPLETE: Final = f'{{"export":{{"complete":true,{_COUNT}:null,{_BOUND}}}}}\n'
 _INCOMPLETE: Final = (
-    f'{{"export":{{"complete":false,"events":1,"sha256":"{_SHA256}","next_cursor":"AZSwMTIz…",'
-    f'{_BOUND},"code":"store_unavailable","detail":"the store can\'t be reached now"}}}}\n'
+    f'{{"export":{{"complete":false,{_COUNT}:"AZSwMTIz…",{_BOUND},'
+    '"code":"store_unavailable","detail":"the store can\'t be reached now"}}\n'
 )
 _HEADERS: Final[Schema] = {
     "Ocelot-Stored-Until": {
