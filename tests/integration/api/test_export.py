@@ -8,7 +8,8 @@ import io
 import json
 import random
 import socket
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -31,6 +32,7 @@ from ocelot_api.search.query import SearchQuery, Sort
 from ocelot_common.ids import format_id
 from ocelot_common.registry.model import Home, Isolation
 from ocelot_common.stored import StoredEvent, answer_json
+from ocelot_common.timestamps import parse_rfc3339
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
 
@@ -76,8 +78,7 @@ async def data(running: Any, home_of: Any) -> Data:
     await running.post_lines(access, lines)
     stranger = await running.tenant()
     await running.post_lines(stranger, lines[:50])
-    await running.until_indexed(access.tenant, NUMBER)
-    events = await running.stored(access.tenant)
+    events = await running.until_stored(access.tenant, NUMBER)
     events.sort(key=lambda event: (event.occurred_at, event.id))
     auditor = running.bearer(access.tenant, "auditor")
     return Data(access, auditor, await home_of(access.tenant), events)
@@ -180,9 +181,8 @@ FILTERS: list[tuple[dict[str, Any], Callable[[dict[str, Any]], bool]]] = [
 
 @pytest.mark.parametrize(("params", "holds"), FILTERS, ids=lambda value: str(value)[:40])
 @pytest.mark.parametrize("sort", [Sort.OCCURRED_ASC, Sort.OCCURRED_DESC])
-async def test_filters_of_every_kind_find_the_same_with_an_index_and_without(
+async def test_filters_of_every_kind_find_what_is_stored(
     running: Any,
-    mongo_only: httpx.AsyncClient,
     data: Data,
     params: dict[str, Any],
     holds: Callable[[dict[str, Any]], bool],
@@ -191,27 +191,25 @@ async def test_filters_of_every_kind_find_the_same_with_an_index_and_without(
     wanted = [event for event in data.events if holds(json.loads(event.text))]
     if sort.descending:
         wanted.reverse()
-    for http in (running.http, mongo_only):
-        lines, trailer = split((await export(http, data, sort=sort, **params)).content)
-        assert lines == data.answers(wanted)
-        assert trailer["complete"]
+    lines, trailer = split((await export(running.http, data, sort=sort, **params)).content)
+    assert lines == data.answers(wanted)
+    assert trailer["complete"]
 
 
 @pytest.mark.parametrize("sort", Sort)
 @pytest.mark.parametrize("params", [{}, {"q": "even"}], ids=["exact", "inexact"])
 async def test_an_export_goes_on_behind_an_event_or_a_cursor_without_gap_or_double(
-    running: Any, mongo_only: httpx.AsyncClient, data: Data, sort: Sort, params: dict[str, str]
+    running: Any, data: Data, sort: Sort, params: dict[str, str]
 ):
     whole, _ = split((await export(running.http, data, sort=sort, **params)).content)
     for follow in ("after", "cursor"):
         seen: list[bytes] = []
         more: dict[str, str] = {}
-        for turn in range(20):
-            http = (running.http, mongo_only)[turn % 2]
-            answer = await export(http, data, sort=sort, limit=313, **params, **more)
+        for _ in range(20):
+            answer = await export(running.http, data, sort=sort, limit=713, **params, **more)
             lines, trailer = split(answer.content)
             seen += lines
-            assert len(lines) <= 313
+            assert len(lines) <= 713
             assert trailer["complete"]
             if trailer["next_cursor"] is None:
                 break
@@ -220,30 +218,78 @@ async def test_an_export_goes_on_behind_an_event_or_a_cursor_without_gap_or_doub
         assert seen == whole
 
 
-async def test_a_cursor_of_a_search_is_one_of_an_export(running: Any, data: Data):
+async def test_a_cursor_of_a_search_is_one_of_an_export(
+    running: Any, mongo_only: httpx.AsyncClient, data: Data
+):
     params = {"sort": "occurred_at", "limit": "10"}
-    page = (await running.http.get(LOGS, params=params, headers=data.access.reader)).json()
+    page = (await mongo_only.get(LOGS, params=params, headers=data.access.reader)).json()
     lines, _ = split((await export(running.http, data, cursor=page["next_cursor"])).content)
     assert lines == data.answers()[10:]
 
 
-async def test_shared_tenants_get_their_own_events_alone(
-    running: Any, mongo_only: httpx.AsyncClient
-):
+async def test_shared_tenants_get_their_own_events_alone(running: Any):
     tenants = [await running.tenant(isolation=Isolation.SHARED) for _ in range(2)]
     for number, access in enumerate(tenants):
         line = json.dumps({"action": "a", "actor": {"id": f"of-{number}"}, "message": "word"})
         await running.post_lines(access, [line.encode()] * 20)
     for number, access in enumerate(tenants):
-        await running.until_indexed(access.tenant, 20)
-        for http in (running.http, mongo_only):
-            for params in ({}, {"q": "word"}):
-                answer = await http.get(EXPORT, params=params, headers=access.admin)
-                lines, _ = split(answer.content)
-                assert [json.loads(line)["actor"]["id"] for line in lines] == [f"of-{number}"] * 20
+        await running.until_stored(access.tenant, 20)
+        for params in ({}, {"q": "word"}):
+            answer = await running.http.get(EXPORT, params=params, headers=access.admin)
+            lines, _ = split(answer.content)
+            assert [json.loads(line)["actor"]["id"] for line in lines] == [f"of-{number}"] * 20
     strange = format_id((await running.stored(tenants[0].tenant))[0].id)
     answer = await running.http.get(EXPORT, params={"after": strange}, headers=tenants[1].admin)
     assert (answer.status_code, answer.json()["path"]) == (400, "after")
+
+
+class TestBound:
+    async def test_it_is_told_before_the_events_and_behind_them(self, running: Any, data: Data):
+        before = time.time()
+        answer = await export(running.http, data)
+        _, trailer = split(answer.content)
+        for name in ("stored_until", "complete_until"):
+            assert answer.headers[f"Ocelot-{name.replace('_', '-')}"] == trailer[name]
+        assert int(trailer["stored_until"]) >= max(event.seq for event in data.events)
+        # MongoDB says every ten seconds that it is alive, and here its clock is ours.
+        whole = parse_rfc3339(trailer["complete_until"]) / 1_000
+        assert before - 60 < whole < time.time() - 14
+
+    async def test_within_one_it_is_the_same_whatever_is_stored_meanwhile(self, running: Any):
+        access = await running.tenant()
+        line = json.dumps({"action": "a", "actor": {"id": "u"}, "message": "word"}).encode()
+        await running.post_lines(access, [line] * 5)
+        await running.until_stored(access.tenant, 5)
+        first = await running.http.get(EXPORT, headers=access.admin)
+        lines, trailer = split(first.content)
+        assert len(lines) == 5
+        await running.post_lines(access, [line] * 3)
+        await running.until_stored(access.tenant, 8)
+        for params in ({}, {"q": "word"}, {"sort": "-received_at", "action": "a"}):
+            bound = {**params, "stored_until": trailer["stored_until"]}
+            again = await running.http.get(EXPORT, params=bound, headers=access.admin)
+            assert sorted(split(again.content)[0]) == sorted(lines)
+            assert again.headers["Ocelot-Stored-Until"] == trailer["stored_until"]
+            later = await running.http.get(EXPORT, params=params, headers=access.admin)
+            assert len(split(later.content)[0]) == 8
+
+    @pytest.mark.parametrize(
+        ("until", "number"),
+        [
+            ("2026-01-01T00:00:00Z", 0),
+            ("1", 0),
+            ("2999-01-01T00:00:00+01:00", NUMBER),
+            ("99999999999999999999", NUMBER),
+        ],
+    )
+    async def test_it_may_be_a_time_and_does_not_reach_beyond_the_beginning(
+        self, running: Any, data: Data, until: str, number: int
+    ):
+        answer = await export(running.http, data, stored_until=until, fields="id")
+        lines, trailer = split(answer.content)
+        assert len(lines) == number
+        assert int(trailer["stored_until"]) >> 32 <= time.time()
+        assert parse_rfc3339(trailer["complete_until"]) / 1_000 <= time.time()
 
 
 @pytest.mark.parametrize(
@@ -269,6 +315,11 @@ async def test_shared_tenants_get_their_own_events_alone(
         ("q=%22", "invalid_parameter", "q"),
         ("from=yesterday", "invalid_parameter", "from"),
         ("nothing=1", "unknown_parameter", "nothing"),
+        ("stored_until=then", "invalid_parameter", "stored_until"),
+        ("stored_until=-1", "invalid_parameter", "stored_until"),
+        ("stored_until=1969-12-31T00:00:00Z", "invalid_parameter", "stored_until"),
+        ("stored_until=2026-01-01T00:00:00", "invalid_parameter", "stored_until"),
+        ("stored_until=1&stored_until=2", "invalid_parameter", "stored_until"),
     ],
 )
 async def test_what_is_wrong_in_the_parameters_is_a_400_that_names_it(
@@ -307,57 +358,89 @@ class SlowReader:
         return content
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def own_api(running: Any) -> AsyncIterator[Any]:
+    """An api that nobody else asks, with two exports at once."""
+    process = await running.stack.start_service("api", extra_env={"OCELOT_MAX_EXPORTS": "2"})
+    await process.wait_ready(30)
+    yield process
+    await process.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def http(own_api: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=own_api.url, timeout=30) as client:
+        yield client
+
+
+async def until_answered(http: httpx.AsyncClient, data: Data, status: int) -> httpx.Response:
+    for _ in range(100):
+        answer = await http.get(EXPORT, params={"limit": 1}, headers=data.auditor)
+        if answer.status_code == status:
+            break
+        await asyncio.sleep(0.1)
+    assert answer.status_code == status
+    return answer
+
+
 class TestInterrupted:
-    async def test_a_tenant_that_is_suspended_gets_no_more_and_is_told(
-        self, running: Any, data: Data
-    ):
-        provisioner = running.maker.provisioner
-        tenant_id = data.access.tenant.id
-        clients = [
-            await SlowReader.get(running.http, data.auditor, format=form)
-            for form in ("ndjson", "json", "csv")
-        ]
-        await provisioner.suspend(tenant_id, owner="cli")
-        try:
-            for _ in range(50):
-                answer = await running.http.get(EXPORT, headers=data.auditor)
-                if answer.status_code == 403:
-                    break
-                await asyncio.sleep(0.1)
-            assert answer.json()["code"] == "tenant_suspended"
-            lines, *others = [await client.rest() for client in clients]
-        finally:
-            await provisioner.resume(tenant_id, owner="cli")
-            for _ in range(50):
-                answer = await running.http.get(EXPORT, params={"limit": 1}, headers=data.auditor)
-                if answer.status_code == 200:
-                    break
-                await asyncio.sleep(0.1)
-        assert b'"complete":false' in lines
-        assert b'"code":"tenant_suspended"' in lines
-        assert lines.endswith(b"0\r\n\r\n")
-        for other in others:
-            assert not other.endswith(b"0\r\n\r\n")  # the last chunk, without which it is not whole
+    """By clients that do not read until something has happened."""
 
     async def test_exports_beyond_the_limit_are_refused_until_a_client_leaves(
-        self, start_api: Callable[..., Awaitable[httpx.AsyncClient]], data: Data
+        self, http: httpx.AsyncClient, data: Data
     ):
-        http = await start_api(OCELOT_MAX_EXPORTS="2")
         clients = [await SlowReader.get(http, data.auditor) for _ in range(2)]
         answer = await http.get(EXPORT, headers=data.auditor)
         assert (answer.status_code, answer.json()["code"]) == (503, "too_many_exports")
         assert int(answer.headers["retry-after"]) > 0
-        clients[0].writer.transport.abort()
-        for _ in range(50):
-            answer = await http.get(EXPORT, headers=data.auditor)
-            if answer.status_code == 200:
-                break
-            await asyncio.sleep(0.1)
-        assert split(answer.content)[0] == data.answers()
+        for client in clients:
+            client.writer.transport.abort()
+        await until_answered(http, data, 200)
         metrics = (await http.get("/metrics")).text
-        assert 'ocelot_api_exports_total{result="gone"} 1.0' in metrics
+        assert 'ocelot_api_exports_total{result="gone"}' in metrics
         assert 'ocelot_api_exports_total{result="complete"} 1.0' in metrics
-        clients[1].writer.transport.abort()
+
+    @pytest.mark.parametrize("forms", [("ndjson", "json"), ("csv",)])
+    async def test_a_tenant_that_is_suspended_gets_no_more_and_is_told(
+        self,
+        running: Any,
+        http: httpx.AsyncClient,
+        own_api: Any,
+        data: Data,
+        forms: tuple[str, ...],
+    ):
+        provisioner = running.maker.provisioner
+        tenant_id = data.access.tenant.id
+        await until_answered(http, data, 200)
+        clients = [await SlowReader.get(http, data.auditor, format=form) for form in forms]
+        await provisioner.suspend(tenant_id, owner="cli")
+        try:
+            answer = await until_answered(http, data, 403)
+            assert answer.json()["code"] == "tenant_suspended"
+            contents = [await client.rest() for client in clients]
+        finally:
+            await provisioner.resume(tenant_id, owner="cli")
+            await until_answered(http, data, 200)
+            await until_answered(running.http, data, 200)
+        for form, content in zip(forms, contents, strict=True):
+            if form == "ndjson":
+                assert b'"complete":false' in content
+                assert b'"code":"tenant_suspended"' in content
+            # Without the last chunk it is not whole.
+            assert content.endswith(b"0\r\n\r\n") == (form == "ndjson")
+        log = own_api.log_path.read_text()
+        assert log.count('"code":"tenant_suspended"') + log.count('"code": "tenant_suspended"') >= 1
+        assert "Traceback" not in log
+        assert "ASGI" not in log
+
+    async def test_an_export_in_flight_ends_whole_after_sigterm(
+        self, own_api: Any, http: httpx.AsyncClient, data: Data
+    ):
+        client = await SlowReader.get(http, data.auditor)
+        ended, content = await asyncio.gather(own_api.stop(25), client.rest())
+        assert ended, "it had to be killed"
+        assert b'"complete":true' in content
+        assert content.endswith(b"0\r\n\r\n")
 
 
 class Scripted:
