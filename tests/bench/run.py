@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from api_rows import api_rows
+from export_rows import export_rows
 from harness import Row, pin_others, table, unpin, write_results
 from latency_rows import latency_rows
 from worker_rows import consumer_row, indexer_row
@@ -20,7 +21,7 @@ from ocelot_devstack.provisioning import open_tenant_maker
 from ocelot_devstack.pytest_plugin import dev_settings
 from ocelot_devstack.stack import Stack
 
-SECTIONS = ("api", "consumer", "indexer", "latency")
+SECTIONS = ("api", "consumer", "indexer", "export", "latency")
 
 
 def report(line: str) -> None:
@@ -62,6 +63,14 @@ async def measure(arguments: argparse.Namespace, sections: list[str]) -> list[Ro
                             stack, maker, tenant, rounds=arguments.rounds, report=report
                         )
                     )
+                if "export" in sections:
+                    rows += await export_rows(
+                        stack,
+                        maker,
+                        events=arguments.stored,
+                        rounds=arguments.rounds,
+                        report=report,
+                    )
                 if "latency" in sections:
                     rows += await latency_rows(
                         stack, maker, seconds=30, events_per_sec=arguments.flow, report=report
@@ -76,6 +85,7 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", default=SECTIONS, help=", ".join(SECTIONS))
     parser.add_argument("--rounds", type=int, default=5, help="of each row; the median counts")
     parser.add_argument("--events", type=int, default=100_000, help="for consumer and indexer")
+    parser.add_argument("--stored", type=int, default=200_000, help="events, for the export")
     parser.add_argument(
         "--flow", type=int, help="events/s beside the probes; half of what the pipeline sustains"
     )

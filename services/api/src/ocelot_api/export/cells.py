@@ -28,32 +28,50 @@ def row_of(answer: bytes, columns: Sequence[str]) -> list[str]:
     apostrophe.
     """
     event = _object.decode(answer)
-    return [_cell(_find(event, column)) for column in columns]
+    opened: dict[str, Any] = {}  # what several columns look into
+    row = []
+    for column in columns:
+        name, _, rest = column.partition(".")
+        value = event.get(name)
+        if value is None:
+            row.append("")
+        elif rest:
+            if name not in opened:
+                opened[name] = _open(value)
+            row.append(_cell(_find(opened[name], rest)))
+        else:
+            row.append(_cell(bytes(value)))
+    return row
 
 
-def _find(holder: dict[str, Any], path: str) -> bytes | None:
+def _open(value: msgspec.Raw) -> Any:
+    """An object's members by their names, an array's items, each opened; or None."""
+    content = bytes(value)
+    if content[:1] == b"{":
+        return _object.decode(content)
+    if content[:1] == b"[":
+        return [_open(item) for item in _array.decode(content)]
+    return None
+
+
+def _find(opened: Any, path: str) -> bytes | None:
     """The JSON at a path; a dotted key and a nested one are one path, the shorter key first."""
+    if isinstance(opened, list):
+        items = [_find(item, path) for item in opened]
+        parts = [item for item in items if item is not None]
+        return b"[" + b",".join(parts) + b"]" if parts else None
+    if opened is None:
+        return None
     at = path.find(".")
     while at >= 0:
-        value = holder.get(path[:at])
+        value = opened.get(path[:at])
         if value is not None:
-            found = _find_within(bytes(value), path[at + 1 :])
+            found = _find(_open(value), path[at + 1 :])
             if found is not None:
                 return found
         at = path.find(".", at + 1)
-    value = holder.get(path)
+    value = opened.get(path)
     return None if value is None else bytes(value)
-
-
-def _find_within(value: bytes, path: str) -> bytes | None:
-    begin = value[:1]
-    if begin == b"{":
-        return _find(_object.decode(value), path)
-    if begin == b"[":
-        items = [_find_within(bytes(item), path) for item in _array.decode(value)]
-        parts = [item for item in items if item is not None]
-        return b"[" + b",".join(parts) + b"]" if parts else None
-    return None
 
 
 def _cell(value: bytes | None) -> str:
