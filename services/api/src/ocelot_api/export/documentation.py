@@ -3,11 +3,11 @@
 from hashlib import sha256
 from typing import Any, Final
 
-from ocelot_api.export.cells import DEFAULT_COLUMNS
 from ocelot_api.export.formats import Format
 from ocelot_api.export.parameters import MAX_EVENTS
 from ocelot_api.search import documentation as search
 from ocelot_api.search.query import Sort
+from ocelot_common.csv_rows import DEFAULT_COLUMNS
 
 Schema = dict[str, Any]
 

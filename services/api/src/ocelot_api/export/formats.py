@@ -1,8 +1,6 @@
 """The forms of an export: NDJSON, one JSON array, or CSV."""
 
-import csv
 import hashlib
-import io
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
@@ -10,8 +8,8 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from ocelot_api.export.bound import Bound
-from ocelot_api.export.cells import row_of
 from ocelot_api.problems import Problem
+from ocelot_common.csv_rows import csv_of, row_of
 
 
 class Format(StrEnum):
@@ -143,11 +141,11 @@ class CsvWriter:
 
     def begin(self) -> bytes:
         """The header."""
-        return _csv([self._columns])
+        return csv_of([self._columns])
 
     def write(self, answers: Sequence[bytes]) -> bytes:
         """Rows."""
-        return _csv([row_of(answer, self._columns) for answer in answers])
+        return csv_of([row_of(answer, self._columns) for answer in answers])
 
     def pause(self) -> bytes:
         """Nothing: a table has no such thing."""
@@ -156,12 +154,6 @@ class CsvWriter:
     def end(self, end: End) -> bytes | None:
         """Nothing."""
         return None if end.problem else b""
-
-
-def _csv(rows: Sequence[Sequence[str]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
-    return text.getvalue().encode()
 
 
 def writer_of(form: Format, columns: Sequence[str]) -> Writer:

@@ -5,12 +5,12 @@ from typing import Final
 import msgspec
 from starlette.datastructures import QueryParams
 
-from ocelot_api.export.cells import DEFAULT_COLUMNS
 from ocelot_api.export.formats import Format
 from ocelot_api.problems import Problem, bad_request
 from ocelot_api.search.fields import read_fields
 from ocelot_api.search.parameters import query_of_parameters, split_parameters
 from ocelot_api.search.query import SearchQuery, Sort
+from ocelot_common.csv_rows import DEFAULT_COLUMNS
 from ocelot_common.ids import parse_id
 from ocelot_common.registry.model import Home
 from ocelot_common.sequence import MAX_SEQ, seq_before

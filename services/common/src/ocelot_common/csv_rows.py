@@ -1,6 +1,8 @@
-"""An event as a row of a table."""
+"""Events as rows of a table, and the table as CSV (RFC 4180)."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -15,9 +17,9 @@ DEFAULT_COLUMNS: Final = (
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _string = msgspec.json.Decoder(str)
-#: With one of these, a spreadsheet takes a text for a formula, or loses what stands before one
-#: (OWASP, CSV Injection).
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+#: With one of these, full width included, a spreadsheet takes a text for a formula, or loses what
+#: stands before one (OWASP, CSV Injection).
+_FORMULA: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 def row_of(answer: bytes, columns: Sequence[str]) -> list[str]:
@@ -42,6 +44,13 @@ def row_of(answer: bytes, columns: Sequence[str]) -> list[str]:
         else:
             row.append(_cell(bytes(value)))
     return row
+
+
+def csv_of(rows: Iterable[Sequence[str]]) -> bytes:
+    """Rows as CSV, UTF-8; each ends with CR LF."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 def _open(value: msgspec.Raw) -> Any:
