@@ -171,16 +171,9 @@ class BoundedProtocol(HttpToolsProtocol):
             )
         HttpToolsProtocol.on_headers_complete(self)
         scope: Any = self.scope
-        scope["state"][CUT] = self._cut
+        scope["state"][CUT] = self.transport.close
         self.headers = _TRAILERS
         self._beside_bytes = 0
-
-    def _cut(self) -> None:
-        """End an answer that is not whole, so that the client notices."""
-        if self.parser.get_http_version() == "1.0":  # an end is the end: it takes a reset
-            self.transport.abort()
-        else:
-            self.transport.close()  # the last chunk is missing
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

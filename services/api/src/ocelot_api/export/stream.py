@@ -111,7 +111,7 @@ class ExportResponse(Response):
                 await send({"type": "http.response.body"})
                 return True
             encoder = encoder_of(encoding)
-            await self._send(send, encoder, self._writer.begin())
+            await self._send(send, encoder.encode(self._writer.begin()))
             try:
                 await self._send_stretch(send, encoder, stretch)
                 async for stretch in stretches:
@@ -161,26 +161,24 @@ class ExportResponse(Response):
 
     async def _send_stretch(self, send: Send, encoder: Encoder, stretch: Stretch) -> None:
         if stretch.items:
-            content = await asyncio.to_thread(self._written, stretch.items)
-            await self._send(send, encoder, content)
+            await self._send(send, await asyncio.to_thread(self._encoded, encoder, stretch.items))
             self._events += len(stretch.items)
             self._metrics.exported_events.inc(len(stretch.items))
         elif self._sent_at is not None and time.monotonic() - self._sent_at > _PAUSE_SEC:
-            await self._send(send, encoder, self._writer.pause())
+            await self._send(send, encoder.encode(self._writer.pause()))
         self._end = stretch.end
 
-    async def _send(self, send: Send, encoder: Encoder, content: bytes) -> None:
+    async def _send(self, send: Send, body: bytes) -> None:
         self._sent_at = time.monotonic()
-        if content:
-            body = await asyncio.to_thread(encoder.encode, content)
+        if body:
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
-    def _written(self, items: Sequence[StoredEvent]) -> bytes:
+    def _encoded(self, encoder: Encoder, items: Sequence[StoredEvent]) -> bytes:
         tenant_id = self._query.home.tenant.id
         answers = [answer_json(event, tenant_id) for event in items]
         if self._query.fields:
             answers = [pick(answer, self._query.fields) for answer in answers]
-        return self._writer.write(answers)
+        return encoder.encode(self._writer.write(answers))
 
     def _check_draining(self, scope: Scope) -> None:
         if not scope["state"].get(DRAINING):

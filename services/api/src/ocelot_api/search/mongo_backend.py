@@ -43,7 +43,8 @@ Document = dict[str, Any]
 
 #: Full text is compared document by document: so many at most a request, in steps.
 MAX_SCANNED: Final = 20_000
-_STEP: Final = 500
+_STEP: Final = 250
+_BATCH: Final = 500
 #: A stretch ends past so many characters of events: large ones may not fill the memory.
 _STRETCH_CHARS: Final = 8 * 1024 * 1024
 #: Counting may take so long at most; a page that is found does not wait for its total.
@@ -106,7 +107,10 @@ class MongoBackend:
             cursor = cursor.max_time_ms(int(timeout_sec * 1000))
         items: list[StoredEvent] = []
         scanned = size = 0
-        async with self._bounded(), aclosing(_steps(cursor, query.limit)) as steps:
+        async with (
+            self._bounded(),
+            aclosing(_steps(cursor, query.limit, batch=query.limit)) as steps,
+        ):
             async for events in steps:
                 last = events[-1]
                 scanned += len(events)
@@ -234,7 +238,7 @@ class MongoBackend:
         """
         scanned = 0
         deadline = time.monotonic() + self._timeout_sec
-        async with aclosing(_steps(cursor, MAX_SCANNED + 1)) as steps:
+        async with aclosing(_steps(cursor, MAX_SCANNED + 1, batch=_BATCH)) as steps:
             async for events in steps:
                 scanned += len(events)
                 # Large events: comparing takes longer than reading.
@@ -308,9 +312,11 @@ def _beside(query: SearchQuery, position: Position, sign: str, of_key: str) -> D
     }
 
 
-async def _steps(cursor: AsyncCursor[Document], limit: int) -> AsyncGenerator[list[StoredEvent]]:
-    """At most `limit` events of a cursor, in steps."""
-    async with cursor.limit(limit).batch_size(_STEP):
+async def _steps(
+    cursor: AsyncCursor[Document], limit: int, *, batch: int
+) -> AsyncGenerator[list[StoredEvent]]:
+    """At most `limit` events of a cursor, in steps, of which MongoDB gives several at a time."""
+    async with cursor.limit(limit).batch_size(batch):
         while documents := await cursor.to_list(_STEP):
             yield [read_document(document) for document in documents]
 
