@@ -549,7 +549,8 @@ class TestFailures:
         lines, trailer = split(exchange.content)
         assert exchange.whole
         assert (trailer["complete"], trailer["code"]) == (False, "store_unavailable")
-        assert lines == data.answers()[:2_000]
+        assert 1_000 < len(lines) < NUMBER
+        assert lines == data.answers()[: len(lines)]
         rest, trailer = split((await stage.run(Exchange(), cursor=trailer["next_cursor"])).content)
         assert lines + rest == data.answers()
         assert trailer["complete"]
@@ -669,5 +670,6 @@ class TestFailures:
 
         exchange.after_piece = purge
         lines, trailer = split((await stage.run(exchange)).content)
-        assert len(lines) == 2_000  # a stretch is asked for while the one before is sent
+        # A stretch is asked for while the one before is sent.
+        assert 1_000 < len(lines) < NUMBER
         assert trailer["complete"]

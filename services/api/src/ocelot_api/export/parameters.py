@@ -16,7 +16,7 @@ from ocelot_common.registry.model import Home
 from ocelot_common.sequence import MAX_SEQ, seq_before
 from ocelot_common.timestamps import parse_rfc3339
 
-#: The events that one query of an export asks for.
+#: The events that the first query of an export asks for.
 PAGE: Final = 1_000
 MAX_EVENTS: Final = 10**12
 _OWN: Final = ("format", "columns", "after", "limit", "stored_until")

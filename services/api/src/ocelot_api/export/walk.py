@@ -15,6 +15,10 @@ from ocelot_common.registry.model import Home
 _PATIENCE_SEC: Final = 2.0
 #: a query of MongoDB's passes by so many at most, and its next asks for those behind them.
 _SPAN: Final = 50_000
+#: Stretches are of about so many characters of events: small ones cost more, large ones memory.
+_CHARS: Final = 2 * 1024 * 1024
+_MOST_EVENTS: Final = 4_000
+_FEWEST_EVENTS: Final = 100
 
 
 class Walk:
@@ -60,7 +64,9 @@ class Walk:
                 stretch = self._within_limit(await upcoming)
                 more = stretch.end is not None and self._left != 0
                 if more:
-                    self._query = msgspec.structs.replace(self._query, after=stretch.end)
+                    self._query = msgspec.structs.replace(
+                        self._query, after=stretch.end, limit=self._next_limit(stretch)
+                    )
                     upcoming = asyncio.create_task(self._next())
                 yield stretch
                 if not more:
@@ -77,6 +83,13 @@ class Walk:
             stretch = Stretch(items, position_of(self._query.sort, items[-1]))
         self._left -= len(stretch.items)
         return stretch
+
+    def _next_limit(self, stretch: Stretch) -> int:
+        """As many events as are likely to make a stretch."""
+        if not stretch.items:
+            return self._query.limit
+        size = sum([len(event.text) for event in stretch.items])
+        return max(_FEWEST_EVENTS, min(_MOST_EVENTS, _CHARS * len(stretch.items) // size))
 
     async def _next(self) -> Stretch:
         await self._look_again()
