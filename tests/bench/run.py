@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from api_rows import api_rows
+from export_rows import export_rows
 from harness import Row, pin_others, table, unpin, write_results
 from latency_rows import latency_rows
 from search_rows import search_rows
@@ -21,7 +22,7 @@ from ocelot_devstack.provisioning import open_tenant_maker
 from ocelot_devstack.pytest_plugin import dev_settings
 from ocelot_devstack.stack import Stack
 
-SECTIONS = ("api", "consumer", "indexer", "search", "latency")
+SECTIONS = ("api", "consumer", "indexer", "search", "export", "latency")
 
 
 def report(line: str) -> None:
@@ -76,6 +77,14 @@ async def measure(arguments: argparse.Namespace, sections: list[str]) -> list[Ro
                         rounds=arguments.rounds,
                         report=report,
                     )
+                if "export" in sections:
+                    rows += await export_rows(
+                        stack,
+                        maker,
+                        events=arguments.stored,
+                        rounds=arguments.rounds,
+                        report=report,
+                    )
                 if "latency" in sections:
                     rows += await latency_rows(
                         stack, maker, seconds=30, events_per_sec=arguments.flow, report=report
@@ -90,6 +99,7 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", default=SECTIONS, help=", ".join(SECTIONS))
     parser.add_argument("--rounds", type=int, default=5, help="of each row; the median counts")
     parser.add_argument("--events", type=int, default=100_000, help="for consumer and indexer")
+    parser.add_argument("--stored", type=int, default=200_000, help="events, for the export")
     parser.add_argument(
         "--tenant-events", type=int, default=1_000_000, help="in the tenant that is searched"
     )

@@ -257,4 +257,4 @@ async def test_an_api_that_goes_away_is_waited_for_until_patience_is_over(
     assert ended.status == 1
     assert "503" in ended.err
     assert "again in" in ended.err
-    assert "took nothing for 3 s" in ended.err
+    assert "was away for 3 s" in ended.err

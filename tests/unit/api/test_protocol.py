@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from ocelot_api import protocol
+from ocelot_api.middleware import CUT
 from ocelot_api.protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, BoundedProtocol
 
 GET = b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -31,6 +32,9 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scopes.append(scope)
+        if scope["path"].startswith("/endless"):
+            await self._answer_without_end(scope, receive, send)
+            return
         body = b""
         while scope["path"] != "/early":
             message = await receive()
@@ -45,6 +49,15 @@ class App:
         headers = [(b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
+
+    async def _answer_without_end(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"piece", "more_body": True})
+        if scope["path"] == "/endless/cut":
+            scope["state"][CUT]()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.gone += 1
 
 
 @pytest.fixture
@@ -265,3 +278,25 @@ async def test_an_upgrade_is_not_taken_and_the_request_answered(port: int):
         lines = (b"Connection: upgrade, close", b"Upgrade: " + upgrade)
         answer = await exchange(port, with_headers(*lines))
         assert answer.startswith(b"HTTP/1.1 200 OK")
+
+
+async def test_an_answer_that_is_cut_has_no_last_chunk_and_is_no_error_of_the_server(
+    port: int, app: App, caplog: pytest.LogCaptureFixture
+):
+    answer = await exchange(port, b"GET /endless/cut HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.endswith(b"5\r\npiece\r\n")
+    assert app.gone == 1
+    assert not caplog.records
+
+
+async def test_the_request_that_is_answered_is_told_that_the_client_left_and_not_the_last_alone(
+    port: int, app: App
+):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
+    await reader.readuntil(b"piece")
+    writer.transport.abort()
+    async with asyncio.timeout(5):
+        while not app.gone:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+    assert [scope["path"] for scope in app.scopes] == ["/endless"]

@@ -22,6 +22,7 @@ COMMANDS = [
     ["import"],
     ["search"],
     ["stats"],
+    ["export"],
     ["get"],
     ["tenants"],
     *(["tenants", name] for name in ("create", "list", "show", "suspend", "resume", "delete")),
@@ -244,7 +245,7 @@ def test_an_api_that_is_away_is_status_1(written: Any):
     )
 
     assert result.exit_code == 1
-    assert "error: the api at http://127.0.0.1:9 took nothing for 1 s" in result.stderr
+    assert "error: the api at http://127.0.0.1:9 was away for 1 s" in result.stderr
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["sent", "dry"])

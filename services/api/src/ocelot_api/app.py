@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Lifespan
 from ocelot_api import openapi
 from ocelot_api.authentication import Authenticator
 from ocelot_api.budget import ByteBudget
+from ocelot_api.export.endpoints import Exporting
 from ocelot_api.ingest.coalescer import Coalescer
 from ocelot_api.ingest.endpoints import Ingest
 from ocelot_api.jobs.endpoints import Jobs
@@ -189,6 +190,12 @@ class _Parts:
             timeout_sec=settings.search_timeout_sec,
             body_timeout_sec=settings.body_timeout_sec,
         )
+        exporting = Exporting(
+            reading=reading,
+            store=store,
+            max_exports=settings.max_exports,
+            metrics=self._metrics,
+        )
         jobs = Jobs(
             home=reading.home,
             authenticator=self.authenticator,
@@ -198,6 +205,7 @@ class _Parts:
             body_timeout_sec=settings.body_timeout_sec,
         )
         app.include_router(jobs.router())
+        app.include_router(exporting.router())
         app.include_router(reading.router())
         app.include_router(meta_router(self._snapshot, self._registry))
 

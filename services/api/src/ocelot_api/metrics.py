@@ -95,6 +95,15 @@ class ApiMetrics:
             "1 while searches go to MongoDB because OpenSearch failed",
             registry=registry,
         )
+        self.exports = Counter(
+            "ocelot_api_exports",
+            "Exports by their end: complete, incomplete, or gone, where the client did not wait",
+            ["result"],
+            registry=registry,
+        )
+        self.exported_events = Counter(
+            "ocelot_api_exported_events", "Events sent in exports", registry=registry
+        )
         self._tenant_labels = BoundedLabels()
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:

@@ -24,6 +24,12 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
+#: What a request's state says besides: the process is to end; the answer's body is not wanted;
+#: a function that ends the connection before the answer does.
+DRAINING: Final = "draining"
+WITHOUT_BODY: Final = "without_body"
+CUT: Final = "cut"
+
 log = get_logger(__name__)
 tracer = trace.get_tracer(__name__)
 _propagator = TraceContextTextMapPropagator()
@@ -113,6 +119,7 @@ class RequestMiddleware:
         exchange = _Exchange(send, request_id.encode(), without_body=method == "HEAD")
         if method == "HEAD":  # RFC 9110 §9.3.2: as GET, without the content
             scope = {**scope, "method": "GET"}
+            state[WITHOUT_BODY] = True
         began = time.perf_counter()
         try:
             if self._tracing:

@@ -187,6 +187,17 @@ COMPONENT_HEADERS: Final[Schema] = {
         "required": True,
         "schema": {"type": "string"},
     },
+    "Ocelot-Stored-Until": {
+        "description": "The `seq` of the last event that may be in it: as `stored_until`, it makes"
+        " a later request go on within the same events",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Ocelot-Complete-Until": {
+        "description": "Every event stored before this time is in it, if it is complete",
+        "required": True,
+        "schema": {"type": "string", "format": "date-time"},
+    },
     "WWW-Authenticate": {
         "description": "The challenge (RFC 6750)",
         "required": True,

@@ -76,6 +76,9 @@ MEANINGS: Final[dict[str, str]] = {
     "no_events": "the request holds no event",
     "too_many_events": "10,001 events; one request may hold 10,000",
     "events_rejected": "none of 2 events is valid",
+    # Exports
+    "too_many_exports": "4 exports are under way in this process",
+    "shutting_down": "the process ends; go on with another",
     # Jobs
     "invalid_rebuild": 'say {"all": true}, {"received_from": …, "received_to": …} or {"ids": […]}',
     "search_not_enabled": "the tenant has no search index to rebuild",

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from ocelot_api.middleware import send_problem
+from ocelot_api.middleware import CUT, DRAINING, send_problem
 from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request
 from ocelot_common.ids import format_id, new_id
 from ocelot_common.telemetry.logs import get_logger
@@ -77,6 +77,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
         self._unsent_bytes = 0
+        self._answering: Any = None  # its cycle: others may wait behind it
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; the first head is due."""
@@ -84,10 +85,24 @@ class BoundedProtocol(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """End, for the request that is being answered too: uvicorn tells the last one alone."""
         self._head_is_there()
         self._forget_reading()
+        cycle = self._answering
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """SIGTERM: an answer that has no near end is told to come to one."""
+        super().shutdown()
+        if self._answering is not None:
+            self._answering.scope["state"][DRAINING] = True
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
         """Watch a client that reads more slowly than it is answered."""
@@ -155,6 +170,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 bad_request("too_many_pipelined", f"over {MAX_PIPELINED} requests wait for answers")
             )
         HttpToolsProtocol.on_headers_complete(self)
+        scope: Any = self.scope
+        scope["state"][CUT] = self.transport.close
         self.headers = _TRAILERS
         self._beside_bytes = 0
 

@@ -70,6 +70,13 @@ class ApiSettings(
         le=60,
         description="Time that one search may take on a backend",
     )
+    max_exports: int = Field(
+        default=4,
+        alias="OCELOT_MAX_EXPORTS",
+        ge=1,
+        le=100,
+        description="Exports that one process answers at once; beyond them: 503",
+    )
 
     @model_validator(mode="after")
     def _check_budget(self) -> Self:

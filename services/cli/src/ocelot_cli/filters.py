@@ -1,4 +1,4 @@
-"""The filters of `search` and `stats`: their options, and the api's parameters for them."""
+"""The filters of `search`, `stats` and `export`: options, and the api's parameters for them."""
 
 from typing import Annotated, NamedTuple
 
@@ -38,6 +38,7 @@ _NO_FILTERS = frozenset(
     (
         "", "sort", "limit", "cursor", "fields", "q", "from", "to",
         "interval", "tz", "group_by", "top", "distinct",
+        "format", "columns", "after", "stored_until",
     )
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ocelot_cli.commands import searching, sending
+from ocelot_cli.commands import exporting, searching, sending
 from ocelot_cli.console import out
 from ocelot_cli.lazy import LazyGroups
 from ocelot_cli.running import VERBOSE_VARIABLE
@@ -27,6 +27,7 @@ app.command(name="import")(sending.import_)
 app.command()(searching.search)
 app.command()(searching.stats)
 app.command()(searching.get)
+app.command()(exporting.export)
 
 
 def _show_version(wanted: bool) -> None:

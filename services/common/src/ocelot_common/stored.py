@@ -17,6 +17,7 @@ from ocelot_common.event import (
 )
 from ocelot_common.ids import format_id
 from ocelot_common.registry.model import Isolation, Tenant
+from ocelot_common.sequence import seq_of
 from ocelot_common.timestamps import format_rfc3339, parse_rfc3339
 
 VERSION: Final = 1
@@ -183,13 +184,12 @@ class StoredEvent(Struct, gc=False, kw_only=True):
 
 def read_document(document: Mapping[str, Any]) -> StoredEvent:
     """A document, read with `READ_PROJECTION` and dates as `DatetimeMS`, as a stored event."""
-    seq: Timestamp = document["seq"]
     return StoredEvent(
         id=event_id_of(document["_id"]),
         uid=document["t"],
         received_at=_ms(document["received_at"]),
         occurred_at=_ms(document["occurred_at"]),
-        seq=seq.time << 32 | seq.inc,
+        seq=seq_of(document["seq"]),
         writer=document["writer"],
         rev=document["rev"],
         text=document["event"],

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from bson import Binary, Timestamp
@@ -38,6 +38,13 @@ class Cursor:
         self._collection = collection
         self._left = list(collection.documents)
 
+    async def __aenter__(self) -> Self:
+        self._collection.open_cursors += 1
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._collection.open_cursors -= 1
+
     def sort(self, order: Any) -> "Cursor":
         return self
 
@@ -71,6 +78,7 @@ class Collection:
         self.count_error: Exception | None = None
         self.hang = False
         self.slow_sec = 0.0
+        self.open_cursors = 0
         self.time_ms: list[int] = []
 
     def __getitem__(self, name: str) -> "Collection":
@@ -162,6 +170,7 @@ class TestWords:
         query = SearchQuery(home=home, filter=Word("word"), limit=10)
         page = await backend_on(collection).search(query)
         assert (len(page.items), page.more, page.total.relation) == (10, True, "gte")
+        assert collection.open_cursors == 0  # the server keeps nothing of it
 
     async def test_twenty_thousand_events_are_compared_and_no_more(
         self, collection: Collection, home: Home, monkeypatch: pytest.MonkeyPatch

@@ -11,6 +11,7 @@ import zstandard
 from ocelot_cli.transfer.delivery import Delivery
 from ocelot_cli.transfer.lines import Line
 from ocelot_cli.transfer.preparing import Prepared
+from ocelot_cli.transfer.repeating import Repeater
 
 Step = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
 
@@ -50,9 +51,13 @@ class Scene:
         self.http = httpx.AsyncClient(
             base_url="http://api.test", transport=httpx.MockTransport(self.api.handle)
         )
-        self.delivery = Delivery(
-            self.http, patience_sec=patience_sec, report=self.reports.append, sleep=self._sleep
+        repeater = Repeater(
+            self.http.base_url,
+            patience_sec=patience_sec,
+            report=self.reports.append,
+            sleep=self._sleep,
         )
+        self.delivery = Delivery(self.http, repeater)
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ocelot_cli.transfer.delivery import RefusedError
+from ocelot_cli.transfer.repeating import RefusedError
 
 
 def problem(status: int, code: str = "some_code", **headers: str) -> httpx.Response:
@@ -161,7 +161,7 @@ async def test_patience_ends_with_a_timeout_that_names_the_last_reason(scene: An
     at = scene(*[problem(503, "overloaded")] * 1_000, patience_sec=0.3)
     began = time.monotonic()
 
-    with pytest.raises(TimeoutError, match=r"took nothing for 0 s: 503 overloaded"):
+    with pytest.raises(TimeoutError, match=r"was away for 0 s: 503 overloaded"):
         await at.delivery.deliver(batch(1))
 
     assert time.monotonic() - began < 5

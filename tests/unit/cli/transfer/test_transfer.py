@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from ocelot_cli.transfer.account import Account
-from ocelot_cli.transfer.delivery import Delivered, RefusedError
+from ocelot_cli.transfer.delivery import Delivered
 from ocelot_cli.transfer.lines import Source, UnreadableError
 from ocelot_cli.transfer.preparing import EventPreparer
 from ocelot_cli.transfer.progress import ProgressReport
+from ocelot_cli.transfer.repeating import RefusedError
 from ocelot_cli.transfer.transfer import BATCH_BYTES, Transfer
 
 

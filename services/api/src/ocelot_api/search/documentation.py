@@ -25,6 +25,7 @@ _TEXT: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": MAX_VALUE
 _OUTCOME: Final[Schema] = {"type": "string", "enum": list(OUTCOMES)}
 _SEVERITY: Final[Schema] = {"type": "string", "enum": list(SEVERITIES)}
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+CURSOR: Final[Schema] = {"type": "string", "format": "cursor"}
 _ATTR: Final[Schema] = {
     "type": "string",
     "maxLength": MAX_VALUE_BYTES,
@@ -85,11 +86,16 @@ _PATHS: Final = parameter(
     },
     example={"metadata.plan": "pro", "changes.after.title": "Q3*"},
 )
-_ANY_FILTER: Final = (
+ANY_FILTER: Final = (
     "A repeated parameter is OR, different ones are AND, a trailing `*` is a prefix. Besides the"
     " parameters listed there are `metadata.<path>`, `changes.before.<path>` and"
     " `changes.after.<path>`, such as `metadata.plan=pro`."
 )
+FIELDS: Final[Schema] = {
+    "type": "array",
+    "maxItems": MAX_FIELDS,
+    "items": {"type": "string", "format": "field-path", "minLength": 2, "maxLength": 300},
+}
 _OPTIONS: Final[dict[str, tuple[str, Schema, Any]]] = {
     "sort": (
         "Order; equal times by id",
@@ -102,22 +108,19 @@ _OPTIONS: Final[dict[str, tuple[str, Schema, Any]]] = {
         50,
     ),
     # No example: one of another tenant or other filters is refused.
-    "cursor": ("`next_cursor` of the page before", {"type": "string", "format": "cursor"}, None),
+    "cursor": ("`next_cursor` of the page before", CURSOR, None),
     "fields": (
         "Parts of an event to answer with, `id` always: "
         + ", ".join(f"`{name}`" for name in sorted(KNOWN))
         + ", or a path below one of them. A parameter may hold several, with commas",
-        {
-            "type": "array",
-            "maxItems": MAX_FIELDS,
-            "items": {"type": "string", "format": "field-path", "minLength": 2, "maxLength": 300},
-        },
+        FIELDS,
         ["action", "actor.id", "metadata.plan"],
     ),
 }
 
 
-def _parameters(*groups: dict[str, tuple[str, Schema, Any]]) -> list[Schema]:
+def several_parameters(*groups: dict[str, tuple[str, Schema, Any]]) -> list[Schema]:
+    """Parameters of groups by name: what each says, its schema, and an example."""
     return [
         parameter(name, description, schema, example=example)
         for group in groups
@@ -125,6 +128,8 @@ def _parameters(*groups: dict[str, tuple[str, Schema, Any]]) -> list[Schema]:
     ]
 
 
+#: Parameters of whatever is asked by filters.
+FILTERS: Final = [*several_parameters(_FILTERS), _PATHS]
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 _ID: Final = "01a20fec-b3b5-72f4-9ef5-80ce43e0fde8"
 _STORED: Final[Schema] = {
@@ -165,10 +170,10 @@ SEARCH: Final = operation(
     "search_events",
     scope=LOGS_READ,
     description="Find events, the latest first unless told otherwise. "
-    + _ANY_FILTER
+    + ANY_FILTER
     + "\n\nThe answer names the `backend`: OpenSearch, or MongoDB where the index is left out, away"
     " or being built. `total.relation` is `gte` where more match than were counted.",
-    parameters=[*_parameters(_FILTERS), _PATHS, *_parameters(_OPTIONS)],
+    parameters=[*FILTERS, *several_parameters(_OPTIONS)],
     answers={200: _PAGE},
     codes=[SEARCHING, STORE, _CURSOR],
 )
@@ -209,11 +214,11 @@ STATS: Final = operation(
     scope=LOGS_READ,
     description="Count what a search finds: over time (`interval`), by value (`group_by`), both"
     " together, and different values (`distinct`). "
-    + _ANY_FILTER
+    + ANY_FILTER
     + "\n\nAn event with several values, such as tags, counts once for each; an empty value is"
     " none. `relation` is `approximate` where a number is estimated, or where metadata were too"
     " large to be indexed whole.",
-    parameters=[*_parameters(_FILTERS), _PATHS, *_parameters(_STATS_OPTIONS)],
+    parameters=[*FILTERS, *several_parameters(_STATS_OPTIONS)],
     answers={
         200: answer(
             "The counts that were asked for",
@@ -255,7 +260,7 @@ SEARCH_BY_TREE: Final = operation(
     "search_events_by_tree",
     scope=LOGS_READ,
     description=f"As `GET /logs`, with a tree of conditions, up to {MAX_DEPTH} levels and"
-    f" {MAX_CONDITIONS} conditions. " + _ANY_FILTER,
+    f" {MAX_CONDITIONS} conditions. " + ANY_FILTER,
     body=content(
         ref("Search"),
         {

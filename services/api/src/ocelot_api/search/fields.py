@@ -23,8 +23,12 @@ _array = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 
 
-def read_fields(given: Sequence[str]) -> tuple[str, ...]:
+def read_fields(given: Sequence[str], parameter: str = "fields") -> tuple[str, ...]:
     """Paths such as `actor.id` or `metadata.plan`, from values separated by commas or repeated.
+
+    Args:
+        given: the values.
+        parameter: whose they are, for the answer to one that is wrong.
 
     Raises:
         Problem: 400.
@@ -32,11 +36,11 @@ def read_fields(given: Sequence[str]) -> tuple[str, ...]:
     paths = tuple(dict.fromkeys(path for text in given for path in text.split(",")))
     for path in paths:
         if path.split(".", 1)[0] not in KNOWN or path.endswith(".") or ".." in path:
-            raise bad_request("invalid_parameter", f"no such field: {path[:100]!r}", path="fields")
+            raise bad_request("invalid_parameter", f"no such field: {path[:100]!r}", path=parameter)
         if len(path) > _MAX_PATH_CHARS:
-            raise bad_request("invalid_parameter", "a path is too long", path="fields")
+            raise bad_request("invalid_parameter", "a path is too long", path=parameter)
     if len(paths) > MAX_FIELDS:
-        raise bad_request("invalid_parameter", f"at most {MAX_FIELDS} fields", path="fields")
+        raise bad_request("invalid_parameter", f"at most {MAX_FIELDS} fields", path=parameter)
     return paths
 
 

@@ -93,6 +93,18 @@ class Page(NamedTuple):
     total: Total
 
 
+class Stretch(NamedTuple):
+    """What lies behind a position, a part of it; without a total.
+
+    Attributes:
+        items: the events that fit, in order; there may be none though others follow.
+        end: where the next stretch begins; None if nothing is left.
+    """
+
+    items: list[StoredEvent]
+    end: Position | None
+
+
 class _Cursor(msgspec.Struct, array_like=True, frozen=True):
     uid: str
     fingerprint: bytes
@@ -108,8 +120,13 @@ _MAX_TIME_MS: Final = 2**48
 
 def write_cursor(query: SearchQuery, last: StoredEvent) -> str:
     """The opaque text by which the next page is asked for; good on either backend."""
+    return write_position(query, position_of(query.sort, last))
+
+
+def write_position(query: SearchQuery, position: Position) -> str:
+    """The cursor of what follows a position."""
     cursor = _Cursor(
-        query.home.tenant.uid, query.fingerprint(), sort_value(query.sort, last), last.id
+        query.home.tenant.uid, query.fingerprint(), position.time_ms, position.event_id
     )
     raw = frame(_CURSOR_VERSION, msgspec.msgpack.encode(cursor))
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
@@ -134,6 +151,7 @@ def read_cursor(text: str, query: SearchQuery) -> Position:
     return Position(cursor.time_ms, cursor.event_id)
 
 
-def sort_value(sort: Sort, event: StoredEvent) -> int:
-    """The time by which an event is ordered."""
-    return event.occurred_at if sort.field == "occurred_at" else event.received_at
+def position_of(sort: Sort, event: StoredEvent) -> Position:
+    """Where an event stands in an order."""
+    time_ms = event.occurred_at if sort.field == "occurred_at" else event.received_at
+    return Position(time_ms, event.id)

@@ -14,10 +14,11 @@ from ocelot_cli.console import FAILED, REJECTED, err, fail, out, plain, say
 from ocelot_cli.environment import api_access
 from ocelot_cli.mapping import Mapping, MappingError, load_mapping, shipped_mappings
 from ocelot_cli.transfer.account import Account
-from ocelot_cli.transfer.delivery import Delivery, RefusedError
+from ocelot_cli.transfer.delivery import Delivery
 from ocelot_cli.transfer.lines import STDIN, Source, UnreadableError
 from ocelot_cli.transfer.preparing import EventPreparer, MappingPreparer, Preparer
 from ocelot_cli.transfer.progress import ProgressReport
+from ocelot_cli.transfer.repeating import RefusedError, Repeater
 from ocelot_cli.transfer.transfer import Transfer
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
@@ -165,8 +166,8 @@ def _transfer(
             total = sum(source.size for source in sources)
             async with http:
                 with ProgressReport(total) as progress:
-                    delivery = Delivery(http, patience_sec=patience_sec, report=say)
-                    await transfer.send(delivery, progress)
+                    repeater = Repeater(http.base_url, patience_sec=patience_sec, report=say)
+                    await transfer.send(Delivery(http, repeater), progress)
 
         status = 0
         try:

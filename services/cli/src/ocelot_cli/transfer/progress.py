@@ -55,9 +55,20 @@ class ProgressReport:
 
     def update(self, position: int, account: Account) -> None:
         """Show how far it is."""
+        self.show(
+            position, f"{account.accepted:,} accepted, {account.rejected:,} not", account.accepted
+        )
+
+    def show(self, position: int, text: str, events: int) -> None:
+        """Show any text, and behind it how many events a second that is.
+
+        Args:
+            position: bytes so far.
+            text: what has become of the events.
+            events: so many, since the beginning of this report.
+        """
         now = time.monotonic()
-        rate = account.accepted / max(now - self._began, 0.001)
-        text = f"{account.accepted:,} accepted, {account.rejected:,} not, {rate:,.0f}/s"
+        text = f"{text}, {events / max(now - self._began, 0.001):,.0f}/s"
         self._progress.update(self._task, completed=position, account=text)
         if not err.is_terminal and now - self._said_at >= _EVERY_SEC:
             self._said_at = now

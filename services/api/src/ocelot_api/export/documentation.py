@@ -1,0 +1,107 @@
+"""The export in the OpenAPI document."""
+
+from hashlib import sha256
+from typing import Any, Final
+
+from ocelot_api.export.formats import Format
+from ocelot_api.export.parameters import MAX_EVENTS
+from ocelot_api.operations import NDJSON, answer, content, operation, ref
+from ocelot_api.problem_codes import SEARCHING, STORE
+from ocelot_api.search.documentation import ANY_FILTER, CURSOR, FIELDS, FILTERS, several_parameters
+from ocelot_api.search.query import Sort
+from ocelot_common.auth.scopes import LOGS_EXPORT
+from ocelot_common.csv_rows import DEFAULT_COLUMNS
+
+Schema = dict[str, Any]
+
+_OPTIONS: Final[dict[str, tuple[str, Schema, Any]]] = {
+    "format": (
+        "NDJSON, whose last line says whether it is complete; JSON, one array; CSV, with a header",
+        {"type": "string", "enum": list(Format), "default": Format.NDJSON.value},
+        Format.CSV.value,
+    ),
+    "columns": (
+        "Of CSV, and only there: paths such as `id,occurred_at,actor.id,metadata.plan`",
+        {"type": "string", "format": "columns", "default": ",".join(DEFAULT_COLUMNS)},
+        "id,occurred_at,actor.id",
+    ),
+    "fields": ("Parts of an event, as of `GET /logs`; not of CSV", FIELDS, None),
+    "sort": (
+        "Order; equal times by id",
+        {"type": "string", "enum": list(Sort), "default": Sort.OCCURRED_ASC.value},
+        "received_at",
+    ),
+    "limit": (
+        "Most events in all; without it, all",
+        {"type": "integer", "minimum": 1, "maximum": MAX_EVENTS},
+        1000,
+    ),
+    # No examples: they are somebody's own.
+    "cursor": ("`next_cursor` of an export that was interrupted", CURSOR, None),
+    "after": (
+        "Begin behind this event, the last one that arrived; not with `cursor`",
+        {"type": "string", "format": "cursor"},
+        None,
+    ),
+    "stored_until": (
+        "Only events stored up to a `seq`, or before a time (RFC 3339, whole seconds)",
+        {"type": "string", "format": "seq-or-time"},
+        "2026-11-24T23:38:08Z",
+    ),
+}
+_EVENT: Final = (
+    '{"id":"01a20fec-b3b5-72f4-9ef5-80ce43e0fde8","tenant_id":"acme",'
+    '"received_at":"2026-11-24T23:38:20.469Z","writer":"writer@acme","seq":"7711886510391296001",'
+    '"action":"document.update","actor":{"id":"alice"}}\n'
+)
+_SHA256: Final = sha256(_EVENT.encode()).hexdigest()
+_TABLE: Final = "id,action\r\n01a20fec-b3b5-72f4-9ef5-80ce43e0fde8,note.write\r\n"
+_BOUND: Final = '"stored_until":"7711886523276197895","complete_until":"2026-11-24T23:38:08.000Z"'
+_COUNT: Final = f'"events":1,"sha256":"{_SHA256}","next_cursor"'
+_COMPLETE: Final = f'{{"export":{{"complete":true,{_COUNT}:null,{_BOUND}}}}}\n'
+_INCOMPLETE: Final = (
+    f'{{"export":{{"complete":false,{_COUNT}:"AZSwMTIz…",{_BOUND},'
+    '"code":"store_unavailable","detail":"the store can\'t be reached now"}}\n'
+)
+
+#: What FastAPI adds to `GET /logs/export`.
+OPERATION: Final = operation(
+    "export_events",
+    scope=LOGS_EXPORT,
+    description="Everything that a search finds, as one stream, packed as `Accept-Encoding` asks"
+    " (zstd, gzip). Filters are those of `GET /logs`.\n\n"
+    "An export that fails under way ends, as NDJSON, with a line `complete: false` that has the"
+    " `code` of the problem and the `next_cursor` to go on from; as JSON or CSV the connection is"
+    " cut. `sha256` is over all lines of events with their ends, before packing.\n\n"
+    "It holds what is stored when it begins, up to `stored_until`. Of the last seconds before that,"
+    " an event may become visible a moment too late: it is whole up to `complete_until`, and one"
+    " with a `stored_until` of that time or an earlier one is the same whenever it is repeated."
+    " Words and metadata are compared event by event, in what the other filters leave."
+    "\n\n503 `too_many_exports`: as many as one process takes are under way."
+    "\n\n" + ANY_FILTER,
+    parameters=[*FILTERS, *several_parameters(_OPTIONS)],
+    answers={
+        200: answer(
+            "The events",
+            {
+                **content(
+                    {"type": "string", "format": "ndjson"},
+                    {"Complete": _EVENT + _COMPLETE, "Interrupted": _EVENT + _INCOMPLETE},
+                    media_type=NDJSON,
+                ),
+                **content({"type": "array", "items": ref("StoredEvent")}, {"No event": []}),
+                **content(
+                    {"type": "string"},
+                    {"Two columns": _TABLE},
+                    media_type="text/csv",
+                ),
+            },
+            headers=["Ocelot-Stored-Until", "Ocelot-Complete-Until"],
+        )
+    },
+    codes=[
+        SEARCHING,
+        STORE,
+        {400: ("invalid_cursor", "invalid_id"), 503: ("too_many_exports", "shutting_down")},
+    ],
+)

@@ -1,0 +1,114 @@
+"""An export as clients ask for it: the parameters of a search, and a few of its own."""
+
+from typing import Final
+
+import msgspec
+from starlette.datastructures import QueryParams
+
+from ocelot_api.export.formats import Format
+from ocelot_api.problems import Problem, bad_request
+from ocelot_api.search.fields import read_fields
+from ocelot_api.search.parameters import query_of_parameters, split_parameters
+from ocelot_api.search.query import SearchQuery, Sort
+from ocelot_common.csv_rows import DEFAULT_COLUMNS
+from ocelot_common.ids import parse_id
+from ocelot_common.registry.model import Home
+from ocelot_common.sequence import MAX_SEQ, seq_before
+from ocelot_common.timestamps import parse_rfc3339
+
+#: The events that the first query of an export asks for.
+PAGE: Final = 1_000
+MAX_EVENTS: Final = 10**12
+_OWN: Final = ("format", "columns", "after", "limit", "stored_until")
+
+
+class ExportRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to export.
+
+    Attributes:
+        query: what must fit, in which order, from which position on; for a page at a time.
+        form: of the answer.
+        columns: of a table.
+        after: the event behind which to begin, 16 bytes.
+        limit: most events in all; None is all that there are.
+        stored_until: the last `seq` that is wanted; None is all that are stored when it begins.
+    """
+
+    query: SearchQuery
+    form: Format
+    columns: tuple[str, ...]
+    after: bytes | None
+    limit: int | None
+    stored_until: int | None
+
+
+def read_export(given: QueryParams, home: Home) -> ExportRequest:
+    """The export that a query string asks for.
+
+    Raises:
+        Problem: 400, with the parameter at fault.
+    """
+    _, own = split_parameters(given, _OWN, repeatable=("columns",))
+    form = _form(own.get("format", [Format.NDJSON.value])[0])
+    if "after" in own and "cursor" in given:
+        raise _fault("after", "not together with a cursor")
+    if "columns" in own and form is not Format.CSV:
+        raise _fault("columns", "for CSV; of other formats, name fields")
+    if "fields" in given and form is Format.CSV:
+        raise _fault("fields", "not for CSV, which has columns")
+    rest = [(name, value) for name, value in given.multi_items() if name not in own]
+    if "sort" not in given:
+        rest.append(("sort", Sort.OCCURRED_ASC.value))
+    query = query_of_parameters(QueryParams(rest), home)
+    return ExportRequest(
+        query=msgspec.structs.replace(query, limit=PAGE),
+        form=form,
+        columns=read_fields(own.get("columns", ()), "columns") or DEFAULT_COLUMNS,
+        after=_after(own["after"][0]) if "after" in own else None,
+        limit=_limit(own["limit"][0]) if "limit" in own else None,
+        stored_until=_seq(own["stored_until"][0]) if "stored_until" in own else None,
+    )
+
+
+def _form(text: str) -> Format:
+    if text not in list(Format):
+        raise _fault("format", f"not one of {', '.join(Format)}")
+    return Format(text)
+
+
+def _after(text: str) -> bytes:
+    try:
+        return parse_id(text)
+    except ValueError as error:
+        raise _fault("after", str(error)) from None
+
+
+def _limit(text: str) -> int:
+    limit = _number(text)
+    if not 1 <= limit <= MAX_EVENTS:
+        raise _fault("limit", f"a number from 1 to {MAX_EVENTS:,}")
+    return limit
+
+
+def _seq(text: str) -> int:
+    """A `seq`, or that of a moment, in whole seconds."""
+    seq = _number(text)
+    if not seq:
+        try:
+            seq = seq_before(parse_rfc3339(text))
+        except ValueError:
+            raise _fault(
+                "stored_until", "a seq, or an RFC 3339 date-time such as 2026-11-24T12:00:00Z"
+            ) from None
+    if seq < 0:
+        raise _fault("stored_until", "nothing was stored before 1970")
+    return min(seq, MAX_SEQ)
+
+
+def _number(text: str) -> int:
+    """Digits as a number; 0 if there is anything else, or too many."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else 0
+
+
+def _fault(name: str, detail: str) -> Problem:
+    return bad_request("invalid_parameter", detail, path=name)

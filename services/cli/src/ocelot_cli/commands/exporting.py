@@ -1,0 +1,167 @@
+"""`ocelot export`."""
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client
+from ocelot_cli.console import FAILED, err, fail, plain, say
+from ocelot_cli.durations import parse_moment
+from ocelot_cli.environment import api_access
+from ocelot_cli.export.download import Download
+from ocelot_cli.export.forms import Form, Format, form_of
+from ocelot_cli.export.output import STDOUT, Output, State, UnusableFileError
+from ocelot_cli.filters import (
+    Action,
+    Actor,
+    Filters,
+    Outcome,
+    RequestId,
+    Severity,
+    Since,
+    Target,
+    Until,
+    Where,
+    Words,
+)
+from ocelot_cli.transfer.progress import ProgressReport
+from ocelot_cli.transfer.repeating import RefusedError, Repeater
+from ocelot_common.csv_rows import DEFAULT_COLUMNS
+
+#: The api sends something every few seconds.
+_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+
+
+def export(
+    words: Words = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="A new file; '-': stdout.")
+    ] = STDOUT,
+    form: Annotated[Format, typer.Option("--format", help="What the file holds.")] = Format.NDJSON,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="PATH,…", help="Of CSV: id,occurred_at,actor.id,metadata.plan"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a file that an interrupted run left.")
+    ] = False,
+    action: Action = None,
+    actor: Actor = None,
+    target: Target = None,
+    outcome: Outcome = None,
+    severity: Severity = None,
+    request_id: RequestId = None,
+    where: Where = None,
+    since: Since = None,
+    until: Until = None,
+    stored_until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Only what was stored before: RFC 3339, -1h or a seq. Repeated, it is the same.",
+        ),
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(help="occurred_at or received_at; '-' before it: the latest first.")
+    ] = "occurred_at",
+    patience: Annotated[
+        float,
+        typer.Option(min=1, help="Seconds for which a request is repeated while the api is away."),
+    ] = 300.0,
+    tenant: TenantOption = None,
+    api_url: ApiUrl = None,
+    token: Token = None,
+) -> None:
+    """Write all events that fit to a file, and check that none is missing.
+
+    An interrupted export goes on where it stopped, within the same events. FILE.unfinished beside
+    the file says how far it is, and is gone at its end. The options are those of `ocelot search`.
+    """
+    if columns is not None and form is not Format.CSV:
+        fail("--columns is for --format csv", status=2)
+    if resume and output == STDOUT:
+        fail("--resume needs the --output FILE of the interrupted run", status=2)
+    filters = Filters(
+        words, action, actor, target, outcome, severity, request_id, where, since, until
+    )
+    chosen = columns.split(",") if columns else list(DEFAULT_COLUMNS)
+    options: dict[str, Any] = {
+        **filters._asdict(),
+        "format": form.value,
+        "columns": columns,
+        "sort": sort,
+        "stored_until": stored_until,
+        "tenant": tenant,
+    }
+    try:
+        params = [*filters.params(), ("sort", sort)]
+        if stored_until:
+            number = stored_until.isascii() and stored_until.isdigit()
+            moment = stored_until if number else parse_moment(stored_until)
+            params.append(("stored_until", moment))
+    except ValueError as error:
+        fail(str(error))
+    if form is Format.CSV:
+        params.append(("fields", ",".join(chosen)))
+    access = api_access(api_url=api_url, token=token, tenant=tenant, role="admin")
+    made = _opened(output, options, params, resume=resume)
+    http = http_client(access, tenant, _TIMEOUT)
+    began, already = time.monotonic(), made.state.events
+    with made:
+        status = _download(http, made, form_of(form, chosen), patience)
+    state = made.state
+    if status:
+        if made.resumable:
+            say(f"{state.events:,} events are there; the same command with --resume goes on")
+        raise typer.Exit(status)
+    rate = (state.events - already) / max(time.monotonic() - began, 0.001)
+    say(
+        f"{state.events:,} events, {state.bytes / 1e6:,.1f} MB, {rate:,.0f}/s;"
+        f" nothing that was stored before {state.complete_until} is missing"
+    )
+
+
+def _opened(
+    output: str, options: dict[str, Any], params: list[tuple[str, str]], *, resume: bool
+) -> Output:
+    try:
+        if resume:
+            return Output.resume(output, options)
+        return Output.open(output, State(options, params))
+    except UnusableFileError as error:
+        fail(str(error), status=2)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
+
+
+def _download(http: httpx.AsyncClient, output: Output, form: Form, patience_sec: float) -> int:
+    """The exit status."""
+
+    async def work() -> None:
+        async with http:
+            with ProgressReport(0) as progress:
+                repeater = Repeater(http.base_url, patience_sec=patience_sec, report=say)
+                download = Download(
+                    http,
+                    output=output,
+                    form=form,
+                    repeater=repeater,
+                    progress=progress,
+                    report=say,
+                )
+                await download.run()
+
+    try:
+        asyncio.run(work())
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    except BrokenPipeError:
+        raise  # of stdout: the command line ends it quietly
+    except (RefusedError, TimeoutError, OSError, httpx.HTTPError) as error:
+        err.print("[bold red]error:[/]", plain(str(error) or type(error).__name__))
+        return FAILED
+    return 0

@@ -1,0 +1,1 @@
+"""`ocelot export`: a stream of events into a file, whatever happens to the stream."""

@@ -1,0 +1,85 @@
+"""A file is never overwritten, and gone on with only by what began it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ocelot_cli.export.output import Output, State, UnusableFileError, sidecar_of
+
+
+def begun(path: Path) -> None:
+    with Output.open(str(path), State({"action": ["a"]}, [("action", "a")])) as output:
+        output.write(b"one\n", events=1, last_id="1")
+
+
+def test_a_file_that_is_there_is_not_touched(tmp_path: Path):
+    path = tmp_path / "out"
+    path.write_text("precious")
+    with pytest.raises(UnusableFileError, match="exists already"):
+        Output.open(str(path), State({}, []))
+    assert path.read_text() == "precious"
+
+
+def test_an_unfinished_one_is_not_begun_anew(tmp_path: Path):
+    path = tmp_path / "out"
+    begun(path)
+    with pytest.raises(UnusableFileError, match="--resume goes on"):
+        Output.open(str(path), State({}, []))
+    assert path.read_bytes() == b"one\n"
+
+
+def test_a_finished_one_leaves_nothing_beside_it(tmp_path: Path):
+    path = tmp_path / "out"
+    begun(path)
+    with Output.resume(str(path), {"action": ["a"]}) as output:
+        assert (output.state.events, output.state.last_id) == (1, "1")
+        output.finish(b"end\n")
+    assert list(tmp_path.glob("out*")) == [path]
+    assert path.read_bytes() == b"one\nend\n"
+    with pytest.raises(UnusableFileError, match="nothing to resume"):
+        Output.resume(str(path), {"action": ["a"]})
+
+
+def test_what_was_written_after_the_last_note_is_taken_back(tmp_path: Path):
+    path = tmp_path / "out"
+    begun(path)
+    with path.open("ab") as file:
+        file.write(b"two")
+    with Output.resume(str(path), {"action": ["a"]}) as output:
+        output.write(b"TWO\n", events=1, last_id="2")
+    assert path.read_bytes() == b"one\nTWO\n"
+    state = json.loads(sidecar_of(str(path)).read_bytes())
+    assert (state["events"], state["bytes"], state["last_id"]) == (2, 8, "2")
+
+
+def test_other_options_are_named(tmp_path: Path):
+    path = tmp_path / "out"
+    begun(path)
+    with pytest.raises(UnusableFileError, match="begun with other options: action"):
+        Output.resume(str(path), {"action": ["b"]})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: path.write_bytes(b"o"), "is shorter than"),
+        (lambda path: path.unlink(), "nothing to resume"),
+        (lambda path: sidecar_of(str(path)).write_bytes(b"{"), "can't be read"),
+        (lambda path: sidecar_of(str(path)).write_bytes(b"{}"), "can't be read"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(tmp_path: Path, spoil: object, reason: str):
+    path = tmp_path / "out"
+    begun(path)
+    assert callable(spoil)
+    spoil(path)
+    with pytest.raises(UnusableFileError, match=reason):
+        Output.resume(str(path), {"action": ["a"]})
+
+
+def test_a_device_is_written_to_and_has_nothing_beside_it():
+    with Output.open("/dev/null", State({}, [])) as output:
+        output.write(b"one\n", events=1, last_id="1")
+        output.finish(b"")
+        assert not output.resumable
