@@ -9,7 +9,7 @@ export UV_PROJECT_ENVIRONMENT ?= .venv
 RUN := $(UV) run --frozen
 BESIDE := $(RUN) --no-sync python scripts/beside.py
 
-.PHONY: help setup dev sqs-worker test test-unit test-devstack test-faults test-services test-members bench faults fuzz contract lint format env-example clean
+.PHONY: help setup dev sqs-worker test test-unit test-devstack test-faults test-services test-members bench faults fuzz contract lint format env-example postman clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ format: setup ## Bring the code into its style
 
 env-example: setup ## Write .env.example from the settings classes
 	$(RUN) --no-sync python scripts/env_example.py
+
+postman: setup ## Write docs/postman_collection.json from the OpenAPI document
+	$(RUN) --no-sync python scripts/postman.py
 
 clean: ## Remove what was made here; the cache and .ocelot stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -4,8 +4,10 @@ That it says enough is in `tests/unit/api/test_openapi.py`.
 """
 
 import asyncio
+import json
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -226,3 +228,44 @@ def test_every_code_of_the_bad_requests_is_documented():
             check(method, url, token.status, token.code)
     assert missing == set()
     assert checked > 500
+
+
+def collected() -> list[Any]:
+    """The requests of the Postman collection."""
+    page = Path(__file__).parents[3] / "docs/postman_collection.json"
+    return [item for folder in json.loads(page.read_text())["item"] for item in folder["item"]]
+
+
+@pytest.mark.parametrize("item", collected(), ids=lambda item: item["name"])
+async def test_a_request_of_the_postman_collection_is_taken(
+    running: Any, access: Any, event_id: str, item: Any
+):
+    request = item["request"]
+    values = {
+        "{{baseUrl}}": str(running.http.base_url).rstrip("/"),
+        "{{tenant}}": access.tenant.id,
+        ":id": event_id,
+    }
+    url = request["url"]["raw"]
+    for name, value in values.items():
+        url = url.replace(name, value)
+    auth = {} if request.get("auth") == {"type": "noauth"} else access.admin
+    for ticked in (False, True):  # as it comes, and with all that is off
+        headers = {
+            each["key"]: values.get(each["value"], each["value"])
+            for each in request["header"]
+            if ticked or not each.get("disabled")
+        }
+        answer = await running.http.request(
+            request["method"],
+            url,
+            headers=auth | headers,
+            params=[
+                (each["key"], each["value"])
+                for each in request["url"].get("query", [])
+                if ticked and each["value"]  # a cursor is somebody's own
+            ],
+            content=request.get("body", {}).get("raw", "").encode(),
+        )
+        mine = ":" not in request["url"]["raw"] or request["url"]["path"][2] == "logs"
+        assert answer.is_success or (not mine and answer.status_code == 404), answer.text

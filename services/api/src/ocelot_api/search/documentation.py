@@ -295,33 +295,31 @@ READ: Final = operation(
     codes=[STORE, {400: ("invalid_id",), 404: ("event_not_found", "route_not_found")}],
 )
 
-_CONDITIONS: Final[Schema] = {"type": "array", "minItems": 1, "items": ref("Condition")}
-
-
-def _operator(name: str, schema: Schema) -> Schema:
-    return {
-        "type": "object",
-        "required": [name],
-        "properties": {name: schema},
-        "additionalProperties": False,
-    }
-
 
 def _one_or_several(schema: Schema) -> Schema:
     return {"anyOf": [schema["items"], schema]} if schema["type"] == "array" else schema
 
 
-def _leaf() -> Schema:
+def _condition() -> Schema:
+    # One object for all kinds: generators of clients stumble over unions that hold themselves.
+    operators = {
+        "and": {"type": "array", "minItems": 1, "items": ref("Condition")},
+        "or": {"type": "array", "minItems": 1, "items": ref("Condition")},
+        "not": ref("Condition"),
+    }
+    filters = {
+        name: {"description": description} | _one_or_several(schema)
+        for name, (description, schema, _) in _FILTERS.items()
+    }
     return {
         "type": "object",
-        "description": "Filters by their names as in `GET /logs`, paths included; all must fit",
+        "description": "One of `and`, `or` and `not`, alone; or filters by their names as in `GET"
+        " /logs`, paths included, which must all fit",
         "minProperties": 1,
-        "propertyNames": {"pattern": f"^({_either(_FILTERS)}|{_PATH})$"},
-        "properties": {
-            name: {"description": description} | _one_or_several(schema)
-            for name, (description, schema, _) in _FILTERS.items()
-        },
+        "propertyNames": {"pattern": f"^({_either([*operators, *filters])}|{_PATH})$"},
+        "properties": operators | filters,
         "additionalProperties": _one_or_several(_several(_ATTR)),
+        "dependentSchemas": {name: {"maxProperties": 1} for name in operators},
     }
 
 
@@ -362,14 +360,7 @@ def schemas(written: Schema) -> Schema:
     properties = event["properties"] | _SERVERS
     actor = {name: each for name, each in written["Actor"].items() if name != "required"}
     return {
-        "Condition": {
-            "anyOf": [
-                _operator("and", _CONDITIONS),
-                _operator("or", _CONDITIONS),
-                _operator("not", ref("Condition")),
-                _leaf(),
-            ]
-        },
+        "Condition": _condition(),
         "Search": {
             "type": "object",
             "additionalProperties": False,
