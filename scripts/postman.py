@@ -141,24 +141,24 @@ def _example(parameter: Object) -> Any:
 
 
 def _responses(document: Object, operation: Object) -> list[Object]:
-    """The first example of each answer that is no problem, and of each problem's status."""
+    """The first example of each answer, of each media type: of a problem, one of its codes."""
     made = []
     for status, response in operation["responses"].items():
-        [(kind, content)] = response["content"].items()
-        name, example = next(iter(content["examples"].items()))
-        if "$ref" in example:
-            example = document["components"]["examples"][example["$ref"].rpartition("/")[2]]
-        value = example["value"]
-        made.append(
-            {
-                "name": f"{status} {name}",
-                "status": HTTPStatus(int(status)).phrase,
-                "code": int(status),
-                "header": [{"key": "Content-Type", "value": kind}],
-                "body": value if isinstance(value, str) else _text(value),
-                "_postman_previewlanguage": "text" if isinstance(value, str) else "json",
-            }
-        )
+        for kind, content in response["content"].items():
+            name, example = next(iter(content["examples"].items()))
+            if "$ref" in example:
+                example = document["components"]["examples"][example["$ref"].rpartition("/")[2]]
+            value = example["value"]
+            made.append(
+                {
+                    "name": f"{status} {name}",
+                    "status": HTTPStatus(int(status)).phrase,
+                    "code": int(status),
+                    "header": [{"key": "Content-Type", "value": kind}],
+                    "body": value if isinstance(value, str) else _text(value),
+                    "_postman_previewlanguage": "text" if isinstance(value, str) else "json",
+                }
+            )
     return made
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -79,17 +80,29 @@ async def port(app: App) -> AsyncIterator[int]:
 
 
 async def exchange(port: int, *pieces: bytes, pause_sec: float = 0.0) -> bytes:
-    """Send pieces and read until the server closes the connection."""
+    """Send pieces and read until the server closes the connection.
+
+    What is sent may cross the close, which is a reset then.
+    """
+
+    async def read() -> bytes:
+        answer = bytearray()
+        with suppress(ConnectionResetError):
+            while block := await reader.read(65_536):
+                answer.extend(block)
+        return bytes(answer)
+
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         async with asyncio.timeout(5):
-            reading = asyncio.create_task(reader.read())
-            for piece in pieces:
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(pause_sec)
-                if reading.done():
-                    break
+            reading = asyncio.create_task(read())
+            with suppress(ConnectionResetError):
+                for piece in pieces:
+                    writer.write(piece)
+                    await writer.drain()
+                    await asyncio.sleep(pause_sec)
+                    if reading.done():
+                        break
             return await reading
     finally:
         writer.close()

@@ -37,6 +37,7 @@ class DevSettings(Settings):
         cache_dir: downloads shared by all checkouts.
         drain_sec: how long the end waits for the queues to run empty.
         opensearch: False leaves OpenSearch out; search then runs on MongoDB.
+        opensearch_java_options: of the OpenSearch that is started here, with blanks between.
         log_level: of the services.
         mongodb_database: of the installation that make dev runs.
         mongodb_url: a running replica set, used instead of an own one.
@@ -57,6 +58,7 @@ class DevSettings(Settings):
     cache_dir: Path = Field(default_factory=_cache_dir)
     drain_sec: Seconds = 20.0
     opensearch: bool = True
+    opensearch_java_options: str = ""
     log_level: str = Field(default="INFO", validation_alias="LOG_LEVEL")
     mongodb_database: str = Field(default="ocelot", validation_alias="MONGODB_DATABASE")
     mongodb_url: str | None = Field(default=None, validation_alias="MONGODB_URL")

@@ -82,6 +82,7 @@ class OpenSearch(Backend):
         argv = [
             str(java.program),
             *("-Xms1g", "-Xmx1g"),
+            *self.settings.opensearch_java_options.split(),
             *("-cp", str(home / "lib" / "*")),
             _MAIN,
             *("-basePath", str(base)),

@@ -28,10 +28,13 @@ class Sqs(Backend):
         return self.settings.sqs_endpoint_url
 
     async def check_running(self, url: str) -> None:
-        """Any HTTP answer will do: not every SQS has a health page."""
-        if await http_status(url, timeout_sec=5) is None:
-            raise DevstackError(f"AWS_ENDPOINT_URL_SQS is set, but there is no answer from {url}")
+        """Any HTTP answer will do: not every SQS has LocalStack's health page.
+
+        But that is asked first, since LocalStack's other pages take seconds the first time.
+        """
         await self._ask_version()
+        if not self.version and await http_status(url, timeout_sec=5) is None:
+            raise DevstackError(f"AWS_ENDPOINT_URL_SQS is set, but there is no answer from {url}")
 
     async def launch(self) -> ManagedProcess:
         """Hypercorn, because the default server ignores the address and listens on all."""
