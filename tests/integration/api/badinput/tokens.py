@@ -107,12 +107,13 @@ def _invalid(name: str, make: Callable[[Forge], str], code: str = "token_invalid
 
 def _times() -> Iterator[TokenRow]:
     now = int(time.time())
+    tomorrow = now + 86_400  # also when this test's turn comes
     yield _invalid("expired", lambda f: f.signed(iat=now - 900, exp=now - 300), "token_expired")
     yield _invalid("expired in 1970", lambda f: f.signed(iat=0, nbf=0, exp=1), "token_expired")
     yield _invalid("expired below zero", lambda f: f.signed(exp=-1), "token_expired")
     for name, claims in {
-        "not valid yet": {"nbf": now + 900},
-        "issued in the future": {"iat": now + 900, "nbf": now + 900, "exp": now + 1_800},
+        "not valid yet": {"nbf": tomorrow, "exp": tomorrow + 900},
+        "issued in the future": {"iat": tomorrow, "nbf": tomorrow, "exp": tomorrow + 900},
         "no exp": {"exp": ...},
         "no iat": {"iat": ...},
         "exp is text": {"exp": "soon"},
