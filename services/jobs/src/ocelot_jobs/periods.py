@@ -1,5 +1,6 @@
 """Keeps the indices as the registry says: made ahead, made again, rebuilt, dropped (design §8)."""
 
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -43,6 +44,7 @@ class Periods:
         await self._snapshot.confirm()
         spaces = self._live_spaces()
         missing = await self._indices.missing(spaces)
+        now = await server_time(self._store.database)
         numbers = {"done": 0, "missing": len(missing), "failed": 0}
         faults: list[str] = []
         for space in spaces:
@@ -51,8 +53,8 @@ class Periods:
                 for entry in lost:
                     log.warning("index_missing", index=entry.index)
                     await self._indices.ensure_period(space.name, entry.start)
-                await self._make_ahead(space)
-                await self._drop_retired(space)
+                await self._make_ahead(space, now)
+                await self._drop_retired(space, now)
             except (TransportError, PyMongoError, NoIndexError, ForeignIndexError) as error:
                 faults.append(f"{space.name}: {error}"[:200])
                 log.warning("index_not_ensured", space=space.name, error=repr(error)[:300])
@@ -72,17 +74,13 @@ class Periods:
             space for space in self._snapshot.spaces() if space.search_enabled and not space.retired
         ]
 
-    async def _make_ahead(self, space: Space) -> None:
-        now = await server_time(self._store.database)
+    async def _make_ahead(self, space: Space, now: datetime) -> None:
         present = period_at(space.period, now)
         for moment in (now, present.end):
             if space.range_at(moment) is None:
                 await self._indices.ensure_period(space.name, moment)
 
-    async def _drop_retired(self, space: Space) -> None:
-        if not space.retired_indices:
-            return
-        now = await server_time(self._store.database)
+    async def _drop_retired(self, space: Space, now: datetime) -> None:
         for retired in space.retired_indices:
             if retired.drop_after > now:
                 continue
