@@ -49,6 +49,11 @@ async def test_an_event_is_searchable_within_two_seconds(running: Any, isolation
     await running.http.post("/api/v1/logs", json=EVENT, headers=access.writer)
     await running.until_indexed(access.tenant, 1)
 
+    async def by_index() -> bool:  # the api hears of an index within a second
+        found = await running.http.get("/api/v1/logs", headers=access.reader)
+        return bool(found.json()["backend"] == "opensearch")
+
+    await running.eventually(by_index, what="the index at the api")
     answer = await running.http.post(
         "/api/v1/logs", json=EVENT | {"message": "zanzibar"}, headers=access.writer
     )
