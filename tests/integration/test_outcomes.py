@@ -13,7 +13,7 @@ from ocelot_common import envelope as envelopes
 from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
 from ocelot_common.ids import derived_id, format_id, new_id
 from ocelot_common.index_message import pack_index_messages
-from ocelot_common.names import new_uid
+from ocelot_common.names import new_uid, write_alias
 from ocelot_common.registry.model import Isolation, Tenant
 from ocelot_common.registry.store import RegistryTransaction
 from ocelot_common.timestamps import now_ms
@@ -288,10 +288,11 @@ async def test_what_opensearch_refuses_is_a_letter_and_the_rest_is_searchable(ru
     access = await running.tenant()
     space = await running.space_of(access.tenant)
     entry = space.range_at(datetime.now(UTC))
-    # An index with a mapping that some events do not fit, where ours was.
-    await running.search.indices.delete(index=entry.index)
+    # An index with a mapping that some events do not fit takes the place of ours in one step, or
+    # the jobs would find it missing.
+    hostile = f"{entry.index}_hostile"
     await running.search.indices.create(
-        index=entry.index,
+        index=hostile,
         body={
             "mappings": {
                 "dynamic": False,
@@ -301,8 +302,16 @@ async def test_what_opensearch_refuses_is_a_letter_and_the_rest_is_searchable(ru
                     "action": {"type": "integer"},
                 },
             },
-            "aliases": {entry.alias: {}, space.alias: {}},
         },
+    )
+    names = (entry.index, write_alias(entry.index))
+    await running.search.indices.update_aliases(
+        body={
+            "actions": [
+                {"remove_index": {"index": entry.index}},
+                *({"add": {"index": hostile, "alias": name}} for name in names),
+            ]
+        }
     )
     lines = [
         msgspec.json.encode({"action": action, "actor": {"id": "u"}})
@@ -317,6 +326,30 @@ async def test_what_opensearch_refuses_is_a_letter_and_the_rest_is_searchable(ru
     assert json.loads(letter["content"]) == json.loads(lines[1])
     assert sorted(await running.until_indexed(access.tenant, 2)) == sorted([ids[0], ids[2]])
     assert len(await running.stored(access.tenant)) == 3
+
+
+async def test_an_index_of_somebody_elses_where_ours_was_ends_no_indexer(running: Any):
+    access = await running.tenant()
+    entry = (await running.space_of(access.tenant)).range_at(datetime.now(UTC))
+    foreign = f"{entry.index}_foreign"
+    await running.search.indices.create(index=foreign)
+    await running.search.indices.update_aliases(
+        body={
+            "actions": [
+                {"remove_index": {"index": entry.index}},
+                {"add": {"index": foreign, "alias": entry.alias}},
+            ]
+        }
+    )
+    await running.post_lines(access, [text()])
+    await running.until_stored(access.tenant, 1)
+    await asyncio.sleep(1)  # the indexer finds the index to be none of ours
+    other = await running.tenant()
+    await running.post_lines(other, [text()])
+    await running.until_indexed(other.tenant, 1)
+    # Once it is gone, ours is made again.
+    await running.search.indices.delete(index=foreign)
+    await running.until_indexed(access.tenant, 1)
 
 
 async def test_an_index_deleted_behind_the_services_back_is_made_again_and_marked(running: Any):

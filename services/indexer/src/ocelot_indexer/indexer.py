@@ -15,7 +15,7 @@ from ocelot_common.bulk import BulkWriter
 from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
 from ocelot_common.mongo import events_of
 from ocelot_common.opensearch import is_transient
-from ocelot_common.provisioning.indices import IndexMaker, NoIndexError
+from ocelot_common.provisioning.indices import ForeignIndexError, IndexMaker, NoIndexError
 from ocelot_common.queue.receiver import Receiver
 from ocelot_common.registry.model import Home, TenantState
 from ocelot_common.registry.snapshot import RegistrySnapshot
@@ -105,7 +105,7 @@ class Indexer:
                 if is_transient(error):
                     self._search_monitor.report_failure(error)
                 _postpone(batch, error)
-            except NoIndexError as error:
+            except (NoIndexError, ForeignIndexError) as error:
                 _postpone(batch, error)
             await self._finish(batch)
 
