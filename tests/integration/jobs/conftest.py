@@ -5,8 +5,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
+from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
+from ocelot_common.ids import format_id, new_id
 from ocelot_common.jobs.store import JobStore
+from ocelot_common.queue.sending import Outgoing, send_all
+from ocelot_common.timestamps import now_ms
+from ocelot_devstack.queues import open_sqs
+
+DAY_MS = 24 * 3600 * 1000
+TEXT = b'{"action":"doc.read","actor":{"id":"u"}}'
 
 
 class JobsOver:
@@ -82,3 +91,46 @@ def jobs_with(running: Any) -> Callable[..., AbstractAsyncContextManager[Any]]:
 def store(running: Any) -> JobStore:
     """The jobs themselves."""
     return JobStore(running.database)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def arrive(running: Any) -> Any:
+    """Has events stored that arrived some days ago, through the queue."""
+
+    async def send(access: Any, *, days_ago: int, number: int) -> list[str]:
+        ids = [new_id() for _ in range(number)]
+        events = [PackedEvent(event_id, TEXT) for event_id in ids]
+        segment = Segment("w", now_ms() - days_ago * DAY_MS, "r", "", events)
+        body = pack(Envelope(access.tenant.uid, [segment]))
+        stack = running.stack
+        async with open_sqs(stack.sqs_endpoint_url, stack.settings.aws_env()) as sqs:
+            await send_all(sqs, stack.queues.ingest, [Outgoing(body, access.tenant.uid)])
+        return [format_id(event_id) for event_id in ids]
+
+    return send
+
+
+@pytest.fixture
+def until_settled(running: Any) -> Any:
+    """Waits until an index is whole and nothing is rebuilt."""
+
+    async def wait(access: Any, number: int) -> None:
+        """Wait until an index holds so many events, and nothing is to be rebuilt any more.
+
+        Events of long ago have an index made for them, which is rebuilt at once; and the api knows
+        of it a moment later.
+        """
+
+        async def settled() -> bool:
+            space = await running.space_of(access.tenant)
+            counted = await running.http.get(
+                "/api/v1/logs/stats", headers=access.reader, params={"distinct": "action"}
+            )
+            body = counted.json()
+            quiet = not any(entry.building or entry.beside for entry in space.indices)
+            return quiet and (body["total"], body["backend"]) == (number, "opensearch")
+
+        await running.until_indexed(access.tenant, number)
+        await running.eventually(settled, timeout_sec=60, what="an index that is whole")
+
+    return wait

@@ -7,40 +7,19 @@ from typing import Any
 
 import msgspec
 import pytest
-import pytest_asyncio
 
 from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
-from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
 from ocelot_common.holds import HoldStore
 from ocelot_common.ids import format_id, new_id
 from ocelot_common.provisioning.tenants import HeldError
-from ocelot_common.queue.sending import Outgoing, send_all
 from ocelot_common.registry.model import Isolation, Tenant, TenantState
 from ocelot_common.timestamps import now_ms, to_datetime
-from ocelot_devstack.queues import open_sqs
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
 
 BOTH_TIERS = pytest.mark.parametrize("isolation", list(Isolation))
 DAY_MS = 24 * 3600 * 1000
 TEXT = b'{"action":"doc.read","actor":{"id":"u"}}'
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def arrive(running: Any) -> Any:
-    """Has events stored that arrived some days ago, through the queue."""
-
-    async def send(access: Any, *, days_ago: int, number: int) -> list[str]:
-        ids = [new_id() for _ in range(number)]
-        events = [PackedEvent(event_id, TEXT) for event_id in ids]
-        segment = Segment("w", now_ms() - days_ago * DAY_MS, "r", "", events)
-        body = pack(Envelope(access.tenant.uid, [segment]))
-        stack = running.stack
-        async with open_sqs(stack.sqs_endpoint_url, stack.settings.aws_env()) as sqs:
-            await send_all(sqs, stack.queues.ingest, [Outgoing(body, access.tenant.uid)])
-        return [format_id(event_id) for event_id in ids]
-
-    return send
 
 
 async def set_tenant(running: Any, tenant: Tenant, **changes: Any) -> None:
@@ -59,26 +38,6 @@ async def found_by(running: Any, access: Any) -> set[str]:
     return {item["id"] for item in answer.json()["items"]}
 
 
-async def until_settled(running: Any, access: Any, number: int) -> None:
-    """Wait until an index holds so many events, and nothing is to be rebuilt any more.
-
-    Events of long ago have an index made for them, which is rebuilt at once; and the api knows of
-    it a moment later.
-    """
-
-    async def settled() -> bool:
-        space = await running.space_of(access.tenant)
-        counted = await running.http.get(
-            "/api/v1/logs/stats", headers=access.reader, params={"distinct": "action"}
-        )
-        body = counted.json()
-        quiet = not any(entry.building or entry.beside for entry in space.indices)
-        return quiet and (body["total"], body["backend"]) == (number, "opensearch")
-
-    await running.until_indexed(access.tenant, number)
-    await running.eventually(settled, timeout_sec=60, what="an index that is whole")
-
-
 async def until_gone(running: Any, access: Any, ids: set[str]) -> None:
     async def gone() -> bool:
         stored = {format_id(event.id) for event in await running.stored(access.tenant)}
@@ -95,15 +54,15 @@ async def purged(jobs: Any, access: Any) -> dict[str, Any]:
 
 @BOTH_TIERS
 async def test_old_events_vanish_at_once_and_are_deleted_from_both_stores(
-    running: Any, jobs: Any, arrive: Any, isolation: Isolation
+    running: Any, jobs: Any, arrive: Any, until_settled: Any, isolation: Isolation
 ):
     access = await running.tenant(isolation=isolation)
     other = await running.tenant(isolation=isolation)
     old = set(await arrive(access, days_ago=40, number=1_200))
     young = set(await arrive(access, days_ago=5, number=30))
     theirs = set(await arrive(other, days_ago=40, number=30))
-    await until_settled(running, access, len(old | young))
-    await until_settled(running, other, len(theirs))
+    await until_settled(access, len(old | young))
+    await until_settled(other, len(theirs))
     await set_tenant(running, access.tenant, retention_days=30)
 
     async def hidden() -> bool:
@@ -129,11 +88,11 @@ async def test_old_events_vanish_at_once_and_are_deleted_from_both_stores(
 
 
 async def test_with_a_hold_nothing_is_deleted_until_it_is_lifted(
-    running: Any, jobs: Any, arrive: Any
+    running: Any, jobs: Any, arrive: Any, until_settled: Any
 ):
     access = await running.tenant()
     old = set(await arrive(access, days_ago=40, number=50))
-    await until_settled(running, access, len(old))
+    await until_settled(access, len(old))
     letters = DeadLetterStore(running.database)
     await letters.put([letter(access.tenant, days_ago=40)])
     holds = HoldStore(running.database)
@@ -160,7 +119,9 @@ async def test_with_a_hold_nothing_is_deleted_until_it_is_lifted(
     await running.eventually(forgotten, what="the dead letter's purge")
 
 
-async def test_a_hold_that_is_placed_stops_a_purge_that_is_under_way(running: Any, arrive: Any):
+async def test_a_hold_that_is_placed_stops_a_purge_that_is_under_way(
+    running: Any, arrive: Any
+):
     """From the moment that `place` returns, not one more event goes."""
     access = await running.tenant()
     await arrive(access, days_ago=40, number=4_000)
@@ -186,10 +147,12 @@ async def count(running: Any, access: Any) -> int:
     return found
 
 
-async def test_an_index_of_which_nothing_is_left_goes(running: Any, arrive: Any):
+async def test_an_index_of_which_nothing_is_left_goes(
+    running: Any, arrive: Any, until_settled: Any
+):
     access = await running.tenant()
     old = set(await arrive(access, days_ago=100, number=20))
-    await until_settled(running, access, len(old))
+    await until_settled(access, len(old))
     moment = to_datetime(now_ms() - 100 * DAY_MS)
     await set_tenant(running, access.tenant, retention_days=30)
     await until_gone(running, access, old)

@@ -101,6 +101,18 @@ async def test_a_dedicated_tenants_rebuild_makes_new_indices_and_keeps_the_old_f
         assert counted["count"] <= len(ids)
 
 
+async def test_progress_counts_each_event_of_several_periods_once(
+    running: Any, jobs: Any, arrive: Any, until_settled: Any
+):
+    access = await running.tenant()
+    await arrive(access, days_ago=40, number=30)
+    await arrive(access, days_ago=0, number=20)
+    await until_settled(access, 50)
+    ended = await jobs.until_ended(access, (await jobs.rebuild(access, all=True))["id"])
+    assert ended["state"] == "succeeded"
+    assert (ended["progress"]["done"], ended["progress"]["total"]) == (50, 50)
+
+
 @BOTH_TIERS
 async def test_single_events_are_mended(running: Any, jobs: Any, isolation: Isolation):
     access, ids = await filled(running, isolation, 50)

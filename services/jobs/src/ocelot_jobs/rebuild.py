@@ -206,9 +206,7 @@ class Rebuild:
         await self._retire(lease, spec)
 
     async def _space(self, name: str) -> Space:
-        space = await self._store.space(name)
-        if space is None or space.retired:
-            raise JobFailedError("the tenant is gone")
+        space = _in_use(await self._store.space(name))
         if not space.search_enabled:
             raise JobFailedError("the tenant has no search index")
         return space
@@ -239,7 +237,7 @@ class Rebuild:
         """Have the indexer write new indices beside those that are searched."""
 
         async def work(transaction: RegistryTransaction) -> None:
-            space = await _unretired(transaction, spec.space)
+            space = _in_use(await transaction.get(Space, spec.space))
             targets = []
             for entry in _ranges_within(space, spec):
                 index = self._indices.next_index(space, entry)
@@ -261,7 +259,7 @@ class Rebuild:
     async def _make(self, space: Space, target: Target) -> None:
         if await self._indices.exists(target.index):
             return
-        if target.copied or _checkpoint_of(space, target) is None:
+        if target.copied or _entry(space, target).beside != target.index:
             raise _StartOverError(f"the index {target.index} is gone")
         await self._indices.make_next(space, target.index)
         # Its tenant may have been purged while it was made, and nothing would remove it.
@@ -297,10 +295,12 @@ class Rebuild:
                 continue
             into = msgspec.structs.replace(_entry(space, target), index=target.index, beside=None)
             if not target.copied:
+                progress.walked = "done"
                 await self._walk(lease, sections[target.start], into, self._sections.copy, progress)
-                await self._update(lease, target.start, copied=True)
+                checkpoint = _noted(_checkpoint(lease), target.start, copied=True)
+                await lease.save(checkpoint=_document(checkpoint))
             await self._opensearch.indices.refresh(index=target.index)
-            progress.comparing()
+            progress.walked = "compared"
             await self._walk(lease, sections[target.start], into, self._sections.compare, progress)
             await self._switch(lease, spec, target, sections[target.start], into, progress)
 
@@ -342,33 +342,20 @@ class Rebuild:
         space = await self._space(spec.space)
         # What the old one shows stands still; so nobody has seen an event that the new one will
         # only show at its next refresh.
-        await self._set_refresh(target.replaces, "-1")
+        await self._stop_refreshing(target.replaces)
         recently = to_ms(await self._now() - _TAIL)
         for section in sections:
             if recently < section.end:
                 tail = msgspec.structs.replace(section, start=max(section.start, recently))
                 await self._sections.compare(tail, into, None, progress.add)
         await self._indices.put_in_use(space, target.index)
-        await self._update(lease, target.start, switched=True, space=spec.space)
+        await self._switch_registry(lease, spec.space, target)
         space = await self._space(spec.space)
         await self._indices.lead_aliases(space, _entry(space, target))
         log.info("rebuild_switched", space=spec.space, index=target.index)
 
-    async def _update(
-        self, lease: Lease, start: datetime, *, space: str | None = None, **changes: bool
-    ) -> None:
-        """Note what is true of a target; with `space`, switch the registry in the same moment."""
-        checkpoint = _checkpoint(lease)
-        target = next(each for each in checkpoint.targets if each.start == start)
-        changed = msgspec.structs.replace(target, **changes)
-        checkpoint = msgspec.structs.replace(
-            checkpoint,
-            targets=[changed if each.start == start else each for each in checkpoint.targets],
-            place=None,
-        )
-        if space is None:
-            await lease.save(checkpoint=_document(checkpoint))
-            return
+    async def _switch_registry(self, lease: Lease, space: str, target: Target) -> None:
+        """Have the registry name the new index as the one that is searched."""
 
         def switched(present: Space) -> Space:
             entry = _entry(present, target)
@@ -380,6 +367,7 @@ class Rebuild:
                 )
             )
 
+        checkpoint = _noted(_checkpoint(lease), target.start, switched=True)
         await self._change_space(lease, space, checkpoint, switched)
         checkpoint = msgspec.structs.replace(checkpoint, switched_at=await self._now())
         await lease.save(checkpoint=_document(checkpoint))
@@ -427,10 +415,10 @@ class Rebuild:
         if space is not None and await self._indices.exists(index):
             await self._indices.put_in_use(space, index)
 
-    async def _set_refresh(self, index: str, interval: str) -> None:
+    async def _stop_refreshing(self, index: str) -> None:
         try:
             await self._opensearch.indices.put_settings(
-                index=index, body={"index": {"refresh_interval": interval}}
+                index=index, body={"index": {"refresh_interval": "-1"}}
             )
         except NotFoundError:
             log.warning("rebuild_old_index_missing", index=index)
@@ -440,7 +428,11 @@ class Rebuild:
 
 
 class _Progress:
-    """Counts what is done, and writes it with the checkpoint."""
+    """Counts what is done, and writes it with the checkpoint.
+
+    Attributes:
+        walked: what the events of a step count as: `done`, or `compared` where they were copied.
+    """
 
     def __init__(self, lease: Lease, *, total: int) -> None:
         self._lease = lease
@@ -448,15 +440,11 @@ class _Progress:
         self._numbers |= lease.job.progress
         self._numbers["total"] = total
         self._unsaved = 0
-        self._walked = "done"
-
-    def comparing(self) -> None:
-        """What is walked from now on was copied before."""
-        self._walked = "compared"
+        self.walked = "done"
 
     async def add(self, done: Done) -> None:
         """Count one step."""
-        self._numbers[self._walked] += done.events
+        self._numbers[self.walked] += done.events
         self._numbers["added"] += done.added
         self._numbers["removed"] += done.removed
         self._numbers["refused"] += done.refused
@@ -473,8 +461,7 @@ class _Progress:
         self._unsaved = 0
 
 
-async def _unretired(transaction: RegistryTransaction, name: str) -> Space:
-    space = await transaction.get(Space, name)
+def _in_use(space: Space | None) -> Space:
     if space is None or space.retired:
         raise JobFailedError("the tenant is gone")
     return space
@@ -503,9 +490,13 @@ def _entry(space: Space, target: Target) -> IndexRange:
     raise _StartOverError(f"the range of {target.index} is gone")
 
 
-def _checkpoint_of(space: Space, target: Target) -> IndexRange | None:
-    entry = _entry(space, target)
-    return entry if entry.beside == target.index else None
+def _noted(checkpoint: Checkpoint, start: datetime, **changes: bool) -> Checkpoint:
+    """A checkpoint with what is now true of a target; what is walked next begins anew."""
+    targets = [
+        msgspec.structs.replace(each, **changes) if each.start == start else each
+        for each in checkpoint.targets
+    ]
+    return msgspec.structs.replace(checkpoint, targets=targets, place=None)
 
 
 def _at(checkpoint: Checkpoint, tenant: Tenant, position: Position) -> Checkpoint:
