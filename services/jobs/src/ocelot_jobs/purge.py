@@ -80,18 +80,18 @@ class Purge:
         except HeldError:
             numbers["held"] = 1
         while True:
-            await self._forget_in_index(lease, tenant)
-            deleted = await self._delete_batch(lease, tenant, numbers)
-            if deleted == 0:
+            home = await self._home(tenant)  # a rebuild may have changed its indices
+            await self._forget_in_index(lease, home)
+            if not await self._delete_batch(lease, home, numbers):
                 break
-        await self._leave_empty_indices(tenant)
+        await self._leave_empty_indices(home)
         await lease.save(checkpoint={}, progress=numbers)
 
     async def tidy(self, lease: Lease) -> None:
         """Finish what the index may still hold."""
         tenant = await self._store.tenant(lease.job.uid)
         if tenant is not None:
-            await self._forget_in_index(lease, tenant)
+            await self._forget_in_index(lease, await self._home(tenant))
 
     async def _end_tenant(self, tenant: Tenant) -> bool:
         if tenant.state is TenantState.DELETED:
@@ -99,13 +99,13 @@ class Purge:
             return True
         return await self._provisioner.expire(tenant.uid) is not None
 
-    async def _delete_batch(self, lease: Lease, tenant: Tenant, numbers: dict[str, int]) -> int:
+    async def _delete_batch(self, lease: Lease, home: Home, numbers: dict[str, int]) -> int:
         """Delete up to a batch from the store, with the checkpoint that names it; how many.
 
         Holds are read in the transaction that deletes, and placing one collides with it: a hold
         that was placed stops the very next batch.
         """
-        home = await self._home(tenant)
+        tenant = home.tenant
         collection = events_of(self._store.database, home.space.collection)
         before = await self._before(tenant)
         cursor = collection.find(
@@ -146,10 +146,9 @@ class Purge:
         self._metrics.events.labels("purged").inc(events)
         return len(doomed) + letters
 
-    async def _forget_in_index(self, lease: Lease, tenant: Tenant) -> None:
+    async def _forget_in_index(self, lease: Lease, home: Home) -> None:
         """Remove from the index what the last batch deleted from the store."""
         checkpoint = msgspec.convert(lease.job.checkpoint, Checkpoint)
-        home = await self._home(tenant)
         if not checkpoint.doomed or not home.space.search_enabled:
             return
         if self._opensearch is None:
@@ -167,12 +166,11 @@ class Purge:
             ]
             await remove_from_index(self._opensearch, home, [*entry.written, *kept], ids)
 
-    async def _leave_empty_indices(self, tenant: Tenant) -> None:
+    async def _leave_empty_indices(self, home: Home) -> None:
         """Take ranges out of use that are past the cutoff and hold nothing any more."""
-        home = await self._home(tenant)
-        before = await self._before(tenant)
-        if tenant.shared:
+        if home.tenant.shared:
             return  # others' events live there, with cutoffs of their own
+        before = await self._before(home.tenant)
         collection = events_of(self._store.database, home.space.collection)
         for entry in home.space.indices:
             if to_ms(entry.end) > before or entry.beside is not None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from ocelot_common.jobs.model import LIVE, JobKind
+from ocelot_common.jobs.model import JobKind
 from ocelot_common.jobs.store import JobExistsError, JobStore
 from ocelot_common.registry.model import Tenant, TenantState
 from ocelot_common.registry.snapshot import RegistrySnapshot
@@ -47,7 +47,7 @@ async def keep_standing_jobs(
 async def _look(
     jobs: JobStore, snapshot: RegistrySnapshot, every_sec: Mapping[JobKind, int]
 ) -> None:
-    live = {job.key for job in await jobs.find(states=[state.value for state in LIVE])}
+    live = await jobs.live_keys()
     wanted = [(JobKind.PERIODS, ""), (JobKind.DRAIN, "")]
     wanted += [
         (JobKind.PURGE, tenant.uid) for tenant in snapshot.tenants() if _may_lose_events(tenant)

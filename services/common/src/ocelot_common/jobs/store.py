@@ -156,6 +156,10 @@ class JobStore:
         cursor = self._jobs.find(query).sort("_id", DESCENDING).limit(limit)
         return [to_job(document) async for document in cursor]
 
+    async def live_keys(self) -> set[str]:
+        """The keys of all live jobs that have one."""
+        return set(await self._jobs.distinct("key", {"live": True, "key": {"$type": "string"}}))
+
     async def request_cancel(self, job_id: str) -> Job | None:
         """Ask a live job to stop: one that has not begun ends at once, one that runs soon.
 
