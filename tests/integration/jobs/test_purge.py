@@ -119,9 +119,7 @@ async def test_with_a_hold_nothing_is_deleted_until_it_is_lifted(
     await running.eventually(forgotten, what="the dead letter's purge")
 
 
-async def test_a_hold_that_is_placed_stops_a_purge_that_is_under_way(
-    running: Any, arrive: Any
-):
+async def test_a_hold_that_is_placed_stops_a_purge_that_is_under_way(running: Any, arrive: Any):
     """From the moment that `place` returns, not one more event goes."""
     access = await running.tenant()
     await arrive(access, days_ago=40, number=4_000)
