@@ -14,7 +14,12 @@ from ocelot_cli.environment import use_dev_backends
 from ocelot_cli.running import backend, first_line, run, verbose
 from ocelot_common import mongo, opensearch
 from ocelot_common.provisioning.indices import ForeignIndexError
-from ocelot_common.provisioning.tenants import Provisioner, ProvisioningError
+from ocelot_common.provisioning.tenants import (
+    Provisioner,
+    ProvisioningError,
+    TenantNotFoundError,
+)
+from ocelot_common.registry.model import Tenant
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.settings import ProvisioningSettings, read
 
@@ -44,6 +49,32 @@ class Administration(NamedTuple):
 
     store: RegistryStore
     provisioner: Provisioner
+
+
+async def tenant_of(store: RegistryStore, tenant_id: str) -> Tenant:
+    """The live tenant of an id.
+
+    Raises:
+        TenantNotFoundError: there is none.
+    """
+    tenant = await store.live_tenant(tenant_id)
+    if tenant is None:
+        raise TenantNotFoundError(f"there is no tenant {tenant_id!r}")
+    return tenant
+
+
+async def uid_of(store: RegistryStore, tenant_id: str | None) -> str | None:
+    """The uid of the live tenant that an option names; None where it is left out.
+
+    Raises:
+        TenantNotFoundError: there is no such tenant.
+    """
+    return None if tenant_id is None else (await tenant_of(store, tenant_id)).uid
+
+
+async def tenant_ids(store: RegistryStore) -> dict[str, str]:
+    """The ids of all tenants by their uids, Deleted ones too."""
+    return {tenant.uid: tenant.id for tenant in await store.tenants(tombstones=True)}
 
 
 @asynccontextmanager

@@ -9,7 +9,13 @@ import msgspec
 import typer
 from rich.table import Table
 
-from ocelot_cli.administration import Administration, administration, run_on_backends
+from ocelot_cli.administration import (
+    Administration,
+    administration,
+    run_on_backends,
+    tenant_ids,
+    uid_of,
+)
 from ocelot_cli.console import fail, out, say, show_json
 from ocelot_cli.sqs import queues
 from ocelot_common.dead_letters import DeadLetterStore, Reason, Stage
@@ -56,8 +62,8 @@ def list_letters(
 
     async def work() -> tuple[list[Letter], dict[str, str]]:
         async with desk() as at:
-            uid = await _uid(at, tenant)
-            names = {each.uid: each.id for each in await at.admin.store.tenants(tombstones=True)}
+            uid = await uid_of(at.admin.store, tenant)
+            names = await tenant_ids(at.admin.store)
             return [letter async for letter in at.letters.find(uid=uid, limit=limit)], names
 
     letters, names = run_on_backends(work())
@@ -112,7 +118,7 @@ def retry(
     async def work() -> Counter[str]:
         done: Counter[str] = Counter()
         async with desk() as at, queues() as (sqs, settings):
-            uid = await _uid(at, tenant)
+            uid = await uid_of(at.admin.store, tenant)
             if every:
                 letters = [letter async for letter in at.letters.find(uid=uid)]
             else:
@@ -189,15 +195,6 @@ def _messages(settings: SqsSettings, letter: Letter, *, new_id: bool) -> tuple[s
         [PackedEvent(event_id, letter["content"].encode())],
     )
     return queue, [pack(Envelope(letter["t"], [segment]))]
-
-
-async def _uid(at: Desk, tenant: str | None) -> str | None:
-    if tenant is None:
-        return None
-    found = await at.admin.store.live_tenant(tenant)
-    if found is None:
-        raise ValueError(f"there is no tenant {tenant!r}")
-    return found.uid
 
 
 async def _one(at: Desk, key: str) -> Letter:

@@ -6,11 +6,16 @@ import msgspec
 import typer
 from rich.table import Table
 
-from ocelot_cli.administration import administration, run_on_backends
+from ocelot_cli.administration import (
+    administration,
+    run_on_backends,
+    tenant_ids,
+    tenant_of,
+    uid_of,
+)
 from ocelot_cli.console import out, plain, say
 from ocelot_common.holds import Hold, HoldStore
-from ocelot_common.provisioning.tenants import ProvisioningError, TenantNotFoundError
-from ocelot_common.registry.store import RegistryStore
+from ocelot_common.provisioning.tenants import ProvisioningError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,7 +37,7 @@ def place(
 
     async def work() -> Hold:
         async with administration() as admin:
-            uid = await _uid(admin.store, tenant)
+            uid = (await tenant_of(admin.store, tenant)).uid
             return await HoldStore(admin.store.database).place(uid, reason=reason, owner=owner)
 
     say(f"{tenant} is held: {run_on_backends(work()).id}")
@@ -47,8 +52,8 @@ def list_holds(
 
     async def work() -> tuple[list[Hold], dict[str, str]]:
         async with administration() as admin:
-            uid = await _uid(admin.store, tenant) if tenant else None
-            names = {each.uid: each.id for each in await admin.store.tenants(tombstones=True)}
+            uid = await uid_of(admin.store, tenant)
+            names = await tenant_ids(admin.store)
             return await HoldStore(admin.store.database).find(uid=uid), names
 
     holds, names = run_on_backends(work())
@@ -89,10 +94,3 @@ def lift(
 
     run_on_backends(work())
     say(f"{hold_id} is lifted")
-
-
-async def _uid(store: RegistryStore, tenant_id: str) -> str:
-    tenant = await store.live_tenant(tenant_id)
-    if tenant is None:
-        raise TenantNotFoundError(f"there is no tenant {tenant_id!r}")
-    return tenant.uid

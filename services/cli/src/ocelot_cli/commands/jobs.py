@@ -7,7 +7,14 @@ import msgspec
 import typer
 from rich.table import Table
 
-from ocelot_cli.administration import Administration, administration, run_on_backends
+from ocelot_cli.administration import (
+    Administration,
+    administration,
+    run_on_backends,
+    tenant_ids,
+    tenant_of,
+    uid_of,
+)
 from ocelot_cli.console import fail, out, plain, say, show_json
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.jobs.model import Job, JobKind, JobState
@@ -43,8 +50,8 @@ def list_jobs(
 
     async def work() -> tuple[list[Job], dict[str, str]]:
         async with administration() as admin:
-            uid = (await _home(admin, tenant)).tenant.uid if tenant else None
-            names = {each.uid: each.id for each in await admin.store.tenants(tombstones=True)}
+            uid = await uid_of(admin.store, tenant)
+            names = await tenant_ids(admin.store)
             found = await JobStore(admin.store.database).find(
                 uid=uid, kinds=kind or (), states=state or (), limit=limit
             )
@@ -154,9 +161,9 @@ def rebuild(
 
 
 async def _home(admin: Administration, tenant_id: str) -> Home:
-    tenant = await admin.store.live_tenant(tenant_id)
-    space = await admin.store.space(tenant.space) if tenant else None
-    if tenant is None or space is None:
+    tenant = await tenant_of(admin.store, tenant_id)
+    space = await admin.store.space(tenant.space)
+    if space is None:
         raise TenantNotFoundError(f"there is no tenant {tenant_id!r}")
     return Home(tenant, space)
 

@@ -7,7 +7,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from ocelot_cli.administration import administration, run_on_backends
+from ocelot_cli.administration import administration, run_on_backends, tenant_of
 from ocelot_cli.console import fail, out, plain, say, show_json
 from ocelot_common.names import Period
 from ocelot_common.provisioning.tenants import TenantNotFoundError, TenantSpec
@@ -107,9 +107,7 @@ def show(tenant_id: TenantId, as_json: AsJson = False) -> None:
 
     async def work() -> dict[str, Tenant | Space | None]:
         async with administration() as admin:
-            tenant = await admin.store.live_tenant(tenant_id)
-            if tenant is None:
-                raise TenantNotFoundError(f"there is no tenant {tenant_id!r}")
+            tenant = await tenant_of(admin.store, tenant_id)
             space = await admin.store.space(tenant.space)
             return {"tenant": tenant, "space": space}
 

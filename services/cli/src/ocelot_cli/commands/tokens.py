@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ocelot_cli.administration import administration, run_on_backends
+from ocelot_cli.administration import administration, run_on_backends, tenant_of
 from ocelot_cli.console import fail, out, say
 from ocelot_cli.durations import parse_duration
 from ocelot_cli.environment import use_dev_backends
@@ -19,7 +19,6 @@ from ocelot_common.auth.keys import (
 )
 from ocelot_common.auth.scopes import ROLES, SCOPES
 from ocelot_common.auth.tokens import EVERY_TENANT, mint_token
-from ocelot_common.provisioning.tenants import TenantNotFoundError
 from ocelot_common.registry.model import Tenant
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.settings import SigningSettings, TokenSettings
@@ -76,13 +75,7 @@ def create(
 async def _tenants(store: RegistryStore, ids: list[str]) -> list[Tenant] | Literal["*"]:
     if ids == [EVERY_TENANT]:
         return EVERY_TENANT
-    found = []
-    for tenant_id in ids:
-        one = await store.live_tenant(tenant_id)
-        if one is None:
-            raise TenantNotFoundError(f"there is no tenant {tenant_id!r}")
-        found.append(one)
-    return found
+    return [await tenant_of(store, tenant_id) for tenant_id in ids]
 
 
 @app.command(name="key")
