@@ -54,6 +54,24 @@ def key_range(uid: str) -> tuple[Binary, Binary]:
     return Binary(prefix + b"\0" * 16), Binary(prefix + b"\xff" * 16)
 
 
+def beside(field: str, time_ms: int, key: Binary, *, sign: str, of_key: str = "") -> Document:
+    """A MongoDB query for what lies on one side of a position in the order of (time, key).
+
+    Args:
+        field: of the time: `occurred_at` or `received_at`.
+        time_ms: the position's, milliseconds since the epoch.
+        key: the position's; of one tenant's events, all with the same form.
+        sign: `$gt` for what is behind it, `$lt` for what is before.
+        of_key: `$gte` or `$lte` where the position itself is wanted, too.
+    """
+    time = DatetimeMS(time_ms)
+    # The first bound is the index's; the second is the position.
+    return {
+        field: {f"{sign}e": time},
+        "$or": [{field: {sign: time}}, {field: time, "_id": {of_key or sign: key}}],
+    }
+
+
 class TypedFields(Struct, gc=False):
     """What filters need of an event; the free-form parts are skipped unread.
 

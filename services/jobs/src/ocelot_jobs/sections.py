@@ -27,6 +27,7 @@ from ocelot_common.stored import (
     READ_PROJECTION,
     VERSION,
     StoredEvent,
+    beside,
     event_id_of,
     read_document,
     store_key,
@@ -78,19 +79,14 @@ class Section(msgspec.Struct, frozen=True):
         """The section's events behind a position, past the tenant's cutoff."""
         tenant = self.home.tenant
         start = max(self.start, tenant.cutoff_ms())
-        if after is not None:
-            start = max(start, after.received_at)
         query: Document = {
             "t": tenant.uid,
             "received_at": {"$gte": DatetimeMS(start), "$lt": DatetimeMS(self.end)},
         }
-        if after is not None:
-            at = DatetimeMS(after.received_at)
-            query["$or"] = [
-                {"received_at": {"$gt": at}},
-                {"received_at": at, "_id": {"$gt": store_key(tenant, after.event_id)}},
-            ]
-        return query
+        if after is None:
+            return query
+        key = store_key(tenant, after.event_id)
+        return {"$and": [query, beside("received_at", after.received_at, key, sign="$gt")]}
 
 
 class Done(NamedTuple):

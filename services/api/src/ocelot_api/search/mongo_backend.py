@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
-from bson import Binary
 from bson.datetime_ms import DatetimeMS
 from pymongo import ASCENDING, DESCENDING
 from pymongo.asynchronous.collection import AsyncCollection
@@ -35,6 +34,7 @@ from ocelot_common.sequence import newest_seq, timestamp_of
 from ocelot_common.stored import (
     READ_PROJECTION,
     StoredEvent,
+    beside,
     read_document,
     store_key,
 )
@@ -302,14 +302,8 @@ def _upto(query: SearchQuery, last: Position) -> Document:
 
 def _beside(query: SearchQuery, position: Position, sign: str, of_key: str) -> Document:
     """On one side of a position in the query's order."""
-    time = DatetimeMS(position.time_ms)
-    key: Binary = store_key(query.home.tenant, position.event_id)
-    field = query.sort.field
-    # The first bound is the index's; the second is the position.
-    return {
-        field: {f"{sign}e": time},
-        "$or": [{field: {sign: time}}, {field: time, "_id": {of_key: key}}],
-    }
+    key = store_key(query.home.tenant, position.event_id)
+    return beside(query.sort.field, position.time_ms, key, sign=sign, of_key=of_key)
 
 
 async def _steps(
