@@ -22,6 +22,7 @@ from ocelot_api.export.endpoints import Exporting
 from ocelot_api.ingest.coalescer import Coalescer
 from ocelot_api.ingest.endpoints import Ingest
 from ocelot_api.jobs.endpoints import Jobs
+from ocelot_api.json_bodies import JsonBodies
 from ocelot_api.meta import meta_router
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import (
@@ -181,14 +182,14 @@ class _Parts:
         """Have the framework answer every path but those of the writes."""
         settings = self._settings
         store = MongoBackend(self._database, timeout_sec=settings.search_timeout_sec)
+        bodies = JsonBodies(self.budget, timeout_sec=settings.body_timeout_sec)
         reading = Reading(
             authenticator=self.authenticator,
             snapshot=self._snapshot,
             database=self._database,
             service=SearchService(index=index, store=store, metrics=self._metrics),
-            budget=self.budget,
+            bodies=bodies,
             timeout_sec=settings.search_timeout_sec,
-            body_timeout_sec=settings.body_timeout_sec,
         )
         exporting = Exporting(
             reading=reading,
@@ -200,9 +201,8 @@ class _Parts:
             home=reading.home,
             authenticator=self.authenticator,
             jobs=JobStore(self._database),
-            budget=self.budget,
+            bodies=bodies,
             timeout_sec=settings.search_timeout_sec,
-            body_timeout_sec=settings.body_timeout_sec,
         )
         app.include_router(jobs.router())
         app.include_router(exporting.router())

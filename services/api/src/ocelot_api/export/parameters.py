@@ -8,7 +8,7 @@ from starlette.datastructures import QueryParams
 from ocelot_api.export.formats import Format
 from ocelot_api.problems import Problem, bad_request
 from ocelot_api.search.fields import read_fields
-from ocelot_api.search.parameters import query_of_parameters, split_parameters
+from ocelot_api.search.parameters import query_of_parameters, split_parameters, whole_number
 from ocelot_api.search.query import SearchQuery, Sort
 from ocelot_common.csv_rows import DEFAULT_COLUMNS
 from ocelot_common.ids import parse_id
@@ -19,6 +19,7 @@ from ocelot_common.timestamps import parse_rfc3339
 #: The events that the first query of an export asks for.
 PAGE: Final = 1_000
 MAX_EVENTS: Final = 10**12
+_SEQ_DIGITS: Final = 20
 _OWN: Final = ("format", "columns", "after", "limit", "stored_until")
 
 
@@ -84,7 +85,7 @@ def _after(text: str) -> bytes:
 
 
 def _limit(text: str) -> int:
-    limit = _number(text)
+    limit = whole_number(text, digits=_SEQ_DIGITS) or 0
     if not 1 <= limit <= MAX_EVENTS:
         raise _fault("limit", f"a number from 1 to {MAX_EVENTS:,}")
     return limit
@@ -92,7 +93,7 @@ def _limit(text: str) -> int:
 
 def _seq(text: str) -> int:
     """A `seq`, or that of a moment, in whole seconds."""
-    seq = _number(text)
+    seq = whole_number(text, digits=_SEQ_DIGITS) or 0
     if not seq:
         try:
             seq = seq_before(parse_rfc3339(text))
@@ -103,11 +104,6 @@ def _seq(text: str) -> int:
     if seq < 0:
         raise _fault("stored_until", "nothing was stored before 1970")
     return min(seq, MAX_SEQ)
-
-
-def _number(text: str) -> int:
-    """Digits as a number; 0 if there is anything else, or too many."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else 0
 
 
 def _fault(name: str, detail: str) -> Problem:

@@ -8,16 +8,13 @@ from fastapi import APIRouter, Path, Request, Response
 from pymongo.errors import ExecutionTimeout
 
 from ocelot_api.authentication import Authenticator
-from ocelot_api.bodies import read_body
-from ocelot_api.budget import ByteBudget
-from ocelot_api.ingest.splitting import check_json
 from ocelot_api.jobs.answers import encode, job_answer
 from ocelot_api.jobs.documentation import DEFAULT_LIMIT, JOB_ID, LIST, MAX_LIMIT, REBUILD, SHOW
 from ocelot_api.jobs.requests import read_rebuild
+from ocelot_api.json_bodies import JsonBodies
 from ocelot_api.middleware import headers_of
 from ocelot_api.problems import Problem, bad_request
-from ocelot_api.search.parameters import split_parameters
-from ocelot_api.timers import TimeLimits
+from ocelot_api.search.parameters import split_parameters, whole_number
 from ocelot_common.auth.scopes import LOGS_ADMIN
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.jobs.model import JobKind, JobState
@@ -41,9 +38,8 @@ class Jobs:
         home: the tenant of a read request that needs a scope.
         authenticator: tells who asks.
         jobs: the store.
-        budget: of the bodies.
+        bodies: reads them.
         timeout_sec: what the store may take.
-        body_timeout_sec: in which a body must arrive.
     """
 
     def __init__(
@@ -52,31 +48,20 @@ class Jobs:
         home: Callable[[Request, str], Awaitable[Home]],
         authenticator: Authenticator,
         jobs: JobStore,
-        budget: ByteBudget,
+        bodies: JsonBodies,
         timeout_sec: float,
-        body_timeout_sec: float,
     ) -> None:
         self._home = home
         self._authenticator = authenticator
         self._jobs = jobs
-        self._budget = budget
+        self._bodies = bodies
         self._timeout_sec = timeout_sec
-        self._body_limits = TimeLimits(body_timeout_sec)
 
     async def rebuild(self, request: Request) -> Response:
         """Queue a rebuild of the tenant's search index."""
         home = await self._home(request, LOGS_ADMIN)
-        headers = headers_of(request.scope)
-        principal = await self._authenticator.authenticate(headers, LOGS_ADMIN)
-        check_json(headers)
-        with self._budget.reservation() as reservation:
-            body = await read_body(
-                request.receive,
-                headers,
-                max_bytes=_MAX_BODY_BYTES,
-                time_limits=self._body_limits,
-                reservation=reservation,
-            )
+        principal = await self._authenticator.authenticate(headers_of(request.scope), LOGS_ADMIN)
+        async with self._bodies.body(request, max_bytes=_MAX_BODY_BYTES) as body:
             wanted = read_rebuild(body)
         if not home.space.search_enabled:
             raise Problem(409, "search_not_enabled", "the tenant has no search index to rebuild")
@@ -163,7 +148,7 @@ class Jobs:
 
 
 def _limit(text: str) -> int:
-    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    limit = whole_number(text) or 0
     if not 1 <= limit <= MAX_LIMIT:
         raise bad_request("invalid_parameter", f"a number from 1 to {MAX_LIMIT}", path="limit")
     return limit

@@ -7,16 +7,13 @@ from fastapi import APIRouter, Path, Request, Response
 from pymongo.asynchronous.database import AsyncDatabase
 
 from ocelot_api.authentication import Authenticator
-from ocelot_api.bodies import read_body
-from ocelot_api.budget import ByteBudget
-from ocelot_api.ingest.splitting import check_json
+from ocelot_api.json_bodies import JsonBodies
 from ocelot_api.middleware import headers_of
 from ocelot_api.problems import Problem, bad_request, unavailable
 from ocelot_api.search.documentation import READ, SEARCH, SEARCH_BY_TREE, STATS
 from ocelot_api.search.parameters import query_of_body, query_of_parameters
 from ocelot_api.search.service import SearchService
 from ocelot_api.search.stats_parameters import stats_of_parameters
-from ocelot_api.timers import TimeLimits
 from ocelot_common.auth.scopes import LOGS_READ
 from ocelot_common.ids import parse_id
 from ocelot_common.mongo import events_of
@@ -41,17 +38,15 @@ class Reading:
         snapshot: RegistrySnapshot,
         database: AsyncDatabase[Document],
         service: SearchService,
-        budget: ByteBudget,
+        bodies: JsonBodies,
         timeout_sec: float,
-        body_timeout_sec: float,
     ) -> None:
         self._authenticator = authenticator
         self._snapshot = snapshot
         self._database = database
         self._service = service
-        self._budget = budget
+        self._bodies = bodies
         self._timeout_sec = timeout_sec
-        self._body_limits = TimeLimits(body_timeout_sec)
 
     async def home(self, request: Request, scope: str) -> Home:
         """The tenant of a read request, with its space.
@@ -76,16 +71,7 @@ class Reading:
     async def search_by_tree(self, request: Request) -> Response:
         """Find events by a tree of conditions."""
         home = await self.home(request, LOGS_READ)
-        headers = headers_of(request.scope)
-        check_json(headers)
-        with self._budget.reservation() as reservation:
-            body = await read_body(
-                request.receive,
-                headers,
-                max_bytes=_MAX_SEARCH_BYTES,
-                time_limits=self._body_limits,
-                reservation=reservation,
-            )
+        async with self._bodies.body(request, max_bytes=_MAX_SEARCH_BYTES) as body:
             query = query_of_body(body, home)
         return Response(await self._service.search(query), media_type=_JSON)
 

@@ -39,7 +39,7 @@ def query_of_parameters(given: QueryParams, home: Home) -> SearchQuery:
         home,
         filter_of(values),
         sort=options.get("sort", [Sort.OCCURRED_DESC.value])[0],
-        limit=int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 10 else None,
+        limit=whole_number(limit),
         cursor=options.get("cursor", [None])[0],
         fields=options.get("fields", []),
     )
@@ -61,6 +61,11 @@ def split_parameters(
         if name not in repeatable and len(several) > 1:
             raise bad_request("invalid_parameter", "given more than once", path=name)
     return values, found
+
+
+def whole_number(text: str, *, digits: int = 9) -> int | None:
+    """So many ASCII digits at most as a number; None if there is anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
 
 
 def filter_of(values: Mapping[str, Sequence[str]]) -> Filter:

@@ -10,7 +10,7 @@ from starlette.datastructures import QueryParams
 from ocelot_api.problems import bad_request
 from ocelot_api.search.conditions import FIELDS, check_path
 from ocelot_api.search.filters import ATTRS
-from ocelot_api.search.parameters import filter_of, split_parameters
+from ocelot_api.search.parameters import filter_of, split_parameters, whole_number
 from ocelot_api.search.stats import (
     DEFAULT_TOP,
     MAX_DISTINCT,
@@ -93,9 +93,10 @@ def _zone(name: str, text: str) -> ZoneInfo:
 
 
 def _top(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_TOP):
+    top = whole_number(text, digits=4) or 0
+    if not 1 <= top <= MAX_TOP:
         raise _fault(name, f"a number from 1 to {MAX_TOP}")
-    return int(text)
+    return top
 
 
 def _value_field(name: str, text: str) -> ValueField:
