@@ -52,12 +52,24 @@ def main(lines: list[str]) -> int:
     *kept, live = lines
     if kept:
         print(f"=== {live}; beside it, shown at the end: {', '.join(kept)}", flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     running: list[Running] = []
+    all_started = asked_to_stop = False
+
+    def stop(*_: object) -> None:
+        # While a command is being started, nobody knows it yet who could end it.
+        nonlocal asked_to_stop
+        asked_to_stop = True
+        if all_started:
+            sys.exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
     try:
         running.append(start(live, live=True))
         for line in kept:
             running.append(start(line, live=False))  # noqa: PERF401 # what was started is known
+        all_started = True
+        if asked_to_stop:
+            return 128 + signal.SIGTERM
         failed = [each.line for each in running if not end(each)]
     except KeyboardInterrupt:  # the commands have got it as well, from the terminal
         for each in running:
