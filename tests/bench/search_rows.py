@@ -111,7 +111,7 @@ def texts() -> Iterator[bytes]:
 
 
 async def store(stack: Stack, home: Home, events: int, report: Report) -> None:
-    """Put documents into the tenant's collection, spread over the last weeks."""
+    """Put documents into the tenant's collection as if they had arrived in the last weeks."""
     client = mongo.connect(stack.mongodb_url, app_name="bench")
     database = client[stack.installation.mongodb_database]
     target = events_of(database, home.space.collection)
@@ -122,12 +122,13 @@ async def store(stack: Stack, home: Home, events: int, report: Report) -> None:
     for part in batched(numbered, BATCH):
         documents = []
         for number, text in part:
-            moment = format_rfc3339(int(now - step * number)).encode()
+            moment_ms = int(now - step * number)
+            moment = format_rfc3339(moment_ms).encode()
             document = build_document(
                 home.tenant,
                 new_id(),
                 b'{"occurred_at":"' + moment + b'",' + text[1:],
-                received_at=now,
+                received_at=moment_ms,
                 writer="bench",
                 with_attrs=False,
             )

@@ -126,10 +126,12 @@ async def remove(running: Any, section: Section, into: IndexRange, event_id: byt
     await running.search.delete(index=into.index, id=document_id(tenant, event_id), params=params)
 
 
+@pytest.mark.parametrize("way", ["compare", "confirm"])
 async def test_a_comparison_adds_what_lacks_and_removes_what_nobody_stored(
-    running: Any, sections: Sections, place: Any
+    running: Any, sections: Sections, place: Any, way: str
 ):
     section, into, ids = place
+    bring_even = getattr(sections, way)
     forget = {"index": {"gc_deletes": "0s"}}
     await running.search.indices.put_settings(index=into.index, body=forget)
     await sections.copy(section, into, None, Steps())
@@ -154,13 +156,51 @@ async def test_a_comparison_adds_what_lacks_and_removes_what_nobody_stored(
         )
     assert len(await indexed(running, into)) == NUMBER - 17 + 20
     steps = Steps()
-    await sections.compare(section, into, None, steps)
+    await bring_even(section, into, None, steps)
     assert await indexed(running, into) == set(map(format_id, ids))
     assert sum(done.added for done in steps.done) == 17
     assert sum(done.removed for done in steps.done) == 20
     again = Steps()
-    await sections.compare(section, into, None, again)
+    await bring_even(section, into, None, again)
     assert {(done.added, done.removed) for done in again.done} == {(0, 0)}
+
+
+async def test_of_windows_that_count_alike_no_ids_are_compared(
+    running: Any, sections: Sections, place: Any, monkeypatch: pytest.MonkeyPatch
+):
+    section, into, ids = place
+    monkeypatch.setattr(module, "_CONFIRM_EVENTS", 11)
+    await sections.copy(section, into, None, Steps())
+    await running.search.indices.refresh(index=into.index)
+    asked: list[dict[str, Any]] = []
+    search = running.search.search
+
+    async def spy(**arguments: Any) -> Any:
+        asked.append(arguments)
+        return await search(**arguments)
+
+    monkeypatch.setattr(running.search, "search", spy)
+    whole = Steps()
+    await sections.confirm(section, into, None, whole)
+    assert not asked
+    assert [done.events for done in whole.done] == [11, 11, 11, 11, 11, 5]
+    assert sum(done.added + done.removed for done in whole.done) == 0
+
+    await running.search.indices.put_settings(
+        index=into.index, body={"index": {"gc_deletes": "0s"}}
+    )
+    at = whole.done[2].position
+    await remove(running, section, into, at.event_id)
+    await asyncio.sleep(0.5)
+    await running.search.indices.refresh(index=into.index)
+    mended = Steps()
+    await sections.confirm(section, into, whole.done[0].position, mended)
+    assert {arguments["index"] for arguments in asked} == {into.index}
+    assert sum(done.events for done in mended.done) == NUMBER - 11
+    # Only the window that ends with it was looked into, in two parts.
+    assert [done.events for done in mended.done] == [11, 7, 4, 11, 11, 5]
+    assert [done.added for done in mended.done] == [0, 0, 1, 0, 0, 0]
+    assert await indexed(running, into) == set(map(format_id, ids))
 
 
 async def test_an_index_that_is_gone_is_noticed(running: Any, sections: Sections, place: Any):
@@ -170,3 +210,5 @@ async def test_an_index_that_is_gone_is_noticed(running: Any, sections: Sections
         await sections.copy(section, into, None, Steps())
     with pytest.raises(IndexGoneError):
         await sections.compare(section, into, Position(0, b"\0" * 16), Steps())
+    with pytest.raises(IndexGoneError):
+        await sections.confirm(section, into, None, Steps())

@@ -30,9 +30,6 @@ from ocelot_jobs.sections import Done, IndexGoneError, Position, Section, Sectio
 
 Document = dict[str, Any]
 
-#: Before the switch, what arrived so recently is compared once more: OpenSearch may have taken an
-#: event into one index and been too busy for the other.
-_TAIL: Final = timedelta(minutes=10)
 _IDS_AT_ONCE: Final = 500
 _SAVE_EVENTS: Final = 20_000
 
@@ -301,7 +298,7 @@ class Rebuild:
                 await lease.save(checkpoint=_document(checkpoint))
             await self._opensearch.indices.refresh(index=target.index)
             progress.walked = "compared"
-            await self._walk(lease, sections[target.start], into, self._sections.compare, progress)
+            await self._walk(lease, sections[target.start], into, self._sections.confirm, progress)
             await self._switch(lease, spec, target, sections[target.start], into, progress)
 
     async def _walk(
@@ -343,11 +340,9 @@ class Rebuild:
         # What the old one shows stands still; so nobody has seen an event that the new one will
         # only show at its next refresh.
         await self._stop_refreshing(target.replaces)
-        recently = to_ms(await self._now() - _TAIL)
+        await self._opensearch.indices.refresh(index=target.index)
         for section in sections:
-            if recently < section.end:
-                tail = msgspec.structs.replace(section, start=max(section.start, recently))
-                await self._sections.compare(tail, into, None, progress.add)
+            await self._sections.confirm(section, into, None, progress.add_mended)
         await self._indices.put_in_use(space, target.index)
         await self._switch_registry(lease, spec.space, target)
         space = await self._space(spec.space)
@@ -445,10 +440,15 @@ class _Progress:
     async def add(self, done: Done) -> None:
         """Count one step."""
         self._numbers[self.walked] += done.events
+        self._unsaved += done.events
+        if self.walked == "done":  # what was refused when it was copied will be again
+            self._numbers["refused"] += done.refused
+        await self.add_mended(done)
+
+    async def add_mended(self, done: Done) -> None:
+        """Count only the differences that one more look found."""
         self._numbers["added"] += done.added
         self._numbers["removed"] += done.removed
-        self._numbers["refused"] += done.refused
-        self._unsaved += done.events
 
     async def save_sometimes(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint if much was done since it was last written."""

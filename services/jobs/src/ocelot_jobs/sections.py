@@ -43,6 +43,7 @@ _COPY_EVENTS: Final = 2_000
 _COPIES_IN_FLIGHT: Final = 3
 #: OpenSearch gives no more in one answer (`index.max_result_window`).
 _COMPARE_EVENTS: Final = 10_000
+_CONFIRM_EVENTS: Final = 20_000
 _BUSY_ATTEMPTS: Final = 8
 _BUSY_PAUSE_SEC: Final = 0.5
 _MISSING: Final = 404
@@ -75,18 +76,27 @@ class Section(msgspec.Struct, frozen=True):
     start: int
     end: int
 
-    def query(self, after: Position | None) -> Document:
-        """The section's events behind a position, past the tenant's cutoff."""
+    @property
+    def last(self) -> Position:
+        """A position behind all of its events."""
+        return Position(self.end, b"\xff" * 16)
+
+    def query(self, after: Position | None, upto: Position | None = None) -> Document:
+        """The section's events behind one position and up to another, past the tenant's cutoff."""
         tenant = self.home.tenant
         start = max(self.start, tenant.cutoff_ms())
         query: Document = {
             "t": tenant.uid,
             "received_at": {"$gte": DatetimeMS(start), "$lt": DatetimeMS(self.end)},
         }
-        if after is None:
-            return query
-        key = store_key(tenant, after.event_id)
-        return {"$and": [query, beside("received_at", after.received_at, key, sign="$gt")]}
+        parts = [query]
+        if after is not None:
+            key = store_key(tenant, after.event_id)
+            parts.append(beside("received_at", after.received_at, key, sign="$gt"))
+        if upto is not None:
+            key = store_key(tenant, upto.event_id)
+            parts.append(beside("received_at", upto.received_at, key, sign="$lt", of_key="$lte"))
+        return {"$and": parts}
 
 
 class Done(NamedTuple):
@@ -136,10 +146,10 @@ class Sections:
         self._dead_letters = dead_letters
         self._metrics = metrics
 
-    async def count(self, section: Section) -> int:
-        """How many events a section has now."""
+    async def count(self, section: Section, after: Position | None = None) -> int:
+        """How many events a section has now, behind a position."""
         collection = events_of(self._database, section.home.space.collection)
-        return await collection.count_documents(section.query(None))
+        return await collection.count_documents(section.query(after))
 
     async def copy(
         self, section: Section, into: IndexRange, after: Position | None, report: Report
@@ -178,20 +188,55 @@ class Sections:
         Raises:
             IndexGoneError: the index was deleted.
         """
+        await self._compare(section, into, after, None, report)
+
+    async def confirm(
+        self, section: Section, into: IndexRange, after: Position | None, report: Report
+    ) -> None:
+        """Bring an index that was filled from the store, and refreshed, to hold what that holds.
+
+        Where both have as many events, they are the same: a fresh index lacks some, or has some
+        that were purged meanwhile, and both at once, as many, within one window is not to be
+        expected. Elsewhere their ids are compared. Arguments as of `copy`.
+
+        Raises:
+            IndexGoneError: the index was deleted.
+        """
         while True:
-            stored = await self._keys(section, after)
-            upto = stored[-1] if len(stored) == _COMPARE_EVENTS else None
-            indexed = await self._indexed(section, into.index, after, upto)
+            upto = await self._position_after(section, after, _CONFIRM_EVENTS)
+            stored = _CONFIRM_EVENTS if upto else await self.count(section, after)
+            if stored == await self._count_indexed(section, into.index, after, upto):
+                await report(Done(upto or section.last, stored))
+            else:
+                await self._compare(section, into, after, upto, report)
+            if upto is None:
+                return
+            after = upto
+
+    async def _compare(
+        self,
+        section: Section,
+        into: IndexRange,
+        after: Position | None,
+        upto: Position | None,
+        report: Report,
+    ) -> None:
+        """Compare the ids between two positions."""
+        while True:
+            stored = await self._keys(section, after, upto)
+            ended = len(stored) < _COMPARE_EVENTS
+            bound = upto if ended else stored[-1]
+            indexed = await self._indexed(section, into.index, after, bound)
             lacking = set(stored) - indexed
             added, refused = await self._add(section.home, into, lacking)
             removed = await self._remove_absent(
                 section.home, [into], {at.event_id for at in indexed - set(stored)}
             )
-            position = upto or Position(section.end, b"\xff" * 16)
+            position = bound or section.last
             await report(Done(position, len(stored), added, removed, refused))
-            if upto is None:
+            if ended:
                 return
-            after = upto
+            after = position
 
     async def bring(self, home: Home, ids: Sequence[bytes]) -> Done:
         """Bring the indices of a space to say of these events what the store says."""
@@ -226,16 +271,28 @@ class Sections:
             yield events
             after = Position(events[-1].received_at, events[-1].id)
 
-    async def _keys(self, section: Section, after: Position | None) -> list[Position]:
+    async def _keys(
+        self, section: Section, after: Position | None, upto: Position | None
+    ) -> list[Position]:
         collection = events_of(self._database, section.home.space.collection)
         cursor = collection.find(
-            section.query(after), {"received_at": 1}, batch_size=_COMPARE_EVENTS
+            section.query(after, upto), {"received_at": 1}, batch_size=_COMPARE_EVENTS
         )
         cursor = cursor.sort([("received_at", 1), ("_id", 1)]).limit(_COMPARE_EVENTS)
-        return [
-            Position(int(document["received_at"]), event_id_of(document["_id"]))
-            for document in await cursor.to_list()
-        ]
+        return [_position(document) for document in await cursor.to_list()]
+
+    async def _position_after(
+        self, section: Section, after: Position | None, events: int
+    ) -> Position | None:
+        """The position of the section's so manieth event behind another; none: it has fewer."""
+        collection = events_of(self._database, section.home.space.collection)
+        document = await collection.find_one(
+            section.query(after),
+            {"received_at": 1},
+            sort=[("received_at", 1), ("_id", 1)],
+            skip=events - 1,
+        )
+        return _position(document) if document else None
 
     async def _read(self, home: Home, ids: Iterable[bytes]) -> list[Document]:
         collection = events_of(self._database, home.space.collection)
@@ -297,38 +354,37 @@ class Sections:
         self, section: Section, index: str, after: Position | None, upto: Position | None
     ) -> set[Position]:
         """What an index holds of a section behind `after`, up to `upto`."""
-        tenant = section.home.tenant
-        times: Document = {"gte": section.start, "lt": section.end}
-        if after is not None:
-            times["gte"] = max(section.start, after.received_at)
-        if upto is not None:
-            times["lt"] = min(section.end, upto.received_at + 1)
-        of_tenant = [{"term": {"t": tenant.uid}}, {"range": {"received_at": times}}]
         body: Document = {
-            "query": {"bool": {"filter": of_tenant}},
+            "query": _indexed_query(section, after, upto),
             "sort": [{"received_at": "asc"}, {"id": "asc"}],
             "size": _COMPARE_EVENTS,
             "_source": False,
             "stored_fields": "_none_",
             "track_total_hits": False,
         }
-        params = _routing(section.home)
-        if after is not None:
-            body["search_after"] = [after.received_at, format_id(after.event_id)]
         found: set[Position] = set()
         while True:
-            try:
-                answer = await self._opensearch.search(index=index, body=body, params=params)
-            except NotFoundError:
-                raise IndexGoneError(index) from None
+            answer = await self._ask(section, index, self._opensearch.search, body)
             hits = answer["hits"]["hits"]
-            for hit in hits:
-                position = Position(hit["sort"][0], parse_id(hit["sort"][1]))
-                if upto is None or position <= upto:
-                    found.add(position)
+            found.update(Position(hit["sort"][0], parse_id(hit["sort"][1])) for hit in hits)
             if len(hits) < _COMPARE_EVENTS:
                 return found
             body["search_after"] = hits[-1]["sort"]
+
+    async def _count_indexed(
+        self, section: Section, index: str, after: Position | None, upto: Position | None
+    ) -> int:
+        body = {"query": _indexed_query(section, after, upto)}
+        answer = await self._ask(section, index, self._opensearch.count, body)
+        return int(answer["count"])
+
+    async def _ask(
+        self, section: Section, index: str, ask: Callable[..., Awaitable[Any]], body: Document
+    ) -> Any:
+        try:
+            return await ask(index=index, body=body, params=_routing(section.home))
+        except NotFoundError:
+            raise IndexGoneError(index) from None
 
     async def _add(self, home: Home, into: IndexRange, lacking: set[Position]) -> tuple[int, int]:
         added = refused = 0
@@ -384,6 +440,36 @@ async def remove_from_index(
     statuses = {item["delete"]["status"] for item in answer["items"]}
     if wrong := {status for status in statuses if status >= 400} - {_MISSING}:
         raise BusyError(f"OpenSearch answers {sorted(wrong)} to a delete")
+
+
+def _indexed_query(section: Section, after: Position | None, upto: Position | None) -> Document:
+    """For OpenSearch: a section's events behind one position and up to another."""
+    times = {"gte": section.start, "lt": section.end}
+    filters: list[Document] = [
+        {"term": {"t": section.home.tenant.uid}},
+        {"range": {"received_at": times}},
+    ]
+    if after is not None:
+        filters.append(_on_one_side(after, time="gt", of_id="gt"))
+    if upto is not None:
+        filters.append(_on_one_side(upto, time="lt", of_id="lte"))
+    return {"bool": {"filter": filters}}
+
+
+def _on_one_side(position: Position, *, time: str, of_id: str) -> Document:
+    same_time = [
+        {"term": {"received_at": position.received_at}},
+        {"range": {"id": {of_id: format_id(position.event_id)}}},
+    ]
+    sides = [
+        {"range": {"received_at": {time: position.received_at}}},
+        {"bool": {"filter": same_time}},
+    ]
+    return {"bool": {"should": sides, "minimum_should_match": 1}}
+
+
+def _position(document: Document) -> Position:
+    return Position(int(document["received_at"]), event_id_of(document["_id"]))
 
 
 def _routing(home: Home) -> dict[str, str]:
