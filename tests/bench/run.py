@@ -22,6 +22,8 @@ from ocelot_devstack.provisioning import open_tenant_maker
 from ocelot_devstack.pytest_plugin import dev_settings
 from ocelot_devstack.stack import Stack
 
+#: For latencies OpenSearch has the whole machine: a JVM that starts on one core is another one.
+ON_ALL_CORES = ("search", "latency")
 SECTIONS = ("api", "consumer", "indexer", "search", "export", "latency")
 
 
@@ -66,10 +68,15 @@ async def measure(arguments: argparse.Namespace, sections: list[str]) -> list[Ro
                     )
                     rows.append(
                         await rebuild_row(
-                            stack, maker, tenant, rounds=arguments.rounds, report=report
+                            stack,
+                            maker,
+                            events=arguments.rebuilt,
+                            rounds=arguments.rounds,
+                            report=report,
                         )
                     )
                 if "search" in sections:
+                    pin_others()
                     rows += await search_rows(
                         stack,
                         maker,
@@ -99,6 +106,7 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", default=SECTIONS, help=", ".join(SECTIONS))
     parser.add_argument("--rounds", type=int, default=5, help="of each row; the median counts")
     parser.add_argument("--events", type=int, default=100_000, help="for consumer and indexer")
+    parser.add_argument("--rebuilt", type=int, default=200_000, help="events, for the rebuild")
     parser.add_argument("--stored", type=int, default=200_000, help="events, for the export")
     parser.add_argument(
         "--tenant-events", type=int, default=1_000_000, help="in the tenant that is searched"
@@ -109,12 +117,13 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.monotonic()
     rows: list[Row] = []
-    if pinned := [section for section in arguments.sections if section != "latency"]:
+    if pinned := [section for section in arguments.sections if section not in ON_ALL_CORES]:
         pin_others()
         rows += asyncio.run(measure(arguments, pinned))
-    if "latency" in arguments.sections:
-        unpin()  # everything runs at once, on all cores
-        rows += asyncio.run(measure(arguments, ["latency"]))
+    for section in ON_ALL_CORES:
+        if section in arguments.sections:
+            unpin()
+            rows += asyncio.run(measure(arguments, [section]))
     report("")
     report(table(rows))
     machine = {

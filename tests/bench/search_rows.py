@@ -110,13 +110,15 @@ def texts() -> Iterator[bytes]:
         yield text
 
 
-async def store(stack: Stack, home: Home, events: int, report: Report) -> None:
-    """Put documents into the tenant's collection as if they had arrived in the last weeks."""
+async def store(
+    stack: Stack, home: Home, events: int, report: Report, *, over: timedelta = timedelta(days=DAYS)
+) -> None:
+    """Put documents into the tenant's collection as if they had arrived until now."""
     client = mongo.connect(stack.mongodb_url, app_name="bench")
     database = client[stack.installation.mongodb_database]
     target = events_of(database, home.space.collection)
     now = now_ms()
-    step = DAYS * 24 * 3600 * 1000 / events
+    step = over / timedelta(milliseconds=1) / events
     began = time.perf_counter()
     numbered = enumerate(itertools.islice(texts(), events))
     for part in batched(numbered, BATCH):
@@ -171,10 +173,11 @@ class Question:
         self.least_ms = least_ms
 
 
-def since(number: int) -> str:
-    """A start of the time asked for, another for each request."""
-    moment = datetime.now(UTC) - timedelta(days=DAYS - 1, seconds=number % 5_000)
-    return format_rfc3339(to_ms(moment))
+def span(number: int) -> Params:
+    """Bounds of time, others for each request: no shard answers one from its cache."""
+    newest, shift = datetime.now(UTC) - timedelta(hours=1), timedelta(seconds=number % 5_000)
+    bounds = {"from": newest - timedelta(days=DAYS - 1) - shift, "to": newest - shift}
+    return {name: format_rfc3339(to_ms(moment)) for name, moment in bounds.items()}
 
 
 QUESTIONS = (
@@ -185,32 +188,32 @@ QUESTIONS = (
             "action": "document.*",
             "source.ip": f"192.0.2.{n % 250}",
             "metadata.plan": "pro",
-            "from": since(n),
+            **span(n),
         },
         least_ms=SEARCH_P95_MS,
     ),
     Question(
         "search, full text",
         "/api/v1/logs",
-        lambda n: {"q": '"title of the report" jane', "from": since(n)},
+        lambda n: {"q": '"title of the report" jane', **span(n)},
         least_ms=SEARCH_P95_MS,
     ),
     Question(
         "search, real events",
         "/api/v1/logs",
-        lambda n: {"q": "logon -anonymous", "action": "windows.*", "from": since(n)},
+        lambda n: {"q": "logon -anonymous", "action": "windows.*", **span(n)},
         least_ms=SEARCH_P95_MS,
     ),
     Question(
         "stats, typed fields",
         "/api/v1/logs/stats",
-        lambda n: {"interval": "1d", "group_by": "action", "from": since(n)},
+        lambda n: {"interval": "1d", "group_by": "action", **span(n)},
         least_ms=STATS_TYPED_P95_MS,
     ),
     Question(
         "stats, metadata",
         "/api/v1/logs/stats",
-        lambda n: {"interval": "1d", "group_by": "metadata.plan", "from": since(n)},
+        lambda n: {"interval": "1d", "group_by": "metadata.plan", **span(n)},
         least_ms=STATS_METADATA_P95_MS,
     ),
 )
@@ -235,6 +238,7 @@ async def search_rows(
     bearer = {"Authorization": f"Bearer {maker.token(tenant, 'admin')}"}
     typed = {"Content-Type": "application/json"}
     async with Http(api.url, bearer) as ours, Http(stack.opensearch_url, typed) as raw:
+        await until_merged(raw, report)
         cursor = await deep_cursor(ours, report)
         deep = Question(
             "search, 1,000th page",
@@ -251,6 +255,17 @@ async def search_rows(
     )
     await stack.stop_services("api")
     return rows
+
+
+async def until_merged(raw: Http, report: Report) -> None:
+    """Wait until OpenSearch has done what the rebuild left behind."""
+    began = time.perf_counter()
+    while True:
+        answer = msgspec.json.decode(await raw.ask("GET", "/_stats/merge"))
+        if not answer["_all"]["total"]["merges"]["current"]:
+            break
+        await asyncio.sleep(0.5)
+    report(f"    merges ended after {time.perf_counter() - began:,.1f} s more")
 
 
 async def deep_cursor(ours: Http, report: Report) -> str:
@@ -280,7 +295,7 @@ async def row(
         return await timed(lambda: raw.ask("POST", target, body))
 
     for ask in (ask_raw, ask_ours):
-        for _ in range(20):
+        for _ in range(REQUESTS):
             await ask()
     ratios, values, limits = [], [], []
     for number in range(rounds):
