@@ -203,6 +203,32 @@ async def test_of_windows_that_count_alike_no_ids_are_compared(
     assert await indexed(running, into) == set(map(format_id, ids))
 
 
+@pytest.mark.parametrize("after", [False, True])
+async def test_counting_reads_an_index_and_no_event(
+    running: Any, sections: Sections, place: Any, after: bool
+):
+    section, _, _ = place
+    position = await sections._position_after(section, None, 11) if after else None
+    assert await sections.count(section, position) == NUMBER - 11 * after
+    collection = running.database[section.home.space.collection]
+    pipeline = [{"$match": section.query_of_index(position)}, {"$group": {"_id": 1}}]
+    counting = {"aggregate": collection.name, "pipeline": pipeline, "cursor": {}}
+    finding = {
+        "find": collection.name,
+        "filter": section.query_of_index(position),
+        "projection": {"received_at": 1},
+        "sort": {"received_at": 1, "_id": 1},
+        "skip": 3,
+        "limit": 1,
+    }
+    for command in (counting, finding):
+        plan = await running.database.command({"explain": command, "verbosity": "executionStats"})
+        plan = plan.get("stages", [{}])[0].get("$cursor", plan)
+        assert plan["executionStats"]["executionSuccess"]
+        assert plan["executionStats"]["totalKeysExamined"] > 0
+        assert plan["executionStats"]["totalDocsExamined"] == 0, plan["queryPlanner"]
+
+
 async def test_an_index_that_is_gone_is_noticed(running: Any, sections: Sections, place: Any):
     section, into, _ = place
     await running.search.indices.delete(index=into.index)

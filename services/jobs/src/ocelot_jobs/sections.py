@@ -98,6 +98,16 @@ class Section(msgspec.Struct, frozen=True):
             parts.append(beside("received_at", upto.received_at, key, sign="$lt", of_key="$lte"))
         return {"$and": parts}
 
+    def query_of_index(self, after: Position | None) -> Document:
+        """The same for counting: the index by time answers it alone, and no event is read.
+
+        That of a Dedicated collection has no `t`, of which all of its events have the same.
+        """
+        query = self.query(after)
+        if not self.home.tenant.shared:
+            del query["$and"][0]["t"]
+        return query
+
 
 class Done(NamedTuple):
     """What became of one step of a walk.
@@ -149,7 +159,7 @@ class Sections:
     async def count(self, section: Section, after: Position | None = None) -> int:
         """How many events a section has now, behind a position."""
         collection = events_of(self._database, section.home.space.collection)
-        return await collection.count_documents(section.query(after))
+        return await collection.count_documents(section.query_of_index(after))
 
     async def copy(
         self, section: Section, into: IndexRange, after: Position | None, report: Report
@@ -287,7 +297,7 @@ class Sections:
         """The position of the section's so manieth event behind another; none: it has fewer."""
         collection = events_of(self._database, section.home.space.collection)
         document = await collection.find_one(
-            section.query(after),
+            section.query_of_index(after),
             {"received_at": 1},
             sort=[("received_at", 1), ("_id", 1)],
             skip=events - 1,
