@@ -192,7 +192,7 @@ async def running_on(stack: Stack) -> AsyncIterator[Running]:
 async def running(
     backends: Backends, opensearch_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Running]:
-    """Api, consumer and indexer on the session's backends."""
+    """Every service on the session's backends."""
     del opensearch_url  # asked for so that a missing OpenSearch skips or fails by name
     name = secrets.token_hex(4)
     stack = Stack(
@@ -212,3 +212,11 @@ async def running(
         finally:
             await stack.stop_services()
             await stack.remove()
+
+
+@pytest_asyncio.fixture(scope="class", loop_scope="session")
+async def jobs_stopped(running: Running) -> AsyncIterator[None]:
+    """No jobs, which would rebuild what a test breaks, and sooner than it has looked."""
+    await running.stack.stop_services("jobs")
+    yield
+    await (await running.stack.start_service("jobs")).wait_ready(30)

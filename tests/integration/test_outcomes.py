@@ -359,6 +359,7 @@ async def test_an_index_of_somebody_elses_where_ours_was_ends_no_indexer(running
     await running.until_indexed(access.tenant, 1)
 
 
+@pytest.mark.usefixtures("jobs_stopped")
 async def test_an_index_deleted_behind_the_services_back_is_made_again_and_marked(running: Any):
     access = await running.tenant()
     await running.post_lines(access, [text("before")])

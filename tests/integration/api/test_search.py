@@ -374,6 +374,7 @@ async def test_fields_leave_out_the_rest_on_both(
         assert item == {"action": "many", "targets": [{"id": f"t-{n}"} for n in range(30)]}
 
 
+@pytest.mark.usefixtures("jobs_stopped")
 class TestNeverFewerEventsInSilence:
     @pytest.fixture
     async def access(self, running: Any) -> Any:
