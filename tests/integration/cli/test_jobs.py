@@ -1,5 +1,6 @@
 """`ocelot jobs`, `ocelot holds`, and what SQS gave up."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,6 +11,8 @@ from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stag
 from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
 from ocelot_common.ids import format_id, new_id
 from ocelot_common.index_message import pack_index_messages
+from ocelot_common.jobs.model import Job
+from ocelot_common.jobs.store import JobStore
 from ocelot_common.queue.depth import read_depth
 from ocelot_common.queue.sending import Outgoing, send_all
 from ocelot_common.registry.model import Isolation, Tenant
@@ -67,6 +70,7 @@ async def test_a_rebuild_is_asked_for_listed_and_shown(running: Any, ocelot: Any
     shown = await running.eventually(ended, timeout_sec=30, what="the rebuild")
     assert shown["created_by"] == "cli"
     assert shown["progress"]["total"] == len(ids)
+    assert shown["phase"] == ""
     listed = await ocelot.ok("jobs", "list", "--tenant", access.tenant.id)
     assert job_id in listed.out
     assert "2 of 2" in listed.out
@@ -76,6 +80,37 @@ async def test_a_rebuild_is_asked_for_listed_and_shown(running: Any, ocelot: Any
     assert (standing.status, "standing job" in standing.err) == (1, True)
     over = await ocelot("jobs", "cancel", job_id)
     assert (over.status, "has ended: succeeded" in over.err) == (1, True)
+
+
+async def test_a_rebuild_is_waited_for_phase_by_phase(running: Any, ocelot: Any):
+    access = await running.tenant()
+    await running.post_lines(access, [TEXT] * 3)
+    await running.until_indexed(access.tenant, 3)
+    waited = await ocelot.ok("jobs", "rebuild", "--tenant", access.tenant.id, "--wait")
+    said = waited.err.strip().splitlines()
+    assert "queued as" in said[0]
+    assert said[-1] == "rebuilt: 3 of 3 events"
+    phases = [line.partition(",")[0] for line in said[1:-1]]
+    assert phases[0] == "settling"
+    assert phases[-1] == "retiring"
+
+
+async def test_waiting_for_a_rebuild_that_is_cancelled_ends_with_1(running: Any, ocelot: Any):
+    access = await running.tenant()
+    waiting = asyncio.create_task(
+        ocelot("jobs", "rebuild", "--tenant", access.tenant.id, "--wait", "--json")
+    )
+    store = JobStore(running.database)
+
+    async def found() -> Job | None:
+        return next(iter(await store.find(uid=access.tenant.uid)), None)
+
+    job = await running.eventually(found, what="the job")
+    await store.request_cancel(job.id)
+    ended = await waiting
+    assert ended.status == 1
+    assert ended.err.strip().splitlines()[-1] == "error: the rebuild is cancelled"
+    assert json.loads(ended.out)["state"] == "cancelled"
 
 
 @pytest.mark.parametrize(

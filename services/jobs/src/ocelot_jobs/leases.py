@@ -18,6 +18,8 @@ Document = dict[str, Any]
 LEASE_SEC: Final = 20.0
 RENEW_SEC: Final = 2.0
 
+_GIVEN_BACK: Final[Document] = {"lease_until": "$$NOW", "owner": "", "phase": ""}
+
 
 class LeaseLostError(Exception):
     """Another process owns the job now, or it has ended: whoever held it must stop."""
@@ -77,6 +79,14 @@ class Lease:
             changes["progress"] = dict(progress)
         await self._write({"$set": changes}, session)
 
+    async def enter(self, phase: str) -> None:
+        """Tell people what is done from now on; the attempt has got no further by that.
+
+        Raises:
+            LeaseLostError: it is another's.
+        """
+        await self._write({"$set": {"phase": str(phase)}})
+
     async def finish(self, state: JobState, *, error: str | None = None) -> None:
         """End the job; a recurring one waits for its next time, whatever became of this one.
 
@@ -84,7 +94,7 @@ class Lease:
             LeaseLostError: it is another's.
         """
         again = None if self.last else self.job.every_sec
-        changes: Document = {"lease_until": "$$NOW", "owner": "", "finished_at": "$$NOW"}
+        changes: Document = {**_GIVEN_BACK, "finished_at": "$$NOW"}
         if again is not None:
             changes |= {"state": JobState.QUEUED.value, "due_at": _from_now(again), "attempts": 0}
         else:
@@ -101,9 +111,8 @@ class Lease:
             error: of an attempt that failed; without it, the process ends.
         """
         changes: Document = {
+            **_GIVEN_BACK,
             "state": JobState.QUEUED.value,
-            "lease_until": "$$NOW",
-            "owner": "",
             "due_at": _from_now(seconds),
         }
         if error is not None:
@@ -154,6 +163,7 @@ async def claim(store: JobStore, owner: str, kinds: list[str]) -> Lease | None:
     taken: Document = {
         "state": JobState.RUNNING.value,
         "owner": owner,
+        "phase": "",
         "epoch": {"$add": ["$epoch", 1]},
         "lease_until": _from_now(LEASE_SEC),
         "started_at": {"$cond": [begins, "$$NOW", "$started_at"]},

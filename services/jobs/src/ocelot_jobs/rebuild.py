@@ -16,7 +16,7 @@ from opensearchpy.exceptions import NotFoundError
 
 from ocelot_common.batching import batched
 from ocelot_common.ids import parse_id
-from ocelot_common.jobs.rebuild import RebuildSpec
+from ocelot_common.jobs.rebuild import RebuildPhase, RebuildSpec
 from ocelot_common.mongo import events_of
 from ocelot_common.names import SHARED_SPACE
 from ocelot_common.provisioning.indices import IndexMaker
@@ -146,6 +146,7 @@ class Rebuild:
     async def _bring_ids(self, lease: Lease, ids: list[str]) -> None:
         home = await self._home(lease)
         done = _checkpoint(lease).ids
+        await lease.enter(RebuildPhase.MENDING)
         progress = _Progress(lease, total=len(ids))
         for part in batched(ids[done:], _IDS_AT_ONCE):
             step = await self._sections.bring(home, [parse_id(text) for text in part])
@@ -160,6 +161,7 @@ class Rebuild:
         sections = [
             (entry, _section(home, entry, spec)) for entry in _ranges_within(home.space, spec)
         ]
+        await lease.enter(RebuildPhase.MENDING)
         total = sum([await self._sections.count(section) for _, section in sections])
         progress = _Progress(lease, total=total)
         place = _checkpoint(lease).place
@@ -197,8 +199,10 @@ class Rebuild:
             if not target.switched:
                 await self._make(space, target)
         if not all(target.switched for target in checkpoint.targets):
+            await lease.enter(RebuildPhase.SETTLING)
             await self._settle(checkpoint.marked_at)
             await self._fill_all(lease, spec)
+        await lease.enter(RebuildPhase.RETIRING)
         await self._settle(_checkpoint(lease).switched_at)
         await self._retire(lease, spec)
 
@@ -292,12 +296,12 @@ class Rebuild:
                 continue
             into = msgspec.structs.replace(_entry(space, target), index=target.index, beside=None)
             if not target.copied:
-                progress.walked = "done"
+                await progress.enter(RebuildPhase.COPYING)
                 await self._walk(lease, sections[target.start], into, self._sections.copy, progress)
                 checkpoint = _noted(_checkpoint(lease), target.start, copied=True)
                 await lease.save(checkpoint=_document(checkpoint))
             await self._opensearch.indices.refresh(index=target.index)
-            progress.walked = "compared"
+            await progress.enter(RebuildPhase.COMPARING)
             await self._walk(lease, sections[target.start], into, self._sections.confirm, progress)
             await self._switch(lease, spec, target, sections[target.start], into, progress)
 
@@ -423,11 +427,7 @@ class Rebuild:
 
 
 class _Progress:
-    """Counts what is done, and writes it with the checkpoint.
-
-    Attributes:
-        walked: what the events of a step count as: `done`, or `compared` where they were copied.
-    """
+    """Counts what is done, and writes it with the checkpoint."""
 
     def __init__(self, lease: Lease, *, total: int) -> None:
         self._lease = lease
@@ -435,13 +435,18 @@ class _Progress:
         self._numbers |= lease.job.progress
         self._numbers["total"] = total
         self._unsaved = 0
-        self.walked = "done"
+        self._comparing = False
+
+    async def enter(self, phase: RebuildPhase) -> None:
+        """Say what is done from now on; what is compared was copied, and counts apart."""
+        self._comparing = phase is RebuildPhase.COMPARING
+        await self._lease.enter(phase)
 
     async def add(self, done: Done) -> None:
         """Count one step."""
-        self._numbers[self.walked] += done.events
+        self._numbers["compared" if self._comparing else "done"] += done.events
         self._unsaved += done.events
-        if self.walked == "done":  # what was refused when it was copied will be again
+        if not self._comparing:  # what was refused when it was copied will be again
             self._numbers["refused"] += done.refused
         await self.add_mended(done)
 

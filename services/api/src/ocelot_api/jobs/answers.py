@@ -19,6 +19,7 @@ def job_answer(job: Job) -> dict[str, Any]:
         "recurring": job.every_sec is not None,
         "cancel_requested": job.cancel_requested,
         "spec": spec,
+        "phase": job.phase,
         "progress": job.progress,
         "errors": job.errors,
         "created_by": job.created_by,

@@ -6,7 +6,7 @@ from ocelot_api.operations import answer, content, operation, parameter, ref
 from ocelot_api.problem_codes import BODY, STORE
 from ocelot_common.auth.scopes import LOGS_ADMIN
 from ocelot_common.jobs.model import JobKind, JobState
-from ocelot_common.jobs.rebuild import MAX_IDS
+from ocelot_common.jobs.rebuild import MAX_IDS, RebuildPhase
 
 Schema = dict[str, Any]
 
@@ -26,6 +26,7 @@ _JOB: Final[Schema] = {
     "recurring": False,
     "cancel_requested": False,
     "spec": {},
+    "phase": "copying",
     "progress": {"done": 40000, "total": 200000},
     "errors": [],
     "created_by": "jane",
@@ -34,6 +35,7 @@ _JOB: Final[Schema] = {
     "started_at": "2026-11-25T12:00:01Z",
     "finished_at": None,
 }
+_QUEUED: Final = _JOB | {"state": "queued", "phase": "", "progress": {}, "started_at": None}
 
 SCHEMAS: Final[dict[str, Schema]] = {
     "Job": {
@@ -49,6 +51,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
             },
             "cancel_requested": {"type": "boolean"},
             "spec": {"type": "object", "description": "What it is to do; of ids, their number"},
+            "phase": {
+                "type": "string",
+                "description": "What it is at, a rebuild: "
+                f"{', '.join(RebuildPhase)}; empty where there is nothing to tell",
+            },
             "progress": {
                 "type": "object",
                 "additionalProperties": {"type": "integer"},
@@ -136,7 +143,7 @@ REBUILD: Final = operation(
     answers={
         202: answer(
             "The job, queued",
-            content(ref("Job"), {"A rebuild": _JOB | {"state": "queued", "started_at": None}}),
+            content(ref("Job"), {"A rebuild": _QUEUED}),
             headers=["Location"],
         )
     },

@@ -1,7 +1,8 @@
 """`ocelot jobs`."""
 
+import asyncio
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -15,10 +16,10 @@ from ocelot_cli.administration import (
     tenant_of,
     uid_of,
 )
-from ocelot_cli.console import fail, out, plain, say, show_json
+from ocelot_cli.console import err, fail, out, plain, say, show_json
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.jobs.model import Job, JobKind, JobState
-from ocelot_common.jobs.rebuild import MAX_IDS, request_rebuild_of_tenant
+from ocelot_common.jobs.rebuild import MAX_IDS, RebuildPhase, request_rebuild_of_tenant
 from ocelot_common.jobs.store import JobExistsError, JobStore, to_document
 from ocelot_common.provisioning.tenants import TenantNotFoundError
 from ocelot_common.registry.model import Home
@@ -31,6 +32,8 @@ app = typer.Typer(
 )
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, or its beginning.")]
+_POLL_SEC: Final = 0.5
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -124,9 +127,15 @@ def rebuild(
         list[str] | None,
         typer.Option("--id", metavar="ID", help="Only this event; may be given again."),
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Stay until it has ended, and tell how far it is.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Queue a rebuild of a tenant's search index: of everything, or of what is named."""
+    """Queue a rebuild of a tenant's search index: of everything, or of what is named.
+
+    Ctrl-C ends the waiting and not the job. The exit status is 1 unless it succeeds.
+    """
     if ids and (received_from or received_to):
         fail("name ids or a range of time, not both", status=2)
     if ids and len(ids) > MAX_IDS:
@@ -141,9 +150,10 @@ def rebuild(
             home = await _home(admin, tenant)
             if not home.space.search_enabled:
                 raise ValueError(f"the tenant {tenant!r} has no search index to rebuild")
+            jobs = JobStore(admin.store.database)
             try:
-                return await request_rebuild_of_tenant(
-                    JobStore(admin.store.database),
+                job = await request_rebuild_of_tenant(
+                    jobs,
                     home,
                     created_by="cli",
                     ids=keys,
@@ -152,12 +162,32 @@ def rebuild(
                 )
             except JobExistsError as error:
                 raise ValueError(f"a rebuild is under way: {error.job.id}") from None
+            say(f"queued as {job.id}; `ocelot jobs show {job.id}` tells how far it is")
+            return await _follow(jobs, job) if wait else job
 
     job = run_on_backends(work())
     if as_json:
         show_json(_json(job))
+    if not wait:
         return
-    say(f"queued as {job.id}; `ocelot jobs show {job.id}` tells how far it is")
+    if job.state is not JobState.SUCCEEDED:
+        reason = f": {job.errors[-1].detail}" if job.errors else ""
+        fail(f"the rebuild is {job.state}{reason}")
+    say(f"rebuilt: {_progress(job)} events")
+
+
+async def _follow(jobs: JobStore, job: Job) -> Job:
+    """Tell how far a job is until it has ended; not on a terminal, only when its phase changes."""
+    said = ""
+    with err.status("") as status:
+        while job.live:
+            status.update(_progress(job))
+            if not err.is_terminal and job.phase != said:
+                said = job.phase
+                say(_progress(job))
+            await asyncio.sleep(_POLL_SEC)
+            job = await jobs.get(job.id) or job
+    return job
 
 
 async def _home(admin: Administration, tenant_id: str) -> Home:
@@ -200,10 +230,13 @@ def _state(job: Job) -> str:
 
 
 def _progress(job: Job) -> str:
-    done, total = job.progress.get("done"), job.progress.get("total")
-    if done is None:
-        return "-"
-    return f"{done:,}" if total is None else f"{done:,} of {total:,}"
+    """The phase and its numbers, such as `copying, 12,000 of 200,000`."""
+    counted = "compared" if job.phase == RebuildPhase.COMPARING else "done"
+    done, total = job.progress.get(counted), job.progress.get("total")
+    parts = [job.phase] if job.phase else []
+    if done is not None:
+        parts.append(f"{done:,}" if total is None else f"{done:,} of {total:,}")
+    return ", ".join(parts) or "-"
 
 
 def _time(moment: datetime | None) -> str:

@@ -53,6 +53,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         spec: what is to be done; its form is the kind's.
         checkpoint: how far it is, for whoever goes on; its form is the kind's.
         progress: how far it is, for people: numbers by name, `done` and `total` among them.
+        phase: what its owner is at, for people; empty if nobody works on it, or in one stretch.
         errors: of the last failed attempts.
         attempts: that failed since it last got on.
         epoch: grows with each owner; what an owner writes is conditional on it.
@@ -73,6 +74,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     spec: dict[str, Any] = {}
     checkpoint: dict[str, Any] = {}
     progress: dict[str, int] = {}
+    phase: str = ""
     errors: list[JobError] = []
     attempts: int = 0
     epoch: int = 0

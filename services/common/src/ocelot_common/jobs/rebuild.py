@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -12,6 +13,16 @@ from ocelot_common.registry.model import Home, Space
 
 #: Ids in one job: its document stays far below MongoDB's limit of 16 MiB.
 MAX_IDS: Final = 10_000
+
+
+class RebuildPhase(StrEnum):
+    """What a rebuild is at (ADR 0017), in this order; what is mended in place has one phase."""
+
+    SETTLING = "settling"  # until every process knows of the new index
+    COPYING = "copying"
+    COMPARING = "comparing"
+    RETIRING = "retiring"  # until nobody searches the old index
+    MENDING = "mending"
 
 
 class RebuildSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
