@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from ocelot_api.problems import Problem, bad_request
 from ocelot_common.ids import format_id, parse_id
@@ -22,10 +23,10 @@ class RebuildRequest(msgspec.Struct, frozen=True):
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
-    all: bool = False
-    received_from: str | None = None
-    received_to: str | None = None
-    ids: list[str] | None = None
+    all: bool | UnsetType = UNSET
+    received_from: str | UnsetType = UNSET
+    received_to: str | UnsetType = UNSET
+    ids: list[str] | UnsetType = UNSET
 
 
 _decoder = msgspec.json.Decoder(_Body)
@@ -43,10 +44,11 @@ def read_rebuild(body: bytes) -> RebuildRequest:
         raise bad_request("invalid_rebuild", str(error).replace("`", "")) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise bad_request("invalid_json", f"not valid JSON: {error}") from None
-    bounds = given.received_from is not None or given.received_to is not None
-    if [given.all, bounds, given.ids is not None].count(True) != 1:
+    bounds = (given.received_from, given.received_to) != (UNSET, UNSET)
+    forms = [given.all is not UNSET, bounds, given.ids is not UNSET]
+    if forms.count(True) != 1 or given.all is False:
         raise bad_request("invalid_rebuild", _FORMS)
-    if given.ids is not None:
+    if given.ids is not UNSET:
         return RebuildRequest(ids=_ids(given.ids))
     start = _moment("received_from", given.received_from)
     end = _moment("received_to", given.received_to)
@@ -67,8 +69,8 @@ def _ids(given: list[str]) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def _moment(name: str, text: str | None) -> datetime | None:
-    if text is None:
+def _moment(name: str, text: str | UnsetType) -> datetime | None:
+    if text is UNSET:
         return None
     try:
         return to_datetime(parse_rfc3339(text))
