@@ -7,8 +7,9 @@ from starlette.datastructures import QueryParams
 
 from ocelot_api.export.formats import Format
 from ocelot_api.problems import Problem, bad_request
+from ocelot_api.query_strings import split_parameters, whole_number
 from ocelot_api.search.fields import read_fields
-from ocelot_api.search.parameters import query_of_parameters, split_parameters, whole_number
+from ocelot_api.search.parameters import query_of_parameters
 from ocelot_api.search.query import SearchQuery, Sort
 from ocelot_common.csv_rows import DEFAULT_COLUMNS
 from ocelot_common.ids import parse_id

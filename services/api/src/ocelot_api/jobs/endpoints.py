@@ -14,7 +14,7 @@ from ocelot_api.jobs.requests import read_rebuild
 from ocelot_api.json_bodies import JsonBodies
 from ocelot_api.middleware import headers_of
 from ocelot_api.problems import Problem, bad_request
-from ocelot_api.search.parameters import split_parameters, whole_number
+from ocelot_api.query_strings import known_parameters, whole_number
 from ocelot_common.auth.scopes import LOGS_ADMIN
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.jobs.model import JobKind, JobState
@@ -60,6 +60,7 @@ class Jobs:
     async def rebuild(self, request: Request) -> Response:
         """Queue a rebuild of the tenant's search index."""
         home = await self._home(request, LOGS_ADMIN)
+        known_parameters(request.query_params, ())
         principal = await self._authenticator.authenticate(headers_of(request.scope), LOGS_ADMIN)
         async with self._bodies.body(request, max_bytes=_MAX_BODY_BYTES) as body:
             wanted = read_rebuild(body)
@@ -87,9 +88,7 @@ class Jobs:
     async def list(self, request: Request) -> Response:
         """List the tenant's jobs."""
         home = await self._home(request, LOGS_ADMIN)
-        rest, given = split_parameters(request.query_params, _OPTIONS, repeatable=("kind", "state"))
-        for name in rest:
-            raise bad_request("unknown_parameter", "no such parameter", path=name[:100])
+        given = known_parameters(request.query_params, _OPTIONS, repeatable=("kind", "state"))
         limit = _limit(given.get("limit", [str(DEFAULT_LIMIT)])[0])
         found = await self._in_time(
             self._jobs.find(
@@ -120,6 +119,7 @@ class Jobs:
     ) -> Response:
         """Show one of the tenant's jobs."""
         home = await self._home(request, LOGS_ADMIN)
+        known_parameters(request.query_params, ())
         key = _job_id("id", job_id)
         job = await self._in_time(self._jobs.get(key, uid=home.tenant.uid))
         if job is None:

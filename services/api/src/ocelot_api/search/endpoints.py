@@ -10,6 +10,7 @@ from ocelot_api.authentication import Authenticator
 from ocelot_api.json_bodies import JsonBodies
 from ocelot_api.middleware import headers_of
 from ocelot_api.problems import Problem, bad_request, unavailable
+from ocelot_api.query_strings import known_parameters
 from ocelot_api.search.documentation import READ, SEARCH, SEARCH_BY_TREE, STATS
 from ocelot_api.search.parameters import query_of_body, query_of_parameters
 from ocelot_api.search.service import SearchService
@@ -71,6 +72,7 @@ class Reading:
     async def search_by_tree(self, request: Request) -> Response:
         """Find events by a tree of conditions."""
         home = await self.home(request, LOGS_READ)
+        known_parameters(request.query_params, ())
         async with self._bodies.body(request, max_bytes=_MAX_SEARCH_BYTES) as body:
             query = query_of_body(body, home)
         return Response(await self._service.search(query), media_type=_JSON)
@@ -96,6 +98,7 @@ class Reading:
     ) -> Response:
         """Read one event from the store; one just accepted may be a 404 for a moment."""
         home = await self.home(request, LOGS_READ)
+        known_parameters(request.query_params, ())
         try:
             key = store_key(home.tenant, parse_id(event_id))
         except ValueError as error:

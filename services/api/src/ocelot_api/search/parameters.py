@@ -1,12 +1,13 @@
 """A search as clients ask for it: parameters of `GET /logs`, or a body of `POST /logs/search`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from starlette.datastructures import QueryParams
 
 from ocelot_api.problems import Problem, bad_request
+from ocelot_api.query_strings import split_parameters, whole_number
 from ocelot_api.search.conditions import condition, is_filter
 from ocelot_api.search.fields import read_fields
 from ocelot_api.search.filters import EVERYTHING, Filter, Not, all_of, any_of
@@ -43,29 +44,6 @@ def query_of_parameters(given: QueryParams, home: Home) -> SearchQuery:
         cursor=options.get("cursor", [None])[0],
         fields=options.get("fields", []),
     )
-
-
-def split_parameters(
-    given: QueryParams, options: Collection[str], *, repeatable: Collection[str]
-) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """The filters among the parameters, and the options.
-
-    Raises:
-        Problem: 400: an option that is not repeatable is given more than once.
-    """
-    values: dict[str, list[str]] = {}
-    for name, value in given.multi_items():
-        values.setdefault(name, []).append(value)
-    found = {name: values.pop(name) for name in options if name in values}
-    for name, several in found.items():
-        if name not in repeatable and len(several) > 1:
-            raise bad_request("invalid_parameter", "given more than once", path=name)
-    return values, found
-
-
-def whole_number(text: str, *, digits: int = 9) -> int | None:
-    """So many ASCII digits at most as a number; None if there is anything else."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
 
 
 def filter_of(values: Mapping[str, Sequence[str]]) -> Filter:

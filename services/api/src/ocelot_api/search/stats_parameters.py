@@ -8,9 +8,10 @@ from zoneinfo import ZoneInfo, available_timezones
 from starlette.datastructures import QueryParams
 
 from ocelot_api.problems import bad_request
+from ocelot_api.query_strings import split_parameters, whole_number
 from ocelot_api.search.conditions import FIELDS, check_path
 from ocelot_api.search.filters import ATTRS
-from ocelot_api.search.parameters import filter_of, split_parameters, whole_number
+from ocelot_api.search.parameters import filter_of
 from ocelot_api.search.stats import (
     DEFAULT_TOP,
     MAX_DISTINCT,

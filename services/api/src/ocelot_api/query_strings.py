@@ -1,0 +1,44 @@
+"""Query strings: the parameters that an endpoint knows, each read once; all others are refused."""
+
+from collections.abc import Collection
+
+from starlette.datastructures import QueryParams
+
+from ocelot_api.problems import bad_request
+
+
+def split_parameters(
+    given: QueryParams, options: Collection[str], *, repeatable: Collection[str]
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Everything but the options, such as filters, and the options.
+
+    Raises:
+        Problem: 400: an option that is not repeatable is given more than once.
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in given.multi_items():
+        values.setdefault(name, []).append(value)
+    found = {name: values.pop(name) for name in options if name in values}
+    for name, several in found.items():
+        if name not in repeatable and len(several) > 1:
+            raise bad_request("invalid_parameter", "given more than once", path=name)
+    return values, found
+
+
+def known_parameters(
+    given: QueryParams, options: Collection[str], *, repeatable: Collection[str] = ()
+) -> dict[str, list[str]]:
+    """The options, of an endpoint that has nothing else.
+
+    Raises:
+        Problem: 400: another parameter is given, or one that is not repeatable more than once.
+    """
+    values, found = split_parameters(given, options, repeatable=repeatable)
+    for name in values:
+        raise bad_request("unknown_parameter", "no such parameter", path=name[:100])
+    return found
+
+
+def whole_number(text: str, *, digits: int = 9) -> int | None:
+    """So many ASCII digits at most as a number; None if there is anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
