@@ -9,7 +9,7 @@ export UV_PROJECT_ENVIRONMENT ?= .venv
 RUN := $(UV) run --frozen
 BESIDE := $(RUN) --no-sync python scripts/beside.py
 
-.PHONY: help setup dev sqs-worker test test-unit test-devstack test-faults test-services test-members bench faults fuzz contract lint format env-example postman clean
+.PHONY: help setup dev sqs-worker test test-unit test-devstack test-cli test-services test-faults test-members bench faults fuzz contract lint format env-example postman clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ sqs-worker: setup ## Run one more consumer against a running `make dev`
 	@exec $(RUN) --no-sync python -m ocelot_devstack worker consumer
 
 test: setup ## Run all tests, on real backends
-	@$(BESIDE) "$(MAKE) --keep-going test-unit test-devstack test-faults" "$(MAKE) test-services"
+	@$(BESIDE) "$(MAKE) --keep-going test-cli test-unit test-devstack" "$(MAKE) --keep-going test-services test-faults"
 
 test-unit: setup ## Run the tests that need no backend
 	$(RUN) --no-sync pytest tests/unit
@@ -40,8 +40,11 @@ test-devstack: setup ## Run the tests of make dev and of the backends themselves
 test-faults: setup ## Run the quick part of the faults
 	$(RUN) --no-sync pytest tests/faults
 
+test-cli: setup ## Run the tests of the ocelot command, on real backends
+	$(RUN) --no-sync pytest tests/integration/cli
+
 test-services: setup ## Run the tests of the services together, on real backends
-	$(RUN) --no-sync pytest tests/integration --ignore tests/integration/devstack
+	$(RUN) --no-sync pytest tests/integration --ignore tests/integration/devstack --ignore tests/integration/cli
 
 test-members: setup ## Run each member's unit tests with only that member's dependencies
 	@scripts/test-members $(UV)

@@ -23,14 +23,6 @@ from ocelot_devstack.pytest_plugin import SERVICE_ENV, dev_settings
 from ocelot_devstack.stack import Stack
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those of the command first: `make test` runs the unit tests beside them, and they don't mind.
-
-    Some of the others look at the clock.
-    """
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/integration/cli/"))
-
-
 class TenantAccess(NamedTuple):
     """A tenant with ready-made authorisation headers."""
 
