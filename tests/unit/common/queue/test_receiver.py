@@ -89,8 +89,8 @@ async def test_a_message_that_sqs_would_not_delete_comes_again_as_a_repetition(s
         await until(lambda: len(got) == 2)
         sqs.refused = {got[0].receipt}
         await receiver.delete(got[:2])
-        assert receiver.held == 0
         await until(lambda: len(got) >= 3)
+        assert receiver.held == 1  # the repetition alone
     assert (got[2].body, got[2].receive_count) == (got[0].body, 2)
 
 
@@ -100,8 +100,8 @@ async def test_released_messages_come_again_at_once(sqs: Sqs) -> None:
         sqs.put("a")
         await until(lambda: got)
         await receiver.release(got[:1])
-        assert (receiver.held, receiver.held_bytes) == (0, 0)
         await until(lambda: len(got) == 2)
+        assert (receiver.held, receiver.held_bytes) == (1, 1)  # the second time alone
     assert [message.receive_count for message in got] == [1, 2]
 
 
