@@ -37,10 +37,7 @@ MAPPING: Final[dict[str, Any]] = {
         "rev": {"type": "integer", "index": False},
         "seq": {"type": "long"},
         "received_at": _MILLISECONDS,
-        "occurred_at": {**_MILLISECONDS, "copy_to": "@timestamp"},
-        # By this name OpenSearch knows an index of events, and searches its newest segment first:
-        # what asks for the newest passes over the others (ADR 0020).
-        "@timestamp": {**_MILLISECONDS, "doc_values": False},
+        "occurred_at": _MILLISECONDS,
         "writer": _KEYWORD,
         "action": _KEYWORD,
         "actor": {
