@@ -296,12 +296,12 @@ class Rebuild:
                 continue
             into = msgspec.structs.replace(_entry(space, target), index=target.index, beside=None)
             if not target.copied:
-                await progress.enter(RebuildPhase.COPYING)
+                await lease.enter(RebuildPhase.COPYING)
                 await self._walk(lease, sections[target.start], into, self._sections.copy, progress)
                 checkpoint = _noted(_checkpoint(lease), target.start, copied=True)
                 await lease.save(checkpoint=_document(checkpoint))
             await self._opensearch.indices.refresh(index=target.index)
-            await progress.enter(RebuildPhase.COMPARING)
+            await lease.enter(RebuildPhase.COMPARING)
             await self._walk(lease, sections[target.start], into, self._sections.confirm, progress)
             await self._switch(lease, spec, target, sections[target.start], into, progress)
 
@@ -435,18 +435,13 @@ class _Progress:
         self._numbers |= lease.job.progress
         self._numbers["total"] = total
         self._unsaved = 0
-        self._comparing = False
-
-    async def enter(self, phase: RebuildPhase) -> None:
-        """Say what is done from now on; what is compared was copied, and counts apart."""
-        self._comparing = phase is RebuildPhase.COMPARING
-        await self._lease.enter(phase)
 
     async def add(self, done: Done) -> None:
-        """Count one step."""
-        self._numbers["compared" if self._comparing else "done"] += done.events
+        """Count one step; what is compared was copied before, and counts apart."""
+        comparing = self._lease.job.phase == RebuildPhase.COMPARING
+        self._numbers["compared" if comparing else "done"] += done.events
         self._unsaved += done.events
-        if not self._comparing:  # what was refused when it was copied will be again
+        if not comparing:  # what was refused when it was copied will be again
             self._numbers["refused"] += done.refused
         await self.add_mended(done)
 
