@@ -283,7 +283,7 @@ class Harness:
 
     async def metric(self, service: str, name: str, **labels: str) -> float:
         """One sample of a service's metrics; 0 where there is none."""
-        text = (await self.http.get(f"{self.services[service].url}/metrics")).text
+        text = (await self.http.get(f"{self.services[service].probes_url}/metrics")).text
         wanted = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
         pattern = rf"^{name}{re.escape('{' + wanted + '}') if wanted else ''} (\S+)$"
         match = re.search(pattern, text, re.MULTILINE)

@@ -7,9 +7,9 @@ from pydantic import Field, model_validator
 from ocelot_api.budget import EVENT_BYTES
 from ocelot_common.event_limits import EventLimits
 from ocelot_common.settings import (
-    HttpSettings,
     MongoSettings,
     OpenSearchSettings,
+    ProbesSettings,
     SqsSettings,
     TelemetrySettings,
     TokenSettings,
@@ -19,10 +19,22 @@ _MIB = 1024 * 1024
 
 
 class ApiSettings(
-    MongoSettings, SqsSettings, OpenSearchSettings, TelemetrySettings, HttpSettings, TokenSettings
+    MongoSettings, SqsSettings, OpenSearchSettings, TelemetrySettings, ProbesSettings, TokenSettings
 ):
     """Environment variables of the api."""
 
+    http_host: str = Field(
+        default="0.0.0.0",  # noqa: S104 - a container's port
+        alias="OCELOT_HTTP_HOST",
+        description="Address on which clients are served",
+    )
+    http_port: int = Field(
+        default=8000,
+        alias="OCELOT_HTTP_PORT",
+        ge=1,
+        le=65535,
+        description="Port on which clients are served: /api and /.well-known",
+    )
     max_event_bytes: int = Field(
         default=65_536,
         alias="OCELOT_MAX_EVENT_BYTES",
@@ -77,6 +89,15 @@ class ApiSettings(
         le=100,
         description="Exports that one process answers at once; beyond them: 503",
     )
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> Self:
+        if self.http_port == self.probes_port:
+            raise ValueError(
+                f"OCELOT_HTTP_PORT and OCELOT_PROBES_PORT are both {self.http_port}; they must"
+                " differ: metrics and probes are not for clients"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_budget(self) -> Self:
