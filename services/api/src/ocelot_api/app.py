@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Lifespan
 from ocelot_api import openapi
 from ocelot_api.authentication import Authenticator
 from ocelot_api.budget import ByteBudget
+from ocelot_api.client_address import TrustedProxies
 from ocelot_api.export.endpoints import Exporting
 from ocelot_api.ingest.coalescer import Coalescer
 from ocelot_api.ingest.endpoints import REGISTRY_GRACE_SEC, Ingest
@@ -33,6 +34,7 @@ from ocelot_api.middleware import (
     to_problem,
 )
 from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request
+from ocelot_api.refusals import RefusalLog
 from ocelot_api.search.backend import SearchBackend
 from ocelot_api.search.endpoints import Reading
 from ocelot_api.search.mongo_backend import MongoBackend
@@ -71,6 +73,7 @@ def create_app(settings: ApiSettings, *, readiness: ProcessReadiness | None = No
     provider = configure_tracing(service="api", otlp_endpoint=settings.otlp_endpoint)
     registry = process_registry()
     metrics = ApiMetrics(registry)
+    refusals = RefusalLog(TrustedProxies(settings.trusted_proxies))
     ready = readiness or ProcessReadiness()
     routes: FastRoutes
 
@@ -87,7 +90,7 @@ def create_app(settings: ApiSettings, *, readiness: ProcessReadiness | None = No
                 build=build_info("api"),
             )
             await stack.enter_async_context(probes)
-            await _open(stack, app, routes, settings, metrics, ready)
+            await _open(stack, app, routes, settings, metrics, ready, refusals)
             tune_garbage_collector()
             yield
 
@@ -97,7 +100,9 @@ def create_app(settings: ApiSettings, *, readiness: ProcessReadiness | None = No
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     routes = FastRoutes(app)
-    return RequestMiddleware(routes, metrics=metrics, tracing=provider is not None)
+    return RequestMiddleware(
+        routes, metrics=metrics, tracing=provider is not None, refusals=refusals
+    )
 
 
 def openapi_document() -> dict[str, Any]:
@@ -136,6 +141,7 @@ async def _open(
     settings: ApiSettings,
     metrics: ApiMetrics,
     readiness: ProcessReadiness,
+    refusals: RefusalLog,
 ) -> None:
     """Open the clients and add the routes that use them."""
     client = mongo.connect(settings.mongodb_url, app_name="ocelot-api", server_selection_sec=2.0)
@@ -162,6 +168,7 @@ async def _open(
     stack.push_async_callback(coalescer.close)
 
     parts = _Parts(settings, metrics, database, snapshot)
+    refusals.tenant_of = parts.authenticator.tenant_of
     metrics.budget_limit_bytes.set(settings.body_budget_bytes)
     ingest = Ingest(
         authenticator=parts.authenticator,

@@ -1,10 +1,12 @@
 """The api's settings."""
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import NoDecode
 
 from ocelot_api.budget import EVENT_BYTES
+from ocelot_api.client_address import Network, parse_networks
 from ocelot_common.event_limits import EventLimits
 from ocelot_common.settings import (
     MongoSettings,
@@ -34,6 +36,16 @@ class ApiSettings(
         ge=1,
         le=65535,
         description="Port on which clients are served: /api and /.well-known",
+    )
+    # Not decoded as JSON, as pydantic does with other types than text.
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(parse_networks)] = (
+        Field(
+            default=(),
+            alias="OCELOT_TRUSTED_PROXIES",
+            description="Networks of the proxies whose X-Forwarded-For is believed, such as"
+            " 10.0.0.0/8,fd00::/8; left out: none. The client's address is logged for 401, 403, 429"
+            " and 503",
+        )
     )
     max_event_bytes: int = Field(
         default=65_536,
