@@ -19,6 +19,7 @@ from ocelot_api import openapi
 from ocelot_api.authentication import Authenticator
 from ocelot_api.budget import ByteBudget
 from ocelot_api.client_address import TrustedProxies
+from ocelot_api.docs_page.endpoints import docs_router
 from ocelot_api.export.endpoints import Exporting
 from ocelot_api.ingest.coalescer import Coalescer
 from ocelot_api.ingest.endpoints import REGISTRY_GRACE_SEC, Ingest
@@ -124,7 +125,7 @@ def _framework(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         description=DESCRIPTION,
         license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=lifespan,
-        docs_url="/api/v1/docs",
+        docs_url=None,  # FastAPI's page loads its scripts from a CDN
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         # A redirect would lead from https to http behind an ingress, with the token.
@@ -182,6 +183,8 @@ async def _open(
     routes.add("POST", "/api/v1/logs/bulk", ingest.post_bulk)
     routes.only("/api/v1/logs/search", "POST")  # is no id
     parts.add_routers(app, index)
+    if settings.api_docs:
+        app.include_router(docs_router())
 
 
 def _registry_cause(snapshot: RegistrySnapshot) -> str | None:

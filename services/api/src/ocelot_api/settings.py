@@ -47,6 +47,11 @@ class ApiSettings(
             " and 503",
         )
     )
+    api_docs: bool = Field(
+        default=True,
+        alias="OCELOT_API_DOCS",
+        description="Whether the documentation page /api/v1/docs is served",
+    )
     max_event_bytes: int = Field(
         default=65_536,
         alias="OCELOT_MAX_EVENT_BYTES",
