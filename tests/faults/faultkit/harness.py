@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -332,14 +333,7 @@ def _specs(*, long: bool) -> tuple[ServiceSpec, ...]:
     # -P: the modules beside the launcher are none of a service.
     launcher = (sys.executable, "-P", str(_IMPATIENT), str(QUICK_VISIBILITY_SEC))
     return tuple(
-        ServiceSpec(
-            spec.name,
-            (*launcher, spec.argv[-1]) if spec.drains else spec.argv,
-            drains=spec.drains,
-            needs_opensearch=spec.needs_opensearch,
-            stop_sec=spec.stop_sec,
-        )
-        for spec in SERVICES
+        replace(spec, argv=(*launcher, spec.argv[-1])) if spec.drains else spec for spec in SERVICES
     )
 
 
