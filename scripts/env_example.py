@@ -48,8 +48,15 @@ def _order(name: str) -> tuple[bool, str]:
 def _line(name: str, field: FieldInfo) -> str:
     if field.is_required():
         return f"{name}="
-    default: Any = field.default
-    return f"# {name}={'' if default is None else default}"
+    return f"# {name}={_text(field.default)}"
+
+
+def _text(default: Any) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return "" if default is None else str(default)
 
 
 if __name__ == "__main__":

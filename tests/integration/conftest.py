@@ -20,6 +20,7 @@ from ocelot_common.stored import READ_PROJECTION, StoredEvent, read_document
 from ocelot_devstack.backends import Backends
 from ocelot_devstack.provisioning import TenantMaker, open_tenant_maker
 from ocelot_devstack.pytest_plugin import SERVICE_ENV, dev_settings
+from ocelot_devstack.services import ServiceProcess
 from ocelot_devstack.stack import Stack
 
 
@@ -65,6 +66,11 @@ class Running:
     def bearer(self, tenant: Tenant, role: str) -> dict[str, str]:
         """The header of a fresh token."""
         return {"Authorization": f"Bearer {self.maker.token(tenant, role)}"}
+
+    @property
+    def api(self) -> ServiceProcess:
+        """The api that `http` asks."""
+        return next(each for each in self.stack.services if each.spec.name == "api")
 
     async def space_of(self, tenant: Tenant) -> Any:
         """The tenant's space, read now."""
@@ -168,7 +174,7 @@ async def running_on(stack: Stack) -> AsyncIterator[Running]:
     """Clients for an installation whose services run."""
     async with AsyncExitStack() as cleanup:
         maker = await cleanup.enter_async_context(open_tenant_maker(stack.installation))
-        api = next(service for service in stack.services if service.spec.name == "api")
+        api = next(each for each in stack.services if each.spec.name == "api")
         http = await cleanup.enter_async_context(httpx.AsyncClient(base_url=api.url, timeout=60))
         client = mongo.connect(stack.mongodb_url, app_name="tests")
         cleanup.push_async_callback(client.close)

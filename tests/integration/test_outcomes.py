@@ -58,7 +58,7 @@ def metric(exposition: str, name: str, **labels: str) -> float:
 
 
 async def outcomes(running: Any, service: str) -> dict[str, float]:
-    url = next(s.url for s in running.stack.services if s.spec.name == service)
+    url = next(s.probes_url for s in running.stack.services if s.spec.name == service)
     exposition = (await running.http.get(f"{url}/metrics")).text
     kinds = (
         "stored",
@@ -198,7 +198,7 @@ async def test_an_envelope_of_a_newer_release_waits_and_is_no_letter(running: An
 
 
 async def consumer_metrics(running: Any) -> str:
-    url = next(s.url for s in running.stack.services if s.spec.name == "consumer")
+    url = next(s.probes_url for s in running.stack.services if s.spec.name == "consumer")
     return str((await running.http.get(f"{url}/metrics")).text)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from ocelot_api.metrics import ApiMetrics
+from ocelot_common.build_info import build_info, export_build_info
 from ocelot_consumer.metrics import ConsumerMetrics
 from ocelot_indexer.metrics import IndexerMetrics
 from ocelot_jobs.metrics import JobsMetrics
@@ -22,8 +23,9 @@ def exported() -> set[str]:
     ConsumerMetrics(registry)
     IndexerMetrics(registry)
     JobsMetrics(registry)
+    export_build_info(build_info("api"), registry)
     names = {
-        family.name + ("_total" if family.type == "counter" else "")
+        family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
         for family in registry.collect()
     }
     return names | set(re.findall(r'"(ocelot_(?:worker|queue)_\w+)"', SOURCE))

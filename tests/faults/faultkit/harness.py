@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -283,7 +284,7 @@ class Harness:
 
     async def metric(self, service: str, name: str, **labels: str) -> float:
         """One sample of a service's metrics; 0 where there is none."""
-        text = (await self.http.get(f"{self.services[service].url}/metrics")).text
+        text = (await self.http.get(f"{self.services[service].probes_url}/metrics")).text
         wanted = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
         pattern = rf"^{name}{re.escape('{' + wanted + '}') if wanted else ''} (\S+)$"
         match = re.search(pattern, text, re.MULTILINE)
@@ -332,14 +333,7 @@ def _specs(*, long: bool) -> tuple[ServiceSpec, ...]:
     # -P: the modules beside the launcher are none of a service.
     launcher = (sys.executable, "-P", str(_IMPATIENT), str(QUICK_VISIBILITY_SEC))
     return tuple(
-        ServiceSpec(
-            spec.name,
-            (*launcher, spec.argv[-1]) if spec.drains else spec.argv,
-            drains=spec.drains,
-            needs_opensearch=spec.needs_opensearch,
-            stop_sec=spec.stop_sec,
-        )
-        for spec in SERVICES
+        replace(spec, argv=(*launcher, spec.argv[-1])) if spec.drains else spec for spec in SERVICES
     )
 
 

@@ -18,10 +18,27 @@ from ocelot_api.search.opensearch_backend import OpenSearchBackend
 from ocelot_common import opensearch
 from ocelot_common.registry.model import Home, Isolation, Tenant
 from ocelot_devstack.ports import free_port
+from ocelot_devstack.services import ServiceProcess
 from searchdata.events import HAND_MADE, SAME_TIME, random_events
 from searchdata.reference import Data, Reference
 
-StartApi = Callable[..., Awaitable[httpx.AsyncClient]]
+
+class ApiClient(httpx.AsyncClient):
+    """A client of one api process.
+
+    Attributes:
+        process: that it asks.
+    """
+
+    process: ServiceProcess
+
+    @property
+    def probes_url(self) -> str:
+        """Where the process answers `/readyz`, `/metrics` and the other probes."""
+        return self.process.probes_url
+
+
+StartApi = Callable[..., Awaitable[ApiClient]]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -29,14 +46,14 @@ async def start_api(running: Any) -> AsyncIterator[StartApi]:
     """A function that starts one more api of the running installation, in another environment."""
     async with AsyncExitStack() as cleanup:
 
-        async def start(*, ready: bool = True, **env: str) -> httpx.AsyncClient:
+        async def start(*, ready: bool = True, **env: str) -> ApiClient:
             process = await running.stack.start_service("api", extra_env=env)
             cleanup.push_async_callback(process.stop)
             if ready:
                 await process.wait_ready(30)
-            return await cleanup.enter_async_context(
-                httpx.AsyncClient(base_url=process.url, timeout=30)
-            )
+            client = ApiClient(base_url=process.url, timeout=30)
+            client.process = process
+            return await cleanup.enter_async_context(client)
 
         yield start
 

@@ -90,9 +90,9 @@ async def place(running: Any) -> Place:
         await provisioner.delete(others[name].id, owner=owner, now=True)
     again = await running.maker.create(others["incarnation"].id)
     assert again.uid != others["incarnation"].uid
-    api = next(service for service in running.stack.services if service.spec.name == "api")
+    api = running.api
     forge = Forge(running.maker.key, access.tenant, others)
-    made = Place(running, access, forge, api.port, api.pid, await failures(running.http))
+    made = Place(running, access, forge, api.port, api.pid, await failures(running))
     # The api has surely seen all of it, which may take two seconds; it sees changes in their order.
     last = token_request(made, "GET", LOGS, by_name("deleted for good"))
     deadline = time.monotonic() + 30
@@ -102,9 +102,9 @@ async def place(running: Any) -> Place:
     return made
 
 
-async def failures(http: httpx.AsyncClient) -> list[str]:
+async def failures(running: Any) -> list[str]:
     """The counters of answers that blame the service."""
-    exposition = (await http.get("/metrics")).text
+    exposition = (await running.http.get(f"{running.api.probes_url}/metrics")).text
     return re.findall(r'^ocelot_api_requests_total{.*status="5\d\d".*$', exposition, re.MULTILINE)
 
 
@@ -228,7 +228,7 @@ async def test_junk_behind_a_request_does_not_answer_for_it(place: Place):
 
 
 async def test_no_answer_blamed_the_service(place: Place):
-    assert await failures(place.running.http) == place.failures
+    assert await failures(place.running) == place.failures
 
 
 async def test_nothing_of_all_that_was_stored(place: Place):

@@ -297,9 +297,6 @@ class TestAuthentication:
 class TestEveryResponse:
     async def test_carries_the_request_id(self, http: httpx.AsyncClient, access: Any):
         requests = [
-            ("GET", "/healthz"),
-            ("GET", "/readyz"),
-            ("GET", "/metrics"),
             ("GET", "/.well-known/jwks.json"),
             ("GET", "/api/v1/docs"),
             ("GET", "/api/v1/openapi.json"),
@@ -336,7 +333,7 @@ class TestEveryResponse:
             (BULK, "POST"),
             (f"{LOGS}/{uuid.uuid4()}", "GET, HEAD"),
             (f"{LOGS}/search", "POST"),
-            ("/healthz", "GET, HEAD"),
+            ("/.well-known/jwks.json", "GET, HEAD"),
         ],
     )
     async def test_another_method_is_405_and_told_which_are_allowed(
@@ -352,7 +349,7 @@ class TestEveryResponse:
                 assert_problem(answer, 405, "method_not_allowed")
 
     async def test_head_answers_as_get_without_content(self, http: httpx.AsyncClient, access: Any):
-        for url in ("/healthz", LOGS, "/metrics", f"{LOGS}/{uuid.uuid4()}"):
+        for url in ("/.well-known/jwks.json", LOGS, "/api/v1/docs", f"{LOGS}/{uuid.uuid4()}"):
             head = await http.head(url, headers=access.reader)
             get = await http.get(url, headers=access.reader)
             assert head.status_code == get.status_code
@@ -374,20 +371,20 @@ class TestEveryResponse:
 
 
 class TestMeta:
-    async def test_health_readiness_and_keys(self, http: httpx.AsyncClient, running: Any):
-        assert (await http.get("/healthz")).json() == {"status": "ok"}
-        assert (await http.get("/readyz")).json() == {"status": "ready", "causes": {}}
+    async def test_the_keys_are_published_without_their_private_part(
+        self, http: httpx.AsyncClient, running: Any
+    ):
         keys = (await http.get("/.well-known/jwks.json")).json()["keys"]
         assert [key["kid"] for key in keys] == [running.maker.key.kid]
         assert all("d" not in key for key in keys)
 
     async def test_metrics_name_routes_by_template_and_methods_by_name(
-        self, http: httpx.AsyncClient, access: Any
+        self, http: httpx.AsyncClient, access: Any, running: Any
     ):
         unknown = uuid.uuid4()
         await http.get(f"{LOGS}/{unknown}", headers=access.reader)
         await http.request("PROPFIND", "/nowhere")
-        text = (await http.get("/metrics")).text
+        text = (await http.get(f"{running.api.probes_url}/metrics")).text
         assert str(unknown) not in text
         assert 'route="/api/v1/logs/{id}",status="404"' in text
         assert 'method="other",route="unmatched"' in text
@@ -396,4 +393,4 @@ class TestMeta:
         page = await http.get("/api/v1/docs")
         assert page.status_code == 200
         assert page.headers["content-type"].startswith("text/html")
-        assert "/api/v1/openapi.json" in page.text
+        assert "swagger-ui-bundle.js" in page.text

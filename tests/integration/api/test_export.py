@@ -387,7 +387,7 @@ class TestInterrupted:
     """By clients that do not read until something has happened."""
 
     async def test_exports_beyond_the_limit_are_refused_until_a_client_leaves(
-        self, http: httpx.AsyncClient, data: Data
+        self, http: httpx.AsyncClient, own_api: Any, data: Data
     ):
         clients = [await SlowReader.get(http, data.auditor) for _ in range(2)]
         answer = await http.get(EXPORT, headers=data.auditor)
@@ -396,7 +396,7 @@ class TestInterrupted:
         for client in clients:
             client.writer.transport.abort()
         await until_answered(http, data, 200)
-        metrics = (await http.get("/metrics")).text
+        metrics = (await http.get(f"{own_api.probes_url}/metrics")).text
         assert 'ocelot_api_exports_total{result="gone"}' in metrics
         assert 'ocelot_api_exports_total{result="complete"} 1.0' in metrics
 

@@ -1,8 +1,10 @@
 """A backend away: what is said, and how soon; with apis whose backend is stopped or paused."""
 
+import asyncio
 import json
 import time
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -41,7 +43,7 @@ async def test_without_sqs_a_write_is_503_with_its_id_within_two_seconds(
     )
     problem = answer.json()
     assert [event_id is None for event_id in problem["ids"]] == [False, True, False]
-    assert (await http.get("/readyz")).status_code == 200
+    assert (await http.get(f"{http.probes_url}/readyz")).status_code == 200
     assert (await http.get(LOGS, headers=access.reader)).status_code == 200
 
 
@@ -62,7 +64,7 @@ async def test_without_opensearch_mongodb_answers_with_every_event(
         assert len(body["items"]) == 5
     assert times[0] < 3
     assert max(times[1:]) < 0.5, "only the first waits for what does not answer"
-    assert (await http.get("/readyz")).status_code == 200
+    assert (await http.get(f"{http.probes_url}/readyz")).status_code == 200
 
 
 async def test_without_mongodb_everything_is_503_and_says_why(
@@ -70,12 +72,14 @@ async def test_without_mongodb_everything_is_503_and_says_why(
 ):
     access = await running.tenant()
     http = await start_api(ready=False, MONGODB_URL=f"mongodb://{away}/?directConnection=true")
-    for _ in range(100):
-        try:
-            assert (await http.get("/healthz")).status_code == 200
-            break
-        except httpx.TransportError:
-            time.sleep(0.1)  # noqa: ASYNC251 - nothing else runs
+    for _ in range(300):
+        with suppress(httpx.TransportError):
+            ready = await http.get(f"{http.probes_url}/readyz")
+            assert ready.status_code == 503
+            assert (await http.get(f"{http.probes_url}/healthz")).status_code == 200
+            if "starting" not in ready.json()["causes"]:
+                break
+        await asyncio.sleep(0.1)
     began = time.monotonic()
     for method, url, headers in (
         ("POST", LOGS, access.writer),
@@ -88,6 +92,6 @@ async def test_without_mongodb_everything_is_503_and_says_why(
         assert "retry-after" in answer.headers
         assert answer.headers["x-request-id"]
     assert time.monotonic() - began < 1
-    ready = await http.get("/readyz")
+    ready = await http.get(f"{http.probes_url}/readyz")
     assert ready.status_code == 503
     assert ready.json()["causes"] == {"registry": "the registry has not been read"}

@@ -22,7 +22,7 @@ def stub(role: str) -> tuple[str, ...]:
 
 
 services = (
-    ServiceSpec("api", stub("api")),
+    ServiceSpec("api", stub("api"), public=True),
     ServiceSpec("consumer", stub(sys.argv[1]), drains="ingest"),
 )
 try:

@@ -34,7 +34,7 @@ async def work(stopping: asyncio.Event) -> None:
 async def main(role: str) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    host, port = os.environ["OCELOT_HTTP_HOST"], int(os.environ["OCELOT_HTTP_PORT"])
+    host, port = os.environ["OCELOT_PROBES_HOST"], int(os.environ["OCELOT_PROBES_PORT"])
     server = await asyncio.start_server(answer, host, port)
     if role == "worker":
         await work(stopping)

@@ -24,7 +24,7 @@ class MakeDev:
     def __init__(self, state_dir: Path, **env: str) -> None:
         self.state_dir = state_dir
         self.output = ""
-        names = ("API", "MONGODB", "SQS", "CONSUMER", "INDEXER")
+        names = ("API", "API_PROBES", "MONGODB", "SQS", "CONSUMER_PROBES", "INDEXER_PROBES")
         self.ports = {name: str(free_port()) for name in names}
         clean = {k: v for k, v in os.environ.items() if not k.startswith("OCELOT_DEV_")}
         for name in ("MONGODB_URL", "AWS_ENDPOINT_URL_SQS", "OPENSEARCH_URL"):
@@ -121,6 +121,10 @@ async def test_ctrl_c_stops_the_api_then_drains_then_stops_the_rest(make_dev: Ma
     await make_dev.wait_for("Ready in")
     dev = make_dev.dev_file()
     assert dev["api_url"] == f"http://127.0.0.1:{make_dev.ports['API']}"
+    assert dev["probes"] == {
+        "api": f"http://127.0.0.1:{make_dev.ports['API_PROBES']}",
+        "consumer": f"http://127.0.0.1:{make_dev.ports['CONSUMER_PROBES']}",
+    }
     assert dev["opensearch_url"] is None
     assert dev["tenants"]["globex"]["reader"] == "globex-reader-Shared"
     assert dev["queues"]["ingest"].startswith(dev["sqs_endpoint_url"])

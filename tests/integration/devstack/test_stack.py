@@ -107,13 +107,13 @@ async def test_several_instances_of_a_service_can_be_stopped_paused_and_killed(
     first = await stack.start_service("api")
     second = await stack.start_service("api", extra_env={"EXTRA": "1"})
     await asyncio.gather(first.wait_ready(20), second.wait_ready(20))
-    assert first.port != second.port
+    assert first.probes_port != second.probes_port
     assert first.log_path != second.log_path
 
     first.pause()
-    assert await http_status(f"{first.url}/readyz", timeout_sec=0.5) is None
+    assert await http_status(f"{first.probes_url}/readyz", timeout_sec=0.5) is None
     first.resume()
-    assert await http_status(f"{first.url}/readyz") == 200
+    assert await http_status(f"{first.probes_url}/readyz") == 200
     await second.kill()
     assert second.returncode == -signal.SIGKILL
     assert await first.stop()

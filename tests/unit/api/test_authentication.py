@@ -518,3 +518,36 @@ async def test_refused_tokens_are_not_remembered(authenticator: Authenticator, a
         await problem_of(authenticator, token([acme], new_signing_key()))
         await problem_of(authenticator, signed({"exp": 1}))
     assert not authenticator._verified
+
+
+class TestTenantOfARefusedRequest:
+    """For the log: what is known without verifying anything."""
+
+    def asked(self, authenticator: Authenticator, text: str, picked: str = "") -> str | None:
+        headers = {b"authorization": b"Bearer " + text.encode()}
+        if picked:
+            headers[b"x-tenant-id"] = picked.encode()
+        return authenticator.tenant_of(headers)
+
+    async def test_of_a_token_that_was_verified(self, authenticator: Authenticator, acme: Tenant):
+        text = token([acme])
+        assert self.asked(authenticator, text) is None, "nobody has verified it yet"
+        await ask(authenticator, text)
+        assert self.asked(authenticator, text) == "acme"
+        assert self.asked(authenticator, text, "globex") is None
+        assert (await problem_of(authenticator, text, scope="logs:read")).status == 403
+        assert self.asked(authenticator, text) == "acme"
+
+    async def test_a_token_for_all_tenants_names_only_those_that_exist(
+        self, authenticator: Authenticator
+    ):
+        text = token("*", role="operator")
+        await ask(authenticator, text, "acme")
+        assert self.asked(authenticator, text, "acme") == "acme"
+        assert self.asked(authenticator, text, "gl\nobex") is None
+        assert self.asked(authenticator, text) is None
+
+    def test_no_token_and_a_forged_one_have_none(self, authenticator: Authenticator):
+        assert authenticator.tenant_of({}) is None
+        assert authenticator.tenant_of({b"authorization": b"Basic x"}) is None
+        assert self.asked(authenticator, "x.y.z", "acme") is None

@@ -16,8 +16,10 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 from starlette.types import Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from ocelot_api.bodies import ClientGoneError
+from ocelot_api.client_address import TrustedProxies, parse_networks
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import (
     FastRoutes,
@@ -27,6 +29,7 @@ from ocelot_api.middleware import (
     traceparent,
 )
 from ocelot_api.problems import Problem, unavailable
+from ocelot_api.refusals import RefusalLog
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -283,3 +286,103 @@ def test_a_header_that_is_given_twice_is_a_list_and_so_no_token():
     headers = headers_of({"headers": given})
     assert headers == {b"a": b"1", b"authorization": b"Bearer x, Bearer y"}
     assert headers_of({"headers": given[:2]}) == {b"a": b"1", b"authorization": b"Bearer x"}
+
+
+class TestStoring:
+    """No cache keeps an answer, and no browser guesses its type."""
+
+    async def answer(self, metrics: ApiMetrics, *headers: tuple[bytes, bytes]) -> httpx.Headers:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+            await send({"type": "http.response.body", "body": b""})
+
+        transport = httpx.ASGITransport(RequestMiddleware(app, metrics=metrics, tracing=False))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return (await client.get("/")).headers
+
+    async def test_no_answer_may_be_kept(self, metrics: ApiMetrics):
+        headers = await self.answer(metrics, (b"content-type", b"application/json"))
+        assert headers.get_list("cache-control") == ["no-store"]
+        assert headers.get_list("x-content-type-options") == ["nosniff"]
+
+    async def test_an_answer_that_says_how_long_it_may_be_kept_is_left_alone(
+        self, metrics: ApiMetrics
+    ):
+        headers = await self.answer(metrics, (b"cache-control", b"max-age=60"))
+        assert headers.get_list("cache-control") == ["max-age=60"]
+        assert headers.get_list("x-content-type-options") == ["nosniff"]
+
+    async def test_problems_may_not_be_kept(self, client: httpx.AsyncClient, app: App):
+        app.error = unavailable("overloaded", "full")
+        headers = (await client.get("/")).headers
+        assert headers.get_list("cache-control") == ["no-store"]
+        assert headers.get_list("x-content-type-options") == ["nosniff"]
+
+
+class TestRefusals:
+    """One line with the client's address for each 401, 403, 429 and 503."""
+
+    @pytest.fixture
+    async def behind_proxy(self, app: App, metrics: ApiMetrics) -> AsyncIterator[httpx.AsyncClient]:
+        refusals = RefusalLog(TrustedProxies(parse_networks("10.0.0.0/8")))
+        refusals.tenant_of = lambda headers: headers[b"x-tenant-id"].decode()
+        wrapped = RequestMiddleware(
+            FastRoutes(app), metrics=metrics, tracing=False, refusals=refusals
+        )
+        transport = httpx.ASGITransport(wrapped, client=("10.0.0.1", 1))
+        headers = [
+            ("X-Forwarded-For", "1.1.1.1"),
+            ("X-Forwarded-For", "203.0.113.7, 10.0.0.2"),
+            ("X-Request-ID", "r-1"),
+            ("X-Tenant-ID", "acme"),
+            ("Authorization", "Bearer s3cret"),
+        ]
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://test", headers=headers
+        ) as made:
+            yield made
+
+    @pytest.mark.parametrize("status", [401, 403, 429, 503])
+    async def test_a_refusal_is_one_line(
+        self, behind_proxy: httpx.AsyncClient, app: App, status: int
+    ):
+        app.error = Problem(status, "some_code", "detail")
+        with capture_logs() as lines:
+            await behind_proxy.get("/secret-path?token=s3cret")
+        assert lines == [
+            {
+                "event": "request_refused",
+                "log_level": "warning",
+                "client": "203.0.113.7",
+                "status": status,
+                "code": "some_code",
+                "request_id": "r-1",
+                "route": "unmatched",
+                "tenant": "acme",
+            }
+        ]
+
+    @pytest.mark.parametrize("status", [400, 404, 408, 413, 422, 504])
+    async def test_other_problems_write_none(
+        self, behind_proxy: httpx.AsyncClient, app: App, status: int
+    ):
+        app.error = Problem(status, "some_code", "detail")
+        with capture_logs() as lines:
+            await behind_proxy.get("/")
+        assert lines == []
+
+    async def test_an_answer_writes_none(self, behind_proxy: httpx.AsyncClient):
+        with capture_logs() as lines:
+            await behind_proxy.get("/")
+        assert lines == []
+
+    async def test_a_backends_failure_is_a_refusal_too(
+        self, behind_proxy: httpx.AsyncClient, app: App
+    ):
+        app.error = AutoReconnect("away")
+        with capture_logs() as lines:
+            await behind_proxy.get("/")
+        assert [(line["event"], line.get("client")) for line in lines] == [
+            ("backend_failed", None),
+            ("request_refused", "203.0.113.7"),
+        ]

@@ -22,3 +22,9 @@ def test_a_budget_that_could_not_hold_the_largest_request_is_refused():
 )
 def test_the_smaller_of_two_limits_on_an_event_applies(tenants: int | None, applies: int):
     assert ApiSettings(**NEEDED).event_limits(tenants).max_event_bytes == applies
+
+
+def test_clients_and_probes_may_not_share_a_port():
+    with pytest.raises(ValidationError, match="OCELOT_HTTP_PORT and OCELOT_PROBES_PORT are both"):
+        ApiSettings(**NEEDED, http_port=8080)
+    assert ApiSettings(**NEEDED).probes_port == 8080

@@ -5,9 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from ocelot_common.settings import (
-    HttpSettings,
     MongoSettings,
     OpenSearchSettings,
+    ProbesSettings,
     ProvisioningSettings,
     SigningSettings,
     SqsSettings,
@@ -50,14 +50,14 @@ def test_every_variable_is_read(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("AWS_ENDPOINT_URL_SQS", "http://localhost:4566")
     environment.setenv("AWS_REGION", "eu-central-1")
     environment.setenv("OPENSEARCH_URL", "http://localhost:9201")
-    environment.setenv("OCELOT_HTTP_PORT", "9000")
+    environment.setenv("OCELOT_PROBES_PORT", "9000")
     environment.setenv("OCELOT_DRAIN_TIMEOUT_SEC", "2.5")
     environment.setenv("OCELOT_SIGNING_KEY_FILE", "/keys/signing.pem")
     settings = load(WorkerSettings)
     assert settings.sqs_endpoint_url == "http://localhost:4566"
     assert settings.aws_region == "eu-central-1"
     assert settings.opensearch_url == "http://localhost:9201"
-    assert (settings.http_port, settings.drain_timeout_sec) == (9000, 2.5)
+    assert (settings.probes_port, settings.drain_timeout_sec) == (9000, 2.5)
     assert load(SigningSettings).signing_key_file == Path("/keys/signing.pem")
 
 
@@ -68,7 +68,7 @@ def test_one_message_names_every_wrong_variable(
     environment.delenv("SQS_QUEUE_URL")
     environment.setenv("MONGODB_DATABASE", "a.b")
     environment.setenv("LOG_LEVEL", "loud")
-    environment.setenv("OCELOT_HTTP_PORT", "70000")
+    environment.setenv("OCELOT_PROBES_PORT", "70000")
     environment.setenv("OCELOT_RECEIVERS", "many")
     environment.setenv("OCELOT_DRAIN_TIMEOUT_SEC", "0")
     with pytest.raises(SystemExit) as ended:
@@ -79,7 +79,7 @@ def test_one_message_names_every_wrong_variable(
     first, *rest = shown.err.splitlines()
     assert first == "The settings of this process are wrong:"
     assert {line.split(":")[0].strip() for line in rest} == {
-        "MONGODB_URL", "SQS_QUEUE_URL", "MONGODB_DATABASE", "LOG_LEVEL", "OCELOT_HTTP_PORT",
+        "MONGODB_URL", "SQS_QUEUE_URL", "MONGODB_DATABASE", "LOG_LEVEL", "OCELOT_PROBES_PORT",
         "OCELOT_RECEIVERS", "OCELOT_DRAIN_TIMEOUT_SEC",
     }  # fmt: skip
     assert "  MONGODB_URL: is required" in rest
@@ -98,9 +98,9 @@ def test_an_empty_variable_is_one_that_is_not_set(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.setenv("OPENSEARCH_URL", "")
-    environment.setenv("OCELOT_HTTP_PORT", "")
+    environment.setenv("OCELOT_PROBES_PORT", "")
     assert load(OpenSearchSettings).opensearch_url is None
-    assert load(HttpSettings).http_port == 8000
+    assert load(ProbesSettings).probes_port == 8080
     environment.setenv("MONGODB_URL", "")
     with pytest.raises(SystemExit):
         load(MongoSettings)

@@ -5,9 +5,10 @@ from pydantic import ValidationError
 
 from ocelot_devstack.errors import DevstackError
 from ocelot_devstack.ports import check_ports, free_opensearch_port, free_port, is_free
+from ocelot_devstack.services import SERVICES as OUR_SERVICES
 from ocelot_devstack.settings import DevSettings
 
-SERVICES = ("api", "consumer", "indexer")
+SERVICES = ("api", "api_probes", "consumer_probes", "indexer_probes")
 
 
 def listener(address: str = "127.0.0.1") -> socket.socket:
@@ -18,7 +19,7 @@ def listener(address: str = "127.0.0.1") -> socket.socket:
 
 
 def on_free_ports(settings: DevSettings, **changed: int) -> DevSettings:
-    names = ("api", "mongodb", "sqs", "consumer", "indexer")
+    names = ("mongodb", "sqs", *SERVICES)
     ports = {f"{name}_port": free_port() for name in names}
     ports["opensearch_port"] = free_opensearch_port()
     return settings.model_copy(update={**ports, **changed})
@@ -52,9 +53,11 @@ def test_all_taken_ports_are_named_at_once_with_the_settings_that_move_them(
 
 def test_one_port_meant_twice_is_refused(settings: DevSettings) -> None:
     moved = on_free_ports(settings)
-    moved = moved.model_copy(update={"consumer_port": moved.api_port})
+    moved = moved.model_copy(update={"consumer_probes_port": moved.api_port})
 
-    with pytest.raises(DevstackError, match="OCELOT_DEV_API_PORT or OCELOT_DEV_CONSUMER_PORT"):
+    with pytest.raises(
+        DevstackError, match="OCELOT_DEV_API_PORT or OCELOT_DEV_CONSUMER_PROBES_PORT"
+    ):
         check_ports(moved, SERVICES)
 
 
@@ -77,3 +80,11 @@ def test_no_port_is_given_twice() -> None:
     assert sorted(free_port(few) for _ in free) == free
     with pytest.raises(DevstackError, match="no free port"):
         free_port(few)
+
+
+def test_every_port_of_every_service_has_a_setting_of_its_own(settings: DevSettings) -> None:
+    names = [name for spec in OUR_SERVICES for name in spec.port_names]
+    assert set(SERVICES) <= set(names)
+    ports = [settings.port_of(name) for name in names]
+    assert 0 not in ports
+    assert len(set(ports)) == len(ports)

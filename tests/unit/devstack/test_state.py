@@ -29,13 +29,19 @@ def an_installation(settings: DevSettings) -> Installation:
 def test_the_file_says_where_everything_is_and_only_to_its_owner(settings: DevSettings) -> None:
     settings.state_dir.mkdir()
     tenants = {"acme": {"admin": "a", "writer": "w", "reader": "r"}}
+    probes = {"api": "http://x:1", "consumer": "http://x:2"}
     path = write_dev_file(
-        settings.state_dir, an_installation(settings), api_url="http://x", tenants=tenants
+        settings.state_dir,
+        an_installation(settings),
+        api_url="http://x",
+        probes=probes,
+        tenants=tenants,
     )
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert json.loads(path.read_text()) == {
         "api_url": "http://x",
+        "probes": probes,
         "mongodb_url": "mongodb://127.0.0.1:1/",
         "mongodb_database": "ocelot",
         "sqs_endpoint_url": "http://127.0.0.1:2",
@@ -53,10 +59,11 @@ def test_the_file_says_where_everything_is_and_only_to_its_owner(settings: DevSe
 def test_opensearch_and_signing_key_reach_no_service_that_must_not_have_them(
     settings: DevSettings,
 ) -> None:
-    env = an_installation(settings).service_env(8001)
+    env = an_installation(settings).service_env(probes_port=8001)
     assert "OPENSEARCH_URL" not in env
     assert "OCELOT_SIGNING_KEY_FILE" not in env
-    assert env["OCELOT_HTTP_PORT"] == "8001"
+    assert env["OCELOT_PROBES_PORT"] == "8001"
+    assert "OCELOT_HTTP_PORT" not in env, "no client connects to a worker"
     assert env["SQS_QUEUE_URL"] == "i"
     assert env["AWS_ACCESS_KEY_ID"] == "test"
 

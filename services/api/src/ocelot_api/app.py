@@ -18,9 +18,11 @@ from starlette.types import ASGIApp, Lifespan
 from ocelot_api import openapi
 from ocelot_api.authentication import Authenticator
 from ocelot_api.budget import ByteBudget
+from ocelot_api.client_address import TrustedProxies
+from ocelot_api.docs_page.endpoints import docs_router
 from ocelot_api.export.endpoints import Exporting
 from ocelot_api.ingest.coalescer import Coalescer
-from ocelot_api.ingest.endpoints import Ingest
+from ocelot_api.ingest.endpoints import REGISTRY_GRACE_SEC, Ingest
 from ocelot_api.jobs.endpoints import Jobs
 from ocelot_api.json_bodies import JsonBodies
 from ocelot_api.meta import meta_router
@@ -33,6 +35,7 @@ from ocelot_api.middleware import (
     to_problem,
 )
 from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request
+from ocelot_api.refusals import RefusalLog
 from ocelot_api.search.backend import SearchBackend
 from ocelot_api.search.endpoints import Reading
 from ocelot_api.search.mongo_backend import MongoBackend
@@ -41,7 +44,9 @@ from ocelot_api.search.service import SearchService
 from ocelot_api.settings import ApiSettings
 from ocelot_common import mongo, opensearch
 from ocelot_common.auth.tokens import TokenVerifier
+from ocelot_common.build_info import build_info
 from ocelot_common.jobs.store import JobStore
+from ocelot_common.probes import ProcessReadiness, serve_probes
 from ocelot_common.process import tune_garbage_collector
 from ocelot_common.queue.client import sending_client
 from ocelot_common.registry.snapshot import RegistrySnapshot
@@ -56,11 +61,21 @@ stable `code`. After a `503` with `outcome: unknown`, repeat with the ids that i
 """
 
 
-def create_app(settings: ApiSettings) -> ASGIApp:
-    """The api as an ASGI application; its lifespan opens and closes all clients."""
+def create_app(settings: ApiSettings, *, readiness: ProcessReadiness | None = None) -> ASGIApp:
+    """Return the api as an ASGI application.
+
+    Its lifespan opens and closes all clients and the probes port. The port opens first and closes
+    last, so that probes are answered while the process starts and drains.
+
+    Args:
+        settings: of the process.
+        readiness: what `/readyz` reports; the caller may add causes of its own.
+    """
     provider = configure_tracing(service="api", otlp_endpoint=settings.otlp_endpoint)
     registry = process_registry()
     metrics = ApiMetrics(registry)
+    refusals = RefusalLog(TrustedProxies(settings.trusted_proxies))
+    ready = readiness or ProcessReadiness()
     routes: FastRoutes
 
     @asynccontextmanager
@@ -68,7 +83,15 @@ def create_app(settings: ApiSettings) -> ASGIApp:
         async with AsyncExitStack() as stack:
             if provider is not None:
                 stack.callback(provider.shutdown)
-            await _open(stack, app, routes, settings, metrics, registry)
+            probes = serve_probes(
+                host=settings.probes_host,
+                port=settings.probes_port,
+                readiness=ready,
+                registry=registry,
+                build=build_info("api"),
+            )
+            await stack.enter_async_context(probes)
+            await _open(stack, app, routes, settings, metrics, ready, refusals)
             tune_garbage_collector()
             yield
 
@@ -78,7 +101,9 @@ def create_app(settings: ApiSettings) -> ASGIApp:
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     routes = FastRoutes(app)
-    return RequestMiddleware(routes, metrics=metrics, tracing=provider is not None)
+    return RequestMiddleware(
+        routes, metrics=metrics, tracing=provider is not None, refusals=refusals
+    )
 
 
 def openapi_document() -> dict[str, Any]:
@@ -86,10 +111,10 @@ def openapi_document() -> dict[str, Any]:
     app = _framework()
     addresses = {"mongodb_url": "mongodb://localhost", "sqs_queue_url": "http://localhost/q"}
     settings = ApiSettings.model_validate(addresses)  # reads no environment
-    registry = CollectorRegistry()
     database = mongo.connect(settings.mongodb_url, app_name="ocelot-api")[settings.mongodb_database]
     snapshot = RegistrySnapshot(RegistryStore(database))
-    _Parts(settings, ApiMetrics(registry), registry, database, snapshot).add_routers(app, None)
+    metrics = ApiMetrics(CollectorRegistry())
+    _Parts(settings, metrics, database, snapshot).add_routers(app, None)
     return app.openapi()
 
 
@@ -100,7 +125,7 @@ def _framework(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         description=DESCRIPTION,
         license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=lifespan,
-        docs_url="/api/v1/docs",
+        docs_url=None,  # FastAPI's page loads its scripts from a CDN
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         # A redirect would lead from https to http behind an ingress, with the token.
@@ -116,13 +141,16 @@ async def _open(
     routes: FastRoutes,
     settings: ApiSettings,
     metrics: ApiMetrics,
-    registry: CollectorRegistry,
+    readiness: ProcessReadiness,
+    refusals: RefusalLog,
 ) -> None:
     """Open the clients and add the routes that use them."""
     client = mongo.connect(settings.mongodb_url, app_name="ocelot-api", server_selection_sec=2.0)
     stack.push_async_callback(mongo.close, client)
     database = client[settings.mongodb_database]
     snapshot = RegistrySnapshot(RegistryStore(database))
+    # SQS and OpenSearch are not asked: their failures are answered request by request.
+    readiness.add_check("registry", lambda: _registry_cause(snapshot))
     await snapshot.start()
     stack.push_async_callback(snapshot.close)
     metrics.registry_age.set_function(lambda: snapshot.unconfirmed_sec)
@@ -140,7 +168,8 @@ async def _open(
     await coalescer.start()
     stack.push_async_callback(coalescer.close)
 
-    parts = _Parts(settings, metrics, registry, database, snapshot)
+    parts = _Parts(settings, metrics, database, snapshot)
+    refusals.tenant_of = parts.authenticator.tenant_of
     metrics.budget_limit_bytes.set(settings.body_budget_bytes)
     ingest = Ingest(
         authenticator=parts.authenticator,
@@ -154,6 +183,14 @@ async def _open(
     routes.add("POST", "/api/v1/logs/bulk", ingest.post_bulk)
     routes.only("/api/v1/logs/search", "POST")  # is no id
     parts.add_routers(app, index)
+    if settings.api_docs:
+        app.include_router(docs_router())
+
+
+def _registry_cause(snapshot: RegistrySnapshot) -> str | None:
+    if snapshot.unconfirmed_sec > REGISTRY_GRACE_SEC:
+        return "the registry has not been read"
+    return None
 
 
 class _Parts:
@@ -163,13 +200,11 @@ class _Parts:
         self,
         settings: ApiSettings,
         metrics: ApiMetrics,
-        registry: CollectorRegistry,
         database: AsyncDatabase[dict[str, Any]],
         snapshot: RegistrySnapshot,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._registry = registry
         self._database = database
         self._snapshot = snapshot
         verifier = TokenVerifier(
@@ -207,7 +242,7 @@ class _Parts:
         app.include_router(jobs.router())
         app.include_router(exporting.router())
         app.include_router(reading.router())
-        app.include_router(meta_router(self._snapshot, self._registry))
+        app.include_router(meta_router(self._snapshot))
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:

@@ -91,6 +91,23 @@ class Authenticator:
         principal.require(scope)
         return principal
 
+    def tenant_of(self, headers: dict[bytes, bytes]) -> str | None:
+        """Return the id of the tenant that a request is for, for a log line.
+
+        Only a token that was verified before is believed. None is verified here: this is called
+        for requests that are refused.
+        """
+        try:
+            known = self._verified.get(hashlib.sha256(_bearer(headers)).digest())
+            if known is None:
+                return None
+            picked = headers.get(b"x-tenant-id", b"").decode("latin-1")
+            if isinstance(known.claims.tenants, str):
+                return picked if self._snapshot.live_tenant(picked) else None
+            return _pick(known.claims.tenants, picked)
+        except Problem:
+            return None
+
     def _principal(self, token: bytes, picked: str) -> Principal:
         verified = self._verify(token)
         tenant = self._tenant(verified.claims, picked)

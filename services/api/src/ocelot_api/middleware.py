@@ -13,8 +13,11 @@ from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ocelot_api.bodies import ClientGoneError
+from ocelot_api.client_address import TrustedProxies
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.problems import MEDIA_TYPE, Problem, unavailable
+from ocelot_api.refusals import STATUSES as REFUSED
+from ocelot_api.refusals import RefusalLog
 from ocelot_common.ids import new_id_text
 from ocelot_common.telemetry.logs import get_logger
 from ocelot_common.telemetry.tracing import traceparent_of
@@ -29,6 +32,9 @@ _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 DRAINING: Final = "draining"
 WITHOUT_BODY: Final = "without_body"
 CUT: Final = "cut"
+
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_NO_SNIFF: Final = (b"x-content-type-options", b"nosniff")
 
 log = get_logger(__name__)
 tracer = trace.get_tracer(__name__)
@@ -95,11 +101,20 @@ class RequestMiddleware:
         app: what answers.
         metrics: counts.
         tracing: whether spans are exported; without, only the client's own context is passed on.
+        refusals: writes a line for refused requests; None trusts no proxy.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: ApiMetrics, tracing: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: ApiMetrics,
+        tracing: bool,
+        refusals: RefusalLog | None = None,
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._refusals = refusals or RefusalLog(TrustedProxies(()))
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -163,6 +178,15 @@ class RequestMiddleware:
         problem = scope["state"].get("problem")
         if problem is not None:
             self._metrics.problems.labels(problem).inc()
+            if status in REFUSED:
+                self._refusals.write(
+                    scope.get("client"),
+                    headers_of(scope),
+                    status=status,
+                    code=problem,
+                    request_id=request_id_of(scope),
+                    route=_route_name(scope),
+                )
 
 
 def _route_name(scope: Scope) -> str:
@@ -172,7 +196,12 @@ def _route_name(scope: Scope) -> str:
 
 
 class _Exchange:
-    """Adds the request id to a response and remembers its status."""
+    """Adds the headers that every response has, and remembers the response's status.
+
+    No cache may keep an answer that does not allow it: most answers hold events, and a proxy or
+    browser would keep them past the token's end (RFC 9111 §5.2.2.5). No browser may guess a type:
+    it could run an event's text as a script.
+    """
 
     __slots__ = ("_request_id", "_send", "_without_body", "finished", "status")
 
@@ -186,10 +215,17 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [
+            headers = [
                 *message.get("headers", ()),
+                _NO_SNIFF,
                 (b"x-request-id", self._request_id),
             ]
+            for name, _ in headers:
+                if name == b"cache-control":
+                    break
+            else:
+                headers.append(_NO_STORE)
+            message["headers"] = headers
         else:
             self.finished = not message.get("more_body", False)
             if self._without_body:

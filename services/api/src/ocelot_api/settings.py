@@ -1,15 +1,17 @@
 """The api's settings."""
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import NoDecode
 
 from ocelot_api.budget import EVENT_BYTES
+from ocelot_api.client_address import Network, parse_networks
 from ocelot_common.event_limits import EventLimits
 from ocelot_common.settings import (
-    HttpSettings,
     MongoSettings,
     OpenSearchSettings,
+    ProbesSettings,
     SqsSettings,
     TelemetrySettings,
     TokenSettings,
@@ -19,10 +21,37 @@ _MIB = 1024 * 1024
 
 
 class ApiSettings(
-    MongoSettings, SqsSettings, OpenSearchSettings, TelemetrySettings, HttpSettings, TokenSettings
+    MongoSettings, SqsSettings, OpenSearchSettings, TelemetrySettings, ProbesSettings, TokenSettings
 ):
     """Environment variables of the api."""
 
+    http_host: str = Field(
+        default="0.0.0.0",  # noqa: S104 - a container's port
+        alias="OCELOT_HTTP_HOST",
+        description="Address on which clients are served",
+    )
+    http_port: int = Field(
+        default=8000,
+        alias="OCELOT_HTTP_PORT",
+        ge=1,
+        le=65535,
+        description="Port on which clients are served: /api and /.well-known",
+    )
+    # Not decoded as JSON, as pydantic does with other types than text.
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(parse_networks)] = (
+        Field(
+            default=(),
+            alias="OCELOT_TRUSTED_PROXIES",
+            description="Networks of the proxies whose X-Forwarded-For is believed, such as"
+            " 10.0.0.0/8,fd00::/8; left out: none. The client's address is logged for 401, 403, 429"
+            " and 503",
+        )
+    )
+    api_docs: bool = Field(
+        default=True,
+        alias="OCELOT_API_DOCS",
+        description="Whether the documentation page /api/v1/docs is served",
+    )
     max_event_bytes: int = Field(
         default=65_536,
         alias="OCELOT_MAX_EVENT_BYTES",
@@ -93,6 +122,15 @@ class ApiSettings(
         description="Seconds after SIGTERM in which the api still accepts connections, so that load"
         " balancers can learn of its end; add them to the pod's termination grace period",
     )
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> Self:
+        if self.http_port == self.probes_port:
+            raise ValueError(
+                f"OCELOT_HTTP_PORT and OCELOT_PROBES_PORT are both {self.http_port}; they must"
+                " differ: metrics and probes are not for clients"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_budget(self) -> Self:

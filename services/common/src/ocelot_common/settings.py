@@ -99,16 +99,20 @@ class TelemetrySettings(Settings):
     )
 
 
-class HttpSettings(Settings):
-    """Where a process listens; every process serves /healthz, /readyz and /metrics."""
+class ProbesSettings(Settings):
+    """Where every process serves /healthz, /readyz, /metrics and /version."""
 
-    http_host: str = Field(
+    probes_host: str = Field(
         default="0.0.0.0",  # noqa: S104 - a container's port
-        alias="OCELOT_HTTP_HOST",
-        description="Address to listen on",
+        alias="OCELOT_PROBES_HOST",
+        description="Address on which probes and metrics listen",
     )
-    http_port: int = Field(
-        default=8000, alias="OCELOT_HTTP_PORT", ge=1, le=65535, description="Port to listen on"
+    probes_port: int = Field(
+        default=8080,
+        alias="OCELOT_PROBES_PORT",
+        ge=1,
+        le=65535,
+        description="Port of /healthz, /readyz, /metrics and /version; keep it inside the cluster",
     )
 
 
@@ -134,7 +138,7 @@ class SigningSettings(Settings):
 
 
 class WorkerSettings(
-    MongoSettings, SqsSettings, OpenSearchSettings, TelemetrySettings, HttpSettings
+    MongoSettings, SqsSettings, OpenSearchSettings, TelemetrySettings, ProbesSettings
 ):
     """What consumer and indexer have in common."""
 

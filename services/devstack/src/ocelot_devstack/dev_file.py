@@ -19,11 +19,21 @@ def write_dev_file(
     installation: Installation,
     *,
     api_url: str,
+    probes: Mapping[str, str],
     tenants: Mapping[str, Mapping[str, str]],
 ) -> Path:
-    """Write it whole, readable by its owner alone: it holds tokens."""
+    """Write it whole, readable by its owner alone: it holds tokens.
+
+    Args:
+        state_dir: folder of the file.
+        installation: that runs.
+        api_url: where clients connect.
+        probes: by service, where `/readyz`, `/metrics` and the other probes answer.
+        tenants: their tokens by role.
+    """
     content = {
         "api_url": api_url,
+        "probes": dict(probes),
         "mongodb_url": installation.mongodb_url,
         "mongodb_database": installation.mongodb_database,
         "sqs_endpoint_url": installation.sqs_endpoint_url,

@@ -11,7 +11,6 @@ from ocelot_devstack.demo import ProvisionTenant, provision_demo, provision_noth
 from ocelot_devstack.dev_file import remove_dev_file, write_dev_file
 from ocelot_devstack.draining import drain_queues
 from ocelot_devstack.interrupts import Interrupts, interrupts
-from ocelot_devstack.ports import LOOPBACK
 from ocelot_devstack.process import ManagedProcess
 from ocelot_devstack.services import SERVICES, ServiceSpec
 from ocelot_devstack.settings import DevSettings
@@ -78,10 +77,14 @@ class _DevRun:
             await undo.enter_async_context(stack)
             tenants = await provision_demo(stack, self._provision)
             await stack.start_services()
-            port = next((p.port for p in stack.services if p.spec.name == "api"), 0)
-            api_url = f"http://{LOOPBACK}:{port}"
-            state_dir = stack.settings.state_dir
-            write_dev_file(state_dir, stack.installation, api_url=api_url, tenants=tenants)
+            api_url = next((p.url for p in stack.services if p.spec.public), "")
+            write_dev_file(
+                stack.settings.state_dir,
+                stack.installation,
+                api_url=api_url,
+                probes={process.name: process.probes_url for process in stack.services},
+                tenants=tenants,
+            )
             undo.pop_all()
         elapsed_sec = time.monotonic() - self._began
         self._report(ready_text(api_url=api_url, tenants=tenants, elapsed_sec=elapsed_sec))

@@ -34,21 +34,29 @@ class Installation:
     log_level: str = "INFO"
     index_prefix: str = ""
 
-    def service_env(self, port: int) -> dict[str, str]:
-        """The environment variables of a service that listens on this port (design §12)."""
+    def service_env(self, *, probes_port: int, port: int | None = None) -> dict[str, str]:
+        """Return the environment variables of a service.
+
+        Args:
+            probes_port: of its probes and metrics.
+            port: for clients; None where no client connects.
+        """
         env = {
             **self.aws_env,
             "AWS_ENDPOINT_URL_SQS": self.sqs_endpoint_url,
             "LOG_LEVEL": self.log_level,
             "MONGODB_DATABASE": self.mongodb_database,
             "MONGODB_URL": self.mongodb_url,
-            "OCELOT_HTTP_HOST": LOOPBACK,
-            "OCELOT_HTTP_PORT": str(port),
+            "OCELOT_PROBES_HOST": LOOPBACK,
+            "OCELOT_PROBES_PORT": str(probes_port),
             "SQS_DLQ_URL": self.queues.ingest_dlq,
             "SQS_INDEX_DLQ_URL": self.queues.index_dlq,
             "SQS_INDEX_QUEUE_URL": self.queues.index,
             "SQS_QUEUE_URL": self.queues.ingest,
         }
+        if port is not None:
+            env["OCELOT_HTTP_HOST"] = LOOPBACK
+            env["OCELOT_HTTP_PORT"] = str(port)
         if self.opensearch_url is not None:
             env["OPENSEARCH_URL"] = self.opensearch_url
         return env

@@ -51,8 +51,12 @@ def free_opensearch_port() -> int:
     return free_port(_FREE_OPENSEARCH_PORTS)
 
 
-def check_ports(settings: DevSettings, services: Iterable[str]) -> None:
+def check_ports(settings: DevSettings, names: Iterable[str]) -> None:
     """Look at all configured ports before anything starts.
+
+    Args:
+        settings: with the ports.
+        names: of the services' ports, as `DevSettings.port_of` takes them.
 
     Raises:
         DevstackError: naming every port that is taken, and the setting that moves it.
@@ -62,7 +66,7 @@ def check_ports(settings: DevSettings, services: Iterable[str]) -> None:
         "sqs": settings.sqs_endpoint_url is None,
         "opensearch": settings.opensearch_url is None and settings.opensearch,
     }
-    names = [*services, *(name for name, own in backends.items() if own)]
+    names = [*names, *(name for name, own in backends.items() if own)]
     problems: list[str] = []
     seen: dict[int, str] = {}
     for name in names:

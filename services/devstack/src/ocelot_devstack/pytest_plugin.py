@@ -220,11 +220,12 @@ def dev_settings(state_dir: Path) -> DevSettings:
     """Settings for a test: free ports everywhere, state in its directory."""
     return DevSettings(
         api_port=0,
+        api_probes_port=0,
         mongodb_port=0,
         sqs_port=0,
         opensearch_port=0,
-        consumer_port=0,
-        indexer_port=0,
-        jobs_port=0,
+        consumer_probes_port=0,
+        indexer_probes_port=0,
+        jobs_probes_port=0,
         state_dir=state_dir,
     )

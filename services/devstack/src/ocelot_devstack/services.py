@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ocelot_devstack.errors import DevstackError
 from ocelot_devstack.ports import LOOPBACK
 from ocelot_devstack.probes import http_status
 from ocelot_devstack.process import ManagedProcess
@@ -18,9 +19,10 @@ class ServiceSpec:
     """How a service is run.
 
     Attributes:
-        name: `api`, `consumer` …; also names its port setting and its log.
+        name: `api`, `consumer` …; also names its port settings and its log.
         argv: program and arguments.
         drains: the queue that it empties, an attribute of QueueUrls.
+        public: clients connect to it, on a port of its own beside that of its probes.
         needs_opensearch: it is left out where there is no OpenSearch.
         stop_sec: its time from SIGTERM to exit, drain included.
     """
@@ -28,8 +30,15 @@ class ServiceSpec:
     name: str
     argv: tuple[str, ...]
     drains: str | None = None
+    public: bool = False
     needs_opensearch: bool = False
     stop_sec: float = 30.0
+
+    @property
+    def port_names(self) -> tuple[str, ...]:
+        """Return what `DevSettings.port_of` calls its ports."""
+        probes = f"{self.name}_probes"
+        return (self.name, probes) if self.public else (probes,)
 
 
 def _module(name: str) -> tuple[str, ...]:
@@ -37,10 +46,21 @@ def _module(name: str) -> tuple[str, ...]:
 
 
 SERVICES: Final = (
-    ServiceSpec("api", _module("ocelot_api")),
+    ServiceSpec("api", _module("ocelot_api"), public=True),
     ServiceSpec("consumer", _module("ocelot_consumer"), drains="ingest"),
     ServiceSpec("indexer", _module("ocelot_indexer"), drains="index", needs_opensearch=True),
     ServiceSpec("jobs", _module("ocelot_jobs")),
+)
+
+
+_NOT_INHERITED: Final = frozenset(
+    {
+        "OCELOT_SIGNING_KEY_FILE",
+        "OCELOT_HTTP_HOST",
+        "OCELOT_HTTP_PORT",
+        "OCELOT_PROBES_HOST",
+        "OCELOT_PROBES_PORT",
+    }
 )
 
 
@@ -49,11 +69,19 @@ class ServiceProcess(ManagedProcess):
 
     Attributes:
         spec: of the service.
-        port: of its HTTP server, on the loopback address.
+        probes_port: of its probes and metrics, on the loopback address.
+        port: for clients, on the loopback address; None where no client connects.
     """
 
     def __init__(
-        self, spec: ServiceSpec, *, label: str, port: int, env: Mapping[str, str], log_path: Path
+        self,
+        spec: ServiceSpec,
+        *,
+        label: str,
+        probes_port: int,
+        port: int | None,
+        env: Mapping[str, str],
+        log_path: Path,
     ) -> None:
         super().__init__(
             label,
@@ -64,15 +92,27 @@ class ServiceProcess(ManagedProcess):
             stop_sec=spec.stop_sec,
         )
         self.spec = spec
+        self.probes_port = probes_port
         self.port = port
 
     @property
     def url(self) -> str:
-        """Where its HTTP server answers."""
+        """Return where it serves clients.
+
+        Raises:
+            DevstackError: it serves none.
+        """
+        if self.port is None:
+            raise DevstackError(f"{self.name} has no port for clients; see probes_url")
         return f"http://{LOOPBACK}:{self.port}"
 
+    @property
+    def probes_url(self) -> str:
+        """Return where `/readyz`, `/metrics` and the other probes answer."""
+        return f"http://{LOOPBACK}:{self.probes_port}"
+
     async def _is_ready(self) -> bool:
-        return await http_status(f"{self.url}/readyz") == 200
+        return await http_status(f"{self.probes_url}/readyz") == 200
 
 
 def inherited_env() -> dict[str, str]:
@@ -81,5 +121,5 @@ def inherited_env() -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("AWS_", "SQS_", "MONGODB_", "OPENSEARCH_", ENV_PREFIX))
-        and name not in {"OCELOT_SIGNING_KEY_FILE", "OCELOT_HTTP_HOST", "OCELOT_HTTP_PORT"}
+        and name not in _NOT_INHERITED
     }

@@ -27,12 +27,13 @@ class DevSettings(Settings):
 
     Attributes:
         api_port: of the api, docs included.
+        api_probes_port: of the api's probes and metrics.
         mongodb_port: of the MongoDB that is started here.
         sqs_port: of the SQS that is started here.
         opensearch_port: of the OpenSearch that is started here, at most 9299.
-        consumer_port: of the consumer's probes and metrics.
-        indexer_port: of the indexer's probes and metrics.
-        jobs_port: of the jobs' probes and metrics.
+        consumer_probes_port: of the consumer's probes and metrics.
+        indexer_probes_port: of the indexer's probes and metrics.
+        jobs_probes_port: of the jobs' probes and metrics.
         state_dir: data, logs, signing key, `dev.json`.
         cache_dir: downloads shared by all checkouts.
         drain_sec: how long the end waits for the queues to run empty.
@@ -51,9 +52,10 @@ class DevSettings(Settings):
     mongodb_port: Port = 27117
     sqs_port: Port = 4566
     opensearch_port: Annotated[int, Field(ge=0, le=MAX_OPENSEARCH_PORT)] = 9201
-    consumer_port: Port = 8001
-    indexer_port: Port = 8002
-    jobs_port: Port = 8003
+    consumer_probes_port: Port = 8001
+    indexer_probes_port: Port = 8002
+    jobs_probes_port: Port = 8003
+    api_probes_port: Port = 8004
     state_dir: Path = Path(".ocelot")
     cache_dir: Path = Field(default_factory=_cache_dir)
     drain_sec: Seconds = 20.0
@@ -66,7 +68,11 @@ class DevSettings(Settings):
     opensearch_url: str | None = Field(default=None, validation_alias="OPENSEARCH_URL")
 
     def port_of(self, name: str) -> int:
-        """The configured port of a backend or service, 0 where none is configured."""
+        """Return the configured port, 0 where none is configured.
+
+        Args:
+            name: `mongodb`, `sqs`, `opensearch`, `api`; `<service>_probes` of a service's probes.
+        """
         port = getattr(self, f"{name}_port", 0)
         return port if isinstance(port, int) else 0
 
@@ -83,5 +89,5 @@ class DevSettings(Settings):
 
 
 def port_setting(name: str) -> str:
-    """The environment variable that moves the port of a backend or service."""
+    """Return the environment variable that moves a port; see `DevSettings.port_of`."""
     return f"{ENV_PREFIX}{name.upper()}_PORT"

@@ -96,7 +96,8 @@ class Stack:
         """
         try:
             if self._owns_backends:
-                check_ports(self.settings, self.specs)
+                ports = (name for spec in self.specs.values() for name in spec.port_names)
+                check_ports(self.settings, ports)
                 await self._exit.enter_async_context(self.backends)
             self._installation = await self._install()
         except BaseException:
@@ -117,41 +118,52 @@ class Stack:
             await self._exit.aclose()
 
     def env(self, service: str, *, port: int | None = None) -> dict[str, str]:
-        """The environment variables of a service.
+        """Return the environment variables of a service.
 
         Args:
             service: its name.
-            port: where it listens; None for the configured one, or a free one.
+            port: for clients if it serves any, else of its probes; None for the configured one, or
+                a free one.
         """
-        return self.installation.service_env(port or self._port_for(service))
+        if self.specs[service].public:
+            return self.installation.service_env(
+                probes_port=self._port_for(service, f"{service}_probes"),
+                port=port or self._port_for(service, service),
+            )
+        return self.installation.service_env(
+            probes_port=port or self._port_for(service, f"{service}_probes")
+        )
 
     async def start_service(
         self,
         name: str,
         *,
         extra_env: Mapping[str, str] | None = None,
-        port: int | None = None,
     ) -> ServiceProcess:
         """Start one more instance of a service; wait_ready() waits until it can be used.
+
+        The first instance gets the configured ports where there are any, others free ones.
 
         Args:
             name: of the service.
             extra_env: added to its environment.
-            port: where it listens; by default the configured port for the first instance where
-                one is configured, a free one otherwise.
 
         Raises:
             DevstackError: there is no service of that name.
         """
         if name not in self.specs:
             raise DevstackError(f"no service {name}; there are {', '.join(self.specs)}")
-        port = port or self._port_for(name)
+        spec = self.specs[name]
+        probes_port = self._port_for(name, f"{name}_probes")
+        port = self._port_for(name, name) if spec.public else None
         instances = sum(process.spec.name == name for process in self.services)
         label = f"{name}-{instances + 1}" if instances else name
-        env = {**inherited_env(), **self.env(name, port=port), **self._env, **(extra_env or {})}
+        own = self.installation.service_env(probes_port=probes_port, port=port)
+        env = {**inherited_env(), **own, **self._env, **(extra_env or {})}
         process = ServiceProcess(
-            self.specs[name],
+            spec,
             label=label,
+            probes_port=probes_port,
             port=port,
             env=env,
             log_path=self.settings.state_dir / "log" / self.name / f"{label}.log",
@@ -234,6 +246,6 @@ class Stack:
             save_signing_key(new_signing_key(), path)
         return path
 
-    def _port_for(self, name: str) -> int:
-        taken = any(process.spec.name == name for process in self.services)
-        return (0 if taken else self.settings.port_of(name)) or free_port()
+    def _port_for(self, service: str, port_name: str) -> int:
+        taken = any(process.spec.name == service for process in self.services)
+        return (0 if taken else self.settings.port_of(port_name)) or free_port()

@@ -28,5 +28,5 @@ def become_worker(
     installation = read_installation(settings)
     if spec.needs_opensearch and installation.opensearch_url is None:
         raise DevstackError(f"{name} needs OpenSearch, and the running make dev has none")
-    env = {**inherited_env(), **installation.service_env(free_port())}
+    env = {**inherited_env(), **installation.service_env(probes_port=free_port())}
     os.execve(spec.argv[0], spec.argv, env)  # noqa: S606 - our own program, no shell wanted

@@ -286,7 +286,7 @@ def _elsewhere() -> Iterator[Row]:
         ("GET", BULK),
         ("DELETE", f"{LOGS}/x"),
         ("POST", f"{LOGS}/x"),
-        ("POST", "/healthz"),
+        ("POST", "/.well-known/jwks.json"),
         ("PROPFIND", LOGS),
         ("PURGE", BULK),
     ):

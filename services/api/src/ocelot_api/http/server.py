@@ -3,7 +3,6 @@
 import asyncio
 import resource
 import socket
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -15,6 +14,7 @@ from ocelot_api.http.bounds import EdgeBounds
 from ocelot_api.http.connection import Connection
 from ocelot_api.http.connections import Connections
 from ocelot_api.http.listener import Listener, bind
+from ocelot_common.probes import ProcessReadiness
 from ocelot_common.telemetry.logs import get_logger
 
 #: File descriptors for MongoDB, SQS, OpenSearch, probes and logs.
@@ -39,7 +39,7 @@ class EdgeServer(uvicorn.Server):
         port: of the host.
         bounds: on connections.
         shutdown_delay_sec: how long connections are accepted after SIGTERM.
-        on_drain: called when the drain begins.
+        readiness: of the process: it is ready once clients can connect, until it drains.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class EdgeServer(uvicorn.Server):
         port: int,
         bounds: EdgeBounds,
         shutdown_delay_sec: float,
-        on_drain: Callable[[], None] = lambda: None,
+        readiness: ProcessReadiness,
     ) -> None:
         super().__init__(
             uvicorn.Config(app, loop="uvloop", lifespan="on", ws="none", log_config=None)
@@ -60,7 +60,8 @@ class EdgeServer(uvicorn.Server):
         self._port = port
         self._bounds = bounds
         self._shutdown_delay_sec = shutdown_delay_sec
-        self._on_drain = on_drain
+        self._readiness = readiness
+        readiness.hold("starting", "the process is starting")
         self._connections: Connections | None = None
         self._listener: Listener | None = None
 
@@ -78,14 +79,15 @@ class EdgeServer(uvicorn.Server):
         connections = Connections(self._app, bounds, loop=asyncio.get_running_loop())
         self._connections = connections
         self._listener = Listener(bound, connections, partial(Connection, connections))
+        self._readiness.release("starting")
         log.info("listening", host=self._host, port=self._port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain the connections, then end the application."""
         del sockets
+        self._readiness.hold("shutting_down", "the process is shutting down")
         connections, listener = self._connections, self._listener
         if connections is not None and listener is not None:
-            self._on_drain()
             if self._shutdown_delay_sec > 0:
                 connections.draining = True
                 await self._wait(self._shutdown_delay_sec)

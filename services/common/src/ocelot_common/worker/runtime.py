@@ -11,6 +11,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import PyMongoError
 
 from ocelot_common import mongo
+from ocelot_common.build_info import build_info
 from ocelot_common.probes import serve_probes
 from ocelot_common.process import tune_garbage_collector
 from ocelot_common.queue.client import SqsClient, working_client
@@ -104,7 +105,7 @@ class WorkerRuntime:
 
 @asynccontextmanager
 async def open_runtime(settings: WorkerSettings, service: str) -> AsyncIterator[WorkerRuntime]:
-    """Open a worker's clients and its HTTP port."""
+    """Open a worker's clients and its probes port."""
     configure_logs(service=service, level=settings.log_level)
     provider = configure_tracing(service=service, otlp_endpoint=settings.otlp_endpoint)
     async with AsyncExitStack() as stack:
@@ -115,10 +116,11 @@ async def open_runtime(settings: WorkerSettings, service: str) -> AsyncIterator[
         runtime = WorkerRuntime(service, client, client[settings.mongodb_database], sqs, registry)
         await stack.enter_async_context(
             serve_probes(
-                host=settings.http_host,
-                port=settings.http_port,
+                host=settings.probes_host,
+                port=settings.probes_port,
                 readiness=lambda: runtime.gate.causes,
                 registry=registry,
+                build=build_info(service),
             )
         )
         yield runtime
