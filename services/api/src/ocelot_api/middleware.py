@@ -123,12 +123,12 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         headers = headers_of(scope)
-        given = headers.get(b"x-request-id", b"")
-        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else new_id_text()
+        given = headers.get(b"x-request-id")
+        request_id = given.decode() if given and _REQUEST_ID.fullmatch(given) else new_id_text()
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        parent = headers.get(b"traceparent", b"")
-        if _TRACEPARENT.fullmatch(parent):
+        parent = headers.get(b"traceparent")
+        if parent and _TRACEPARENT.fullmatch(parent):
             state["traceparent"] = parent.decode()
         method = scope["method"]
         exchange = _Exchange(send, request_id.encode(), without_body=method == "HEAD")
