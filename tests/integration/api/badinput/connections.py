@@ -136,7 +136,6 @@ def _refused_by_the_application() -> Iterator[WireRow]:
     yield WireRow(
         "bulk chunks without end", (_BULK + _CHUNKED, *[endless * 64] * 5), 413, "body_too_large"
     )
-    yield WireRow("HTTP/0.9", (b"GET /api/v1/logs\r\n\r\n",), 401, "token_missing")
     yield WireRow("no chunks", (_POST + _CHUNKED + b"0\r\n\r\n",), 400, "empty_body")
     yield WireRow("a size of zero", (_POST + b"Content-Length: 0\r\n\r\n",), 400, "empty_body")
     yield WireRow("no size at all", (_POST + b"\r\n",), 400, "empty_body")

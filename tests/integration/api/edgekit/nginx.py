@@ -117,7 +117,7 @@ async def nginx_before(
     )
 
     async def ready() -> bool:
-        return await http_status(f"http://127.0.0.1:{port}/healthz") == 200
+        return await http_status(f"http://127.0.0.1:{port}/.well-known/jwks.json") == 200
 
     process = ManagedProcess(
         "nginx",
