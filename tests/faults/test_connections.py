@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from edgekit.nginx import nginx_before
-from faultkit.connections import descriptors, idle_connections
+from faultkit.connections import accepted_connections, descriptors, idle_connections
 from faultkit.harness import Access, Harness, holds
 from ocelot_devstack.services import ServiceProcess
 
@@ -106,7 +106,7 @@ async def test_a_proxy_gets_every_answer_beside_idle_connections_without_number(
     process, size = attacked
     access = await faults.tenant()
     stop = asyncio.Event()
-    most = 0
+    most = accepted = 0
     async with nginx_before(process.port, program=nginx_program, folder=tmp_path) as nginx:
         steady = Steady(f"http://127.0.0.1:{nginx.port}", access)
         sending = asyncio.create_task(steady.run(stop))
@@ -121,7 +121,8 @@ async def test_a_proxy_gets_every_answer_beside_idle_connections_without_number(
             ends = time.monotonic() + size.seconds
             while time.monotonic() < ends:
                 most = max(most, descriptors(process.pid))
-                await asyncio.sleep(0.1)
+                accepted = max(accepted, accepted_connections(process.port))
+                await asyncio.sleep(0.2)
             idle = attack.now()
             assert attack.running()
             stop.set()
@@ -129,11 +130,12 @@ async def test_a_proxy_gets_every_answer_beside_idle_connections_without_number(
         errors = nginx.errors()
     faults.note(
         f"{size.idle:,} idle connections for {size.seconds:g} s at a bound of {size.bound:,}: "
-        f"api had {most:,} descriptors at most, closed {idle.closed:,}; behind nginx "
-        f"{dict(steady.answers)}, slowest {steady.slowest_sec:.2f} s"
+        f"api had {accepted:,} connections and {most:,} descriptors at most, closed "
+        f"{idle.closed:,}; behind nginx {dict(steady.answers)}, slowest {steady.slowest_sec:.2f} s"
     )
     assert steady.answers["502"] == 0, errors[:3]
     assert set(steady.answers) == {"202"}, errors[:3]
+    assert accepted <= size.bound
     assert most <= size.bound + RESERVED + OWN
     assert idle.closed > 0, "no idle connection was closed above the bound"
 

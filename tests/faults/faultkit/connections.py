@@ -14,11 +14,26 @@ from ocelot_devstack.process import ManagedProcess
 _PROGRAM: Final = Path(__file__).with_name("idle_sockets.py")
 #: Below the descriptors and the ports that one process and one source address have.
 _PER_PROCESS: Final = 5_000
+#: ESTABLISHED and CLOSE_WAIT, as /proc/net/tcp writes them.
+_CONNECTED: Final = frozenset({"01", "08"})
 
 
 def descriptors(pid: int) -> int:
     """Open descriptors of a process."""
     return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - one system call for thousands
+
+
+def accepted_connections(port: int) -> int:
+    """Connections of a port of this machine that its process has accepted and not closed.
+
+    A connection that waits in the listener's queue belongs to no descriptor, so it has no inode.
+    """
+    local = f":{port:04X}"
+    number = 0
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        number += fields[1].endswith(local) and fields[3] in _CONNECTED and fields[9] != "0"
+    return number
 
 
 class Idle(NamedTuple):
