@@ -293,6 +293,40 @@ async def test_an_upgrade_is_not_taken_and_the_request_answered(port: int):
         assert answer.startswith(b"HTTP/1.1 200 OK")
 
 
+UPGRADE = b"Connection: keep-alive, Upgrade\r\nUpgrade: h2c\r\n"
+#: A body that would be a request of its own, if the server took it for one.
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+WITH_UPGRADE = {
+    "content-length": b"POST /a HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b"
+    % (UPGRADE, len(SMUGGLED), SMUGGLED),
+    "chunked": b"POST /a HTTP/1.1\r\nHost: x\r\n%bTransfer-Encoding: chunked\r\n\r\n"
+    b"%x\r\n%b\r\n0\r\nTrailer: t\r\n\r\n" % (UPGRADE, len(SMUGGLED), SMUGGLED),
+}
+
+
+@pytest.mark.parametrize("first", WITH_UPGRADE.values(), ids=WITH_UPGRADE)
+async def test_the_body_of_a_request_that_asks_for_an_upgrade_is_read_and_is_no_request(
+    first: bytes, port: int, app: App
+):
+    requests = first + first + LAST
+    for cut in range(1, len(requests)):
+        app.scopes.clear()
+        app.bodies.clear()
+        answer = await exchange(port, requests[:cut], requests[cut:])
+        assert answer.count(b"HTTP/1.1 200 OK") == 3, cut
+        assert [scope["path"] for scope in app.scopes] == ["/a", "/a", "/last"], cut
+        assert app.bodies == [SMUGGLED, SMUGGLED, b""], cut
+
+
+async def test_an_upgrade_without_a_body_leaves_the_next_request_whole(port: int, app: App):
+    first = b"GET /a HTTP/1.1\r\nHost: x\r\n" + UPGRADE + b"\r\n"
+    for pieces in ((first + LAST,), (first, LAST), (first[:-1], b"\n" + LAST)):
+        answer = await exchange(port, *pieces, pause_sec=0.01)
+        assert answer.count(b"HTTP/1.1 200 OK") == 2
+        assert answer.endswith(b"/last")
+
+
 async def test_an_answer_that_is_cut_has_no_last_chunk_and_is_no_error_of_the_server(
     port: int, app: App, caplog: pytest.LogCaptureFixture
 ):

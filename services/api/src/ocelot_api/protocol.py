@@ -135,9 +135,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # no protocol is offered: the request was answered as HTTP (RFC 9110 §7.8)
+            self._feed(data)
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, _HeadError):
@@ -157,8 +155,43 @@ class BoundedProtocol(HttpToolsProtocol):
         if cycle.more_body:
             self._body_continues(cycle)
 
+    def _feed(self, data: bytes) -> None:
+        """Parse data; read a request that asks for an upgrade as any other (RFC 9110 §7.8)."""
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # The parser takes what follows the head for another protocol. Left to itself, it
+                # would parse this request's body as the next request.
+                data = data[upgrade.args[0] :]
+                self._replace_parser()
+            else:
+                return
+
+    def _replace_parser(self) -> None:
+        """Continue with a parser that stands between this request's head and its body."""
+        callbacks = _BehindHead(self)
+        self.parser = httptools.HttpRequestParser(callbacks)
+        # As uvicorn's: what follows the last request is ignored, and that request still answered.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        head = [b"POST / HTTP/1.1\r\n"]
+        if not self.cycle.keep_alive:
+            head.append(b"connection: close\r\n")
+        for name, value in self.scope["headers"]:
+            if name in (b"content-length", b"transfer-encoding"):
+                head += (name, b": ", value, b"\r\n")
+        self.parser.feed_data(b"".join((*head, b"\r\n")))
+        callbacks.muted = False
+
+    def on_message_complete(self) -> None:
+        """End the request, unless its body was skipped for the sake of an upgrade."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
     def on_headers_complete(self) -> None:
         """Start the request, if its head is within the bounds."""
+        if self.parser.get_method() == b"CONNECT":
+            raise _HeadError(bad_request("invalid_http", "CONNECT is for proxies"))
         if len(self.headers) > MAX_HEADERS or (
             # Measured only where so much came that it may be too much.
             self._head_bytes + self._chunk_bytes > MAX_HEAD_BYTES
@@ -265,6 +298,40 @@ class BoundedProtocol(HttpToolsProtocol):
         self.connections.discard(self)
         self.flow.resume_reading()
         self.transport.set_protocol(_Lingering(self.transport, self.loop))
+
+
+class _BehindHead:
+    """Passes a parser's callbacks on to a protocol, except those of the head that it is fed first.
+
+    Attributes:
+        muted: the head is being fed.
+    """
+
+    def __init__(self, protocol: BoundedProtocol) -> None:
+        self._protocol = protocol
+        self.muted = True
+        self.on_body = protocol.on_body
+        self.on_message_complete = protocol.on_message_complete
+
+    def on_message_begin(self) -> None:
+        """Begin a later request."""
+        if not self.muted:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of a later request's target."""
+        if not self.muted:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header of a later request, or a trailer."""
+        if not self.muted:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Start a later request."""
+        if not self.muted:
+            self._protocol.on_headers_complete()
 
 
 class _Lingering(asyncio.Protocol):
