@@ -121,7 +121,7 @@ async def test_a_proxy_gets_every_answer_beside_idle_connections_without_number(
             ends = time.monotonic() + size.seconds
             while time.monotonic() < ends:
                 most = max(most, descriptors(process.pid))
-                accepted = max(accepted, accepted_connections(process.port))
+                accepted = max(accepted, accepted_connections(process.pid, process.port))
                 await asyncio.sleep(0.2)
             idle = attack.now()
             assert attack.running()

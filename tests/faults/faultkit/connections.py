@@ -1,6 +1,7 @@
 """What a process's connections look like from outside, and programs that open many of them."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -23,17 +24,22 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - one system call for thousands
 
 
-def accepted_connections(port: int) -> int:
-    """Connections of a port of this machine that its process has accepted and not closed.
+def accepted_connections(pid: int, port: int) -> int:
+    """Connections of a port that a process has accepted and not closed.
 
-    A connection that waits in the listener's queue belongs to no descriptor, so it has no inode.
+    A connection that waits in the listener's queue belongs to no descriptor yet.
     """
+    own = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 - as above
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            own.add(os.readlink(f"/proc/{pid}/fd/{name}"))  # noqa: PTH115 - as above
     local = f":{port:04X}"
-    number = 0
+    found = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
-        number += fields[1].endswith(local) and fields[3] in _CONNECTED and fields[9] != "0"
-    return number
+        if fields[1].endswith(local) and fields[3] in _CONNECTED:
+            found.add(f"socket:[{fields[9]}]")
+    return len(found & own)
 
 
 class Idle(NamedTuple):

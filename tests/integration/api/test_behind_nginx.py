@@ -26,7 +26,9 @@ pytestmark = [
     pytest.mark.nginx,
 ]
 
-ROUNDS = 1_000
+#: Requests of victims. Where nginx reads a whole body first, it sends head and body together to a
+#: connection that it keeps afterwards; this is the attack that succeeds.
+ROUNDS = {"buffered": 1_000, "unbuffered": 200}
 
 #: What the attacker hides in bodies; the blank lines reach the api in a segment behind the head's,
 #: and a parser skips them before a request.
@@ -47,6 +49,7 @@ class Front(NamedTuple):
     running: Any
     access: Any
     nginx: Nginx
+    rounds: int
 
     async def send(self, *pieces: bytes) -> Answer:
         """One request over a connection of its own, in segments."""
@@ -76,6 +79,23 @@ def attack(kind: str, *, framing: str, upgrade: str = "h2c") -> tuple[bytes, byt
     return head("POST", "/api/v1/logs/bulk", fields), body
 
 
+def victim_write(front: Front, action: str, request_id: str = "") -> bytes:
+    event = json.dumps({"action": action, "actor": {"id": "u"}}).encode()
+    fields: list[tuple[str, str | int]] = [
+        ("X-Request-ID", request_id or action),
+        ("Connection", "close"),
+        *front.access.writer.items(),
+        ("Content-Type", "application/json"),
+        ("Content-Length", len(event)),
+    ]
+    return head("POST", "/api/v1/logs", fields) + event
+
+
+def victim_read(front: Front, request_id: str) -> bytes:
+    fields = [("X-Request-ID", request_id), ("Connection", "close")]
+    return head("GET", "/api/v1/logs?limit=1", [*fields, *front.access.reader.items()])
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session", params=["buffered", "unbuffered"])
 async def front(
     request: pytest.FixtureRequest,
@@ -90,15 +110,22 @@ async def front(
         folder=tmp_path_factory.mktemp("nginx"),
         request_buffering=request.param == "buffered",
     ) as nginx:
-        yield Front(running, await running.tenant(), nginx)
+        front = Front(running, await running.tenant(), nginx, ROUNDS[request.param])
+
+        async def written() -> bool:
+            return (await front.send(victim_write(front, "warm-up"))).status == 202
+
+        await running.eventually(written, timeout_sec=60, what="a write through nginx")
+        yield front
 
 
+@pytest.mark.timeout(900)
 async def test_no_victim_gets_the_answer_to_another_request(front: Front):
-    """Attacker and victim take turns, 1,000 times, on one connection to the api."""
+    """Attacker and victim take turns on one connection to the api."""
     kinds = [(kind, framing) for kind in BODIES for framing in ("sized", "chunked")]
     seen: Counter[str] = Counter()
     written: dict[str, str] = {}
-    for number in range(ROUNDS):
+    for number in range(front.rounds):
         kind, framing = kinds[number % len(kinds)]
         first, body = attack(kind, framing=framing)
         try:
@@ -108,22 +135,11 @@ async def test_no_victim_gets_the_answer_to_another_request(front: Front):
         else:
             seen[f"attacker: {attacker.status}"] += 1
         request_id = f"victim-{number}-{secrets.token_hex(3)}"
-        fields: list[tuple[str, str | int]] = [
-            ("X-Request-ID", request_id),
-            ("Connection", "close"),
-        ]
+        action = f"victim.{request_id}"
         if number % 2:
-            action = f"victim.{request_id}"
-            event = json.dumps({"action": action, "actor": {"id": "u"}}).encode()
-            fields += [
-                *front.access.writer.items(),
-                ("Content-Type", "application/json"),
-                ("Content-Length", len(event)),
-            ]
-            sent, wanted = head("POST", "/api/v1/logs", fields) + event, 202
+            sent, wanted = victim_write(front, action, request_id), 202
         else:
-            fields += front.access.reader.items()
-            sent, wanted = head("GET", "/api/v1/logs?limit=1", fields), 200
+            sent, wanted = victim_read(front, request_id), 200
         try:
             answer = await front.send(sent)
         except ClosedError:
@@ -135,9 +151,12 @@ async def test_no_victim_gets_the_answer_to_another_request(front: Front):
         if answer.status == 202 and own:
             written[json.loads(answer.body)["id"]] = action
     assert seen["victim: another's"] == 0, seen
-    assert seen["victim: own"] == ROUNDS, seen
-    assert seen["victim: 502"] == 0, seen
-    assert len(written) == ROUNDS // 2, seen
+    assert seen["victim: own"] == front.rounds, seen
+    # A busy SQS is the api's own answer; any other status is not the victim's.
+    wrong = {name for name, times in seen.items() if times and name.startswith("victim: ")}
+    assert wrong <= {"victim: own", "victim: 503"}, seen
+    assert len(written) >= front.rounds // 2 - seen["victim: 503"], seen
+    assert len(written) > front.rounds // 3, seen
 
     async def stored() -> bool:
         found = {format_id(e.id): e.text for e in await front.running.stored(front.access.tenant)}
