@@ -175,7 +175,7 @@ async def test_large_heads_are_not_held(place: Place):
 
 
 async def test_slow_heads_and_silence_end_after_a_bound(place: Place):
-    head = place.with_token(b"GET /api/v1/logs HTTP/1.1\r\n@")
+    head = place.with_token(b"GET /api/v1/logs HTTP/1.1\r\nHost: x\r\n@")
     dripping = [bytes([byte]) for byte in head + b"a: " + b"x" * 1_000]
     began = time.monotonic()
     once, slowly, silent, blank = await asyncio.gather(
@@ -199,7 +199,9 @@ async def test_slow_bodies_end_after_a_bound(place: Place, start_api: StartApi):
     port = impatient.base_url.port
     conversations = []
     for url in (b"/logs", b"/logs/bulk"):
-        head = place.with_token(b"POST /api/v1%b HTTP/1.1\r\n@Content-Length: 90\r\n\r\n" % url)
+        head = place.with_token(
+            b"POST /api/v1%b HTTP/1.1\r\nHost: x\r\n@Content-Length: 90\r\n\r\n" % url
+        )
         chunked = head.replace(b"Content-Length: 90", b"Transfer-Encoding: chunked")
         conversations += [
             talk(port, pieces, pause_sec=0.1, timeout_sec=PATIENCE_SEC)

@@ -30,10 +30,13 @@ _STATUSES: Final = {
     413: "The body, an event or their number is too large",
     415: "Unknown media type or encoding",
     422: "The event, or every event, is not valid; `path` names the field",
+    417: "The request expects what the service does not know",
     431: "The request line and headers are too large",
     500: "An error of the service",
+    501: "The request uses what the service does not know",
     503: "Not available now; try again after `Retry-After` seconds",
     504: "A backend did not answer in time; narrow the search",
+    505: "Another version of HTTP",
 }
 _EVENT_ID: Final = "01a20fec-b3b5-72f4-9ef5-80ce43e0fde9"
 #: What the problems of these codes say besides.

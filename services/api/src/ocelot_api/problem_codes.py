@@ -14,12 +14,16 @@ Codes = Mapping[int, Iterable[str]]
 MEANINGS: Final[dict[str, str]] = {
     # Any request
     "invalid_http": "this is not HTTP/1.1",
+    "invalid_host": "a request of HTTP/1.1 needs a Host header",
+    "unsupported_expectation": "the only known expectation is 100-continue",
+    "unsupported_transfer_coding": "the only transfer coding is chunked",
+    "unsupported_version": "HTTP/2.0 is not supported; send HTTP/1.1 or HTTP/1.0",
     "too_many_pipelined": "over 64 requests wait for answers",
     "route_not_found": "no endpoint has this path",
     "method_not_allowed": "the path is there, but not with this method; see Allow",
     "http_error": "the framework refused the request",
     "head_timeout": "the head did not arrive within 10 s",
-    "head_too_large": "request line and headers may have 65,536 bytes, and 200 headers",
+    "head_too_large": "The request line and headers may have 65,536 bytes in all and 200 headers",
     "internal": "an error of the service; its log has the request's id",
     # Tokens and tenants
     "token_missing": "send a token: Authorization: Bearer …",
@@ -98,10 +102,13 @@ MEANINGS: Final[dict[str, str]] = {
 
 #: Whatever is asked.
 ANY: Final[Codes] = {
-    400: ("invalid_http", "too_many_pipelined"),
+    400: ("invalid_http", "invalid_host", "too_many_pipelined"),
     408: ("head_timeout",),
+    417: ("unsupported_expectation",),
     431: ("head_too_large",),
     500: ("internal",),
+    501: ("unsupported_transfer_coding",),
+    505: ("unsupported_version",),
 }
 #: With a token.
 AUTHENTICATED: Final[Codes] = {

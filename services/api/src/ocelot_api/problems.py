@@ -16,12 +16,15 @@ _TITLES: Final = {
     409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
+    417: "Expectation failed",
     422: "Not valid",
     429: "Too many requests",
     431: "Request header fields too large",
     500: "Internal error",
+    501: "Not implemented",
     503: "Unavailable",
     504: "Timeout",
+    505: "HTTP version not supported",
 }
 
 

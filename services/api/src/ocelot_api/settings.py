@@ -78,6 +78,22 @@ class ApiSettings(
         description="Exports that one process answers at once; beyond them: 503",
     )
 
+    max_connections: int = Field(
+        default=4_096,
+        alias="OCELOT_MAX_CONNECTIONS",
+        ge=1,
+        le=100_000,
+        description="Connections that one process accepts at once; further ones wait in the kernel",
+    )
+    shutdown_delay_sec: float = Field(
+        default=0.0,
+        alias="OCELOT_SHUTDOWN_DELAY_SEC",
+        ge=0,
+        le=600,
+        description="Seconds after SIGTERM in which the api still accepts connections, so that load"
+        " balancers can learn of its end; add them to the pod's termination grace period",
+    )
+
     @model_validator(mode="after")
     def _check_budget(self) -> Self:
         least = 2 * self.max_bulk_bytes + EVENT_BYTES * self.max_bulk_events

@@ -7,20 +7,18 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-import uvicorn
+import pytest_asyncio
 from starlette.types import Receive, Scope, Send
-from uvicorn.server import ServerState
 
-from ocelot_api import protocol
+from ocelot_api.http import connection
+from ocelot_api.http.bounds import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, EdgeBounds
+from ocelot_api.http.connection import Connection
+from ocelot_api.http.connections import Connections
+from ocelot_api.http.listener import Listener, bind
 from ocelot_api.middleware import CUT
-from ocelot_api.protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, BoundedProtocol
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 GET = b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-class Impatient(BoundedProtocol):
-    head_timeout_sec = 0.3
-    read_timeout_sec = 1.0
 
 
 class App:
@@ -66,17 +64,21 @@ def app() -> App:
     return App()
 
 
-@pytest.fixture
-async def port(app: App) -> AsyncIterator[int]:
-    config = uvicorn.Config(app, http=Impatient, ws="none", log_config=None, timeout_keep_alive=1)
-    config.load()
-    state = ServerState()
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Impatient(config, state, {}), "127.0.0.1", 0)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
-    for connection in list(state.connections):
-        connection.transport.abort()
+@pytest_asyncio.fixture(loop_scope="module")
+async def connections(app: App) -> AsyncIterator[Connections]:
+    bounds = EdgeBounds(head_timeout_sec=0.3, stalled_sec=1.0, keep_alive_sec=1.0)
+    connections = Connections(app, bounds, loop=asyncio.get_running_loop())
+    yield connections
+    await connections.cut()
+    connections.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def port(connections: Connections) -> AsyncIterator[int]:
+    bound = bind("127.0.0.1", 0)
+    listener = Listener(bound, connections, lambda: Connection(connections))
+    yield bound.getsockname()[1]
+    listener.close()
 
 
 async def exchange(port: int, *pieces: bytes, pause_sec: float = 0.0) -> bytes:
@@ -124,8 +126,8 @@ def with_headers(*lines: bytes) -> bytes:
 
 async def test_requests_within_the_bounds_are_answered_on_one_connection(port: int, app: App):
     large = with_headers(*(b"a: b" for _ in range(150)), b"c: " + b"x" * 60_000)
-    post = b"POST /p HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"
-    last = b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
+    post = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+    last = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     answer = await exchange(port, GET, large, post[:20], post[20:], last, pause_sec=0.05)
     assert answer.count(b"HTTP/1.1 200 OK") == 4
     assert app.bodies == [b"", b"", b"hello", b""]
@@ -161,12 +163,12 @@ async def test_a_head_that_is_too_large_is_431(port: int, app: App, request_: by
         b"GET / HTTP/1.1\r\nbroken header\r\n\r\n",
         b"GET / HTTP/1.1\r\na: b\0c\r\n\r\n",
         b"CONNECT x:1 HTTP/1.1\r\n\r\n",
-        b"GET /\xff HTTP/1.1\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\nx",
+        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\nx",
     ],
 )
 async def test_what_is_not_http_is_400(port: int, app: App, request_: bytes):
@@ -176,7 +178,7 @@ async def test_what_is_not_http_is_400(port: int, app: App, request_: bytes):
 
 
 async def test_broken_chunks_end_the_request_that_reads_them(port: int, app: App):
-    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
     answer = problem(await exchange(port, head, b"zz\r\n", pause_sec=0.05))
     assert answer["code"] == "invalid_http"
     assert (app.gone, app.bodies) == (1, [])
@@ -190,7 +192,7 @@ async def test_junk_after_a_request_never_takes_its_answer(port: int, app: App):
 
 
 async def test_broken_chunks_of_a_request_in_a_queue_are_told_in_its_turn(port: int, app: App):
-    post = b"POST /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    post = b"POST /b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
     first, _, rest = (await exchange(port, GET + post)).partition(b"/first")
     assert first.startswith(b"HTTP/1.1 200")
     assert problem(rest)["code"] == "invalid_http"
@@ -218,9 +220,9 @@ async def test_a_connection_that_says_nothing_is_closed(port: int):
 async def test_what_follows_an_early_answer_is_ignored_within_bounds(
     port: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(protocol, "MAX_IGNORED_BYTES", 1_000_000)
-    head = b"POST /early HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
-    last = b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
+    monkeypatch.setattr(connection, "MAX_IGNORED_BYTES", 1_000_000)
+    head = b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+    last = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     body = bytes(500_000)
     answer = await exchange(port, head % len(body), body, last, pause_sec=0.05)
     assert answer.count(b"HTTP/1.1 200 OK") == 2
@@ -231,7 +233,7 @@ async def test_what_follows_an_early_answer_is_ignored_within_bounds(
     writer.close()
 
 
-LARGE = b"GET /large HTTP/1.1\r\nConnection: close\r\n\r\n"
+LARGE = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 async def test_an_answer_that_nobody_reads_is_not_held(port: int, app: App):
@@ -262,7 +264,7 @@ async def pour(writer: asyncio.StreamWriter, size: int) -> None:
 
 
 async def test_trailers_are_no_headers_and_end(port: int, app: App):
-    head = b"POST /t HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    head = b"POST /t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     head += b"1\r\na\r\n0\r\n"
     answer = await exchange(port, head + b"Authorization: x\r\n\r\n")
     assert answer.endswith(b"/t")
@@ -274,7 +276,7 @@ async def test_trailers_are_no_headers_and_end(port: int, app: App):
 
 
 async def test_small_chunks_are_no_framing_attack(port: int, app: App):
-    head = b"POST /t HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    head = b"POST /t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     answer = await exchange(port, head, b"1\r\na\r\n" * 200_000, b"0\r\n\r\n")
     assert answer.endswith(b"/t")
     assert app.bodies == [b"a" * 200_000]
