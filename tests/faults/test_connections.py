@@ -86,7 +86,9 @@ class Steady:
             outcome = type(error).__name__
         else:
             outcome = str(answer.status_code)
-            if answer.status_code == 202:
+            if answer.status_code == 503:
+                outcome = f"503 {answer.json()['code']}"
+            elif answer.status_code == 202:
                 self.ids.append(answer.json()["id"])
         self.slowest_sec = max(self.slowest_sec, time.monotonic() - began)
         self.answers[outcome] += 1
@@ -134,7 +136,9 @@ async def test_a_proxy_gets_every_answer_beside_idle_connections_without_number(
         f"{idle.closed:,}; behind nginx {dict(steady.answers)}, slowest {steady.slowest_sec:.2f} s"
     )
     assert steady.answers["502"] == 0, errors[:3]
-    assert set(steady.answers) == {"202"}, errors[:3]
+    # SQS may be slow where attackers share its cores; any other answer is the edge's fault.
+    assert set(steady.answers) <= {"202", "503 queue_unavailable"}, errors[:3]
+    assert steady.answers["202"] > steady.answers.total() / 2
     assert accepted <= size.bound
     assert most <= size.bound + RESERVED + OWN
     assert idle.closed > 0, "no idle connection was closed above the bound"
