@@ -5,21 +5,25 @@ free ports, so that several sessions run side by side. A running backend is used
 `MONGODB_URL`, `AWS_ENDPOINT_URL_SQS` or `OPENSEARCH_URL` is set.
 
 A test that needs search is marked `opensearch`. Where OpenSearch cannot run it is skipped with the
-reason, or fails if `OCELOT_REQUIRE_BACKENDS=1` or `CI=true`.
+reason, or fails if `OCELOT_REQUIRE_BACKENDS=1` or `CI=true`. The same holds for tests marked
+`nginx` (a proxy in front of the api) and `java` (a client of the api), which need that program.
 """
 
 import os
 import secrets
+import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import pytest
 import pytest_asyncio
 
 from ocelot_devstack.backends import Backend, Backends
+from ocelot_devstack.backends.java import find_java
+from ocelot_devstack.commands import run_command
 from ocelot_devstack.services import SERVICES, ServiceSpec
 from ocelot_devstack.settings import DevSettings
 from ocelot_devstack.stack import Stack
@@ -34,12 +38,20 @@ _BY_FIXTURE: Final = {
     "mongodb_url": ("MongoDB",),
     "opensearch_url": ("OpenSearch",),
     "sqs_endpoint_url": ("SQS",),
+    "nginx_program": ("nginx",),
+    "java_program": ("Java",),
 }
 #: Without Java's second compiler, which is still busy when a session's tests are over, OpenSearch
 #: starts with half the CPU time and indexes 72,000 events with a seventh less. Slower in the long
 #: run.
 _SHORT_LIVED_JAVA: Final = "-XX:TieredStopAtLevel=1"
 _MARKS: Final = {"mongodb": "MongoDB", "sqs": "SQS", "opensearch": "OpenSearch"}
+#: Marks of tests that need a program of this machine, and the fixtures that find it.
+_PROGRAMS: Final = {"nginx": ("nginx", "nginx_program"), "java": ("Java", "java_program")}
+#: Where Debian keeps nginx, off the path of users other than root.
+_SYSTEM_PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"
+#: The first with a long-term support in which every client feature of the tests is there.
+_JAVA_MAJOR: Final = 17
 
 
 class _Ledger:
@@ -48,6 +60,7 @@ class _Ledger:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.opensearch_problem: str | None = None
+        self.missing_programs: dict[str, str] = {}
         self.uses: dict[str, frozenset[str]] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
 
@@ -85,6 +98,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LEDGER] = _Ledger()
     for mark, title in _MARKS.items():
         config.addinivalue_line("markers", f"{mark}: runs on a real {title}")
+    for mark, (title, _) in _PROGRAMS.items():
+        config.addinivalue_line("markers", f"{mark}: needs {title} on this machine")
 
 
 def pytest_report_header() -> str:
@@ -102,8 +117,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fixtures: list[str] = getattr(item, "fixturenames", [])
         if item.get_closest_marker("opensearch") and "opensearch_url" not in fixtures:
             fixtures.insert(0, "opensearch_url")
+        for mark, (_, fixture) in _PROGRAMS.items():
+            if item.get_closest_marker(mark) and fixture not in fixtures:
+                fixtures.insert(0, fixture)
         uses = {title for fixture in fixtures for title in _BY_FIXTURE.get(fixture, ())}
         uses |= {title for mark, title in _MARKS.items() if item.get_closest_marker(mark)}
+        uses |= {title for mark, (title, _) in _PROGRAMS.items() if item.get_closest_marker(mark)}
         ledger.uses[item.nodeid] = frozenset(uses)
 
 
@@ -127,14 +146,18 @@ def pytest_terminal_summary(
 ) -> None:
     """Print the backends that ran, and the tests by backend."""
     ledger = config.stash[_LEDGER]
-    if not ledger.lines:
+    if not ledger.lines and not ledger.missing_programs:
         return
     terminalreporter.section("real backends")
     for line in ledger.lines:
         terminalreporter.write_line(line)
     if ledger.opensearch_problem is not None:
         terminalreporter.write_line(f"OpenSearch left out: {ledger.opensearch_problem}")
-    for title in _MARKS.values():
+    for title, reason in ledger.missing_programs.items():
+        terminalreporter.write_line(f"{title} left out: {reason}")
+    counted = {title for title, _ in ledger.counts}
+    programs = [title for title, _ in _PROGRAMS.values() if title in counted]
+    for title in (*_MARKS.values(), *programs):
         outcomes = {o: n for (t, o), n in sorted(ledger.counts.items()) if t == title}
         listed = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
         terminalreporter.write_line(f"tests on {title}: {listed or 'none'}")
@@ -180,6 +203,42 @@ def opensearch_url(backends: Backends) -> str:
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
     return backends.opensearch.url
+
+
+def _without(request: pytest.FixtureRequest, title: str, reason: str) -> NoReturn:
+    """Skip a test that lacks a program, or fail it, and name the program in the summary."""
+    request.config.stash[_LEDGER].missing_programs[title] = reason
+    if required():
+        pytest.fail(f"{title} is not available: {reason}", pytrace=False)
+    pytest.skip(f"{title} is not available: {reason}")
+
+
+@pytest.fixture(scope="session")
+def nginx_program(request: pytest.FixtureRequest) -> str:
+    """The path of nginx; skips the test, or fails it, where there is none."""
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), _SYSTEM_PATH))
+    program = shutil.which("nginx", path=path)
+    if program is None:
+        _without(request, "nginx", "no nginx on the path: install the package nginx")
+    return program
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def java_program(request: pytest.FixtureRequest) -> str:
+    """The path of a Java that runs source files; skips the test, or fails it, where there is none.
+
+    A runtime without compiler can't run a source file (JEP 330).
+    """
+    java = await find_java(_JAVA_MAJOR)
+    if java is None:
+        _without(request, "Java", f"no Java {_JAVA_MAJOR} or later: install a JDK")
+    program = str(java.program)
+    modules = await run_command(
+        [program, "--list-modules"], what=f"{program} --list-modules", cwd=Path()
+    )
+    if "jdk.compiler" not in modules:
+        _without(request, "Java", f"{program} has no compiler: install a JDK, not a runtime alone")
+    return program
 
 
 @pytest_asyncio.fixture(loop_scope="session")
