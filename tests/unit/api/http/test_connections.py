@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -144,6 +144,37 @@ async def test_a_flood_of_idle_connections_does_not_keep_others_out():
             newcomer[1].close()
         await asyncio.gather(*flood, return_exceptions=True)
         assert server.connections.count <= 64
+
+
+async def test_clients_that_hardly_read_their_answers_do_not_keep_others_out():
+    """Each takes a little every moment, so none is stalled."""
+    async with edge(max_connections=4, evict_idle_sec=0.5, stalled_sec=600) as server:
+        held = [raw_client(server.port) for _ in range(4)]
+        for client in held:
+            client.sendall(GET.replace(b"/first", b"/large"))
+        await until(lambda: len(server.app.scopes) == 4)
+
+        async def sip() -> None:
+            while True:
+                for client in held:
+                    with suppress(BlockingIOError, ConnectionError):
+                        client.recv(200)
+                await asyncio.sleep(0.1)
+
+        sipping = asyncio.create_task(sip())
+        newcomer = await server.connect(GET)
+        assert (await answer(newcomer)).startswith(b"HTTP/1.1 200")
+        sipping.cancel()
+        for client in held:
+            client.close()
+
+
+def raw_client(port: int) -> socket.socket:
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    client.connect(("127.0.0.1", port))
+    client.setblocking(False)
+    return client
 
 
 async def test_no_answer_of_a_drain_is_lost_and_idle_connections_are_closed_last():

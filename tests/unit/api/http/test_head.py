@@ -41,6 +41,7 @@ def test_a_head_that_is_clear_is_accepted(version: str, framing: list[tuple[byte
         (b"GET", "1.1", [(b"host", b"host/path")], 400, "invalid_host"),
         (b"GET", "1.1", [(b"host", b"a, b c")], 400, "invalid_host"),
         (b"GET", "1.1", [(b"host", b"\xff")], 400, "invalid_host"),
+        (b"GET", "1.1", [(b"host", b"a%zz")], 400, "invalid_host"),
         (b"POST", "1.0", [HOST, (b"transfer-encoding", b"chunked")], 400, "invalid_http"),
         (b"POST", "1.1", [HOST, (b"transfer-encoding", b"gzip")], 400, "invalid_http"),
         (b"POST", "1.1", [HOST, (b"transfer-encoding", b"identity")], 400, "invalid_http"),

@@ -37,7 +37,9 @@ class EdgeBounds(msgspec.Struct, frozen=True, kw_only=True):
         stalled_sec: a client that takes nothing of an answer for this long is cut off.
         linger_sec: how long a refused client may go on sending, so that it reads the answer first.
         max_connections: open at once.
-        evict_idle_sec: at that number, connections that idle for longer than this are closed.
+        evict_idle_sec: at that number, connections that idle for longer than this are closed, and
+            those that take their answers too slowly for as long.
+        evict_bytes_per_sec: a client that takes less of an answer is too slow then.
     """
 
     head_timeout_sec: float = 10.0
@@ -46,3 +48,4 @@ class EdgeBounds(msgspec.Struct, frozen=True, kw_only=True):
     linger_sec: float = 1.0
     max_connections: int = 4_096
     evict_idle_sec: float = 5.0
+    evict_bytes_per_sec: float = 4_096.0

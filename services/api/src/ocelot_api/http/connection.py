@@ -56,6 +56,11 @@ class Connection(asyncio.Protocol):
 
     Args:
         connections: of the process; they count this one and hold its bounds.
+
+    Attributes:
+        loop: runs it.
+        slow: the client takes its answer so slowly that it may be cut off to make room.
+        write_paused: the transport holds enough of an answer.
     """
 
     __slots__ = (
@@ -70,6 +75,7 @@ class Connection(asyncio.Protocol):
         "_in_body",
         "_in_head",
         "_lingering",
+        "_mark",
         "_parser",
         "_peer",
         "_queue",
@@ -85,6 +91,7 @@ class Connection(asyncio.Protocol):
         "_writer",
         "_written_bytes",
         "loop",
+        "slow",
         "write_paused",
     )
 
@@ -118,6 +125,8 @@ class Connection(asyncio.Protocol):
         self._written_bytes = 0
         self._taken_bytes = 0
         self._stalled_since: float | None = None
+        self._mark = (0.0, 0)  # when the client's speed was measured, and what it had taken then
+        self.slow = False
         self._lingering = False  # nothing more is read as a request
 
     @staticmethod
@@ -482,6 +491,7 @@ class Connection(asyncio.Protocol):
             self._check_stalled(now, unsent)
         else:
             self._stalled_since = None
+            self.slow = False
         if self._queue or self._transport.is_closing():
             return
         idle_sec = now - self._since
@@ -504,7 +514,9 @@ class Connection(asyncio.Protocol):
 
     def evict(self) -> None:
         """Make room for another connection."""
-        if not (self._queue or unread_bytes(self._fd)):
+        if self.slow:
+            self._transport.abort()
+        elif not (self._queue or unread_bytes(self._fd)):
             self._transport.close()
 
     def drain(self) -> None:
@@ -522,11 +534,18 @@ class Connection(asyncio.Protocol):
 
         The transport's buffer alone does not tell: it stays full while the kernel's is being read.
         """
+        bounds = self._connections.bounds
         taken = self._written_bytes - unsent - unsent_bytes(self._fd)
+        if self._stalled_since is None:
+            self._mark = (now, taken)
+        marked_at, marked = self._mark
+        if now - marked_at >= bounds.evict_idle_sec:
+            self.slow = taken - marked < bounds.evict_bytes_per_sec * (now - marked_at)
+            self._mark = (now, taken)
         if self._stalled_since is None or taken > self._taken_bytes:
             self._taken_bytes = taken
             self._stalled_since = now
-        elif now - self._stalled_since > self._connections.bounds.stalled_sec:
+        elif now - self._stalled_since > bounds.stalled_sec:
             log.info("client_stalled", client=self._peer[0] if self._peer else "")
             self._transport.abort()
 
@@ -576,7 +595,7 @@ def _answering(problem: Problem) -> ASGIApp:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         del scope, receive
         request_id = format_id(new_id())
-        problem.headers["X-Request-ID"] = request_id
+        problem.headers |= {"X-Request-ID": request_id, "X-Content-Type-Options": "nosniff"}
         await send_problem(send, problem, request_id)
 
     return answer

@@ -90,12 +90,17 @@ class Connections:
         self._make_room()
 
     def _make_room(self) -> None:
-        """Close connections that have been idle for long, the longest idle first."""
+        """Close connections that have been idle for long, the longest idle first.
+
+        Where there are none, cut off clients that hardly read their answers: they could hold all
+        connections without a token.
+        """
         now = self.loop.time()
         least = self.bounds.evict_idle_sec
         idle = [each for each in self._open if each.idle_sec(now) > least]
         idle.sort(key=lambda each: -each.idle_sec(now))
-        evicted = idle[: max(1, self.bounds.max_connections // _EVICTED_PART)]
+        number = max(1, self.bounds.max_connections // _EVICTED_PART)
+        evicted = (idle or [each for each in self._open if each.slow])[:number]
         for connection in evicted:
             connection.evict()
         if now - self._logged_at >= _LOG_EVERY_SEC:

@@ -19,7 +19,9 @@ Headers = list[tuple[bytes, bytes]]
 #: Headers that decide about framing and routing, and are therefore looked at one by one.
 FRAMING_HEADERS: Final = frozenset({b"host", b"transfer-encoding", b"expect"})
 #: A name or address and a port (RFC 3986 §3.2.2); empty for a target without authority.
-_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
+_HOST: Final = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{0,5})?"
+)
 #: Methods of RTSP and ICE, which the parser knows, too.
 _FOREIGN_METHODS: Final = frozenset(
     {
