@@ -30,7 +30,6 @@ async def kill_again_and_again(
     return kills
 
 
-@pytest.mark.timeout(420)
 async def test_killed_processes_lose_and_double_nothing(
     faults: Harness, tenants: list[Access], rng: random.Random, seed: int
 ):

@@ -36,7 +36,7 @@ async def answer_to_a_write(running: Any, env: dict[str, str]) -> Any:
 
 
 async def until_status(running: Any, env: dict[str, str], status: int) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(120):
         while True:
             if await answer_to_a_write(running, env) == status:
                 return

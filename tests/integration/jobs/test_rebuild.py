@@ -146,7 +146,7 @@ async def test_an_index_that_was_deleted_comes_back_whole(running: Any, jobs: An
         assert found == sorted(ids)  # all the while
         return bool(backend == "opensearch")
 
-    await running.eventually(back, timeout_sec=60, what="the index")
+    await running.eventually(back, timeout_sec=300, what="the index")
     assert sorted(await running.indexed_ids(access.tenant)) == sorted(ids)
     (job,) = await jobs.list(access, kind="rebuild")
     assert job["created_by"] == "ocelot"
