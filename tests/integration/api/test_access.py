@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from ocelot_common.auth.scopes import ROLES, SCOPES, TENANTS_ADMIN
+from ocelot_common.auth.tokens import mint_token
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
 
@@ -43,7 +45,20 @@ async def headers(running: Any) -> dict[str, dict[str, str]]:
     rebuild = {"ids": ids}
     job = await running.http.post("/api/v1/logs/index/bulk", json=rebuild, headers=access.admin)
     await running.maker.provisioner.suspend(suspended.tenant.id, owner="cli")
-    sent = {role: running.bearer(access.tenant, role) for role in ROLES}
+    operator = mint_token(
+        running.maker.key,
+        subject="operator@*",
+        tenants="*",
+        role="operator",
+        ttl=timedelta(minutes=30),
+        issuer="ocelot",
+        audience="ocelot",
+    )
+    sent = {role: running.bearer(access.tenant, role) for role in ROLES if role != "operator"}
+    sent["operator"] = {
+        "Authorization": f"Bearer {operator}",
+        "X-Tenant-ID": access.tenant.id,
+    }
     return sent | {
         "no token": {},
         "another tenant's": other.admin | {"X-Tenant-ID": access.tenant.id},
