@@ -41,7 +41,6 @@ async def growth_of(pid: int, until: asyncio.Event) -> int:
     return peak - before
 
 
-@pytest.mark.long
 async def test_an_overloaded_api_answers_503_stays_within_its_memory_and_loses_nothing(
     faults: Harness, tenants: list[Access]
 ):
