@@ -301,8 +301,13 @@ def server() -> Iterator[Server]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def database(mongodb_url: str) -> AsyncIterator[tuple[dict[str, str], dict[str, str]]]:
+async def database(
+    mongodb_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[dict[str, str], dict[str, str]]]:
     """A database whose documents somebody hostile has written; its variables, and names in it."""
+    # One for all: a second one would be published for a minute before it signs.
+    key = tmp_path_factory.mktemp("key") / "key.pem"
+    save_signing_key(new_signing_key(), key)
     client = mongo.connect(mongodb_url, app_name="tests")
     name = f"hostile_{secrets.token_hex(4)}"
     found = client[name]
@@ -347,7 +352,12 @@ async def database(mongodb_url: str) -> AsyncIterator[tuple[dict[str, str], dict
         "tenant": "acme", "hostile_id": HOSTILE, "letter": letter.key, "job": job.id,
         "hold": hold.id,
     }  # fmt: skip
-    yield {"MONGODB_URL": mongodb_url, "MONGODB_DATABASE": name}, names
+    variables = {
+        "MONGODB_URL": mongodb_url,
+        "MONGODB_DATABASE": name,
+        "OCELOT_SIGNING_KEY_FILE": str(key),
+    }
+    yield variables, names
     await client.drop_database(name)
     await client.close()
 
@@ -361,8 +371,6 @@ def scene(
 ) -> Scene:
     monkeypatch.chdir(tmp_path)
     variables, names = database
-    key = tmp_path / "key.pem"
-    save_signing_key(new_signing_key(), key)
     folder = tmp_path / "[red]owned\x1b]0;t\x07\u202e"
     folder.mkdir()
     bad = folder / "bad\x9b\n.ndjson"
@@ -384,7 +392,7 @@ def scene(
     mapping.write_text(half.read_text().replace("\\udb40\\udc41", ""))
     env = {
         "OCELOT_DEV_JSON": "", "OCELOT_API_URL": server.url, "OCELOT_TOKEN": "good",
-        "OCELOT_SIGNING_KEY_FILE": str(key), "OPENSEARCH_URL": "",
+        "OPENSEARCH_URL": "",
         "SQS_QUEUE_URL": "http://127.0.0.1:9/0/q", "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9",
         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", **variables,
     }  # fmt: skip
