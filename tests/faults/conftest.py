@@ -86,6 +86,13 @@ async def faults(harness: Harness) -> AsyncIterator[Harness]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
+async def api_as_it_ships(harness: Harness) -> AsyncIterator[None]:
+    """The installation's api gives SQS 1.5 s, as it ships, and not as long as in other tests."""
+    async with harness.environment("api", OCELOT_SQS_TIMEOUT_SEC="1.5"):
+        yield
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def tenants(harness: Harness) -> AsyncIterator[list[Access]]:
     """Four new tenants; purged afterwards, so that thirty rounds fit one installation."""
     made = await harness.tenants()

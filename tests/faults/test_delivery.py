@@ -147,7 +147,7 @@ async def test_an_envelope_of_a_newer_release_waits_until_a_consumer_can_read_it
         name = "ocelot_consumer_messages_total"
         return await faults.metric("consumer", name, result="released") > before
 
-    assert await holds(released, timeout_sec=20)
+    assert await holds(released, timeout_sec=120)
     await faults.services["consumer"].stop()  # the rollout goes on
     assert (await faults.depth("ingest")).total == 1
     assert await faults.stored_count([access]) == 0

@@ -37,7 +37,6 @@ async def disturb(proxy: Proxy, rng: random.Random, until: "asyncio.Task[object]
     return number
 
 
-@pytest.mark.timeout(420)
 @pytest.mark.one_round
 async def test_a_network_that_delays_cuts_and_swallows_loses_and_doubles_nothing(
     faults: Harness, tenants: list[Access], rng: random.Random, seed: int

@@ -33,7 +33,7 @@ async def test_while_opensearch_is_away_searches_are_whole_and_the_index_catches
     async def stored() -> bool:
         return await faults.stored_count(tenants) == wanted
 
-    assert await holds(stored, timeout_sec=60)
+    assert await holds(stored, timeout_sec=240)
     for access in tenants:
         answer = await faults.get(access, LOGS, limit="1")
         assert answer.status_code == 200, answer.text
@@ -48,7 +48,7 @@ async def test_while_opensearch_is_away_searches_are_whole_and_the_index_catches
         assert answer.json()["total"]["value"] == len(tenants[0].ledger.acknowledged)
         return bool(answer.json()["backend"] == "opensearch")
 
-    assert await holds(back, timeout_sec=30, every_sec=0.5)
+    assert await holds(back, timeout_sec=120, every_sec=0.5)
 
 
 @pytest.mark.long
@@ -70,7 +70,6 @@ async def test_connections_cut_during_bulk_requests_lose_and_double_nothing(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 @pytest.mark.one_round
 async def test_opensearch_killed_during_bulk_requests_loses_and_doubles_nothing(
     faults: Harness, tenants: list[Access], rng: random.Random, seed: int
@@ -86,7 +85,7 @@ async def test_opensearch_killed_during_bulk_requests_loses_and_doubles_nothing(
         assert answer.status_code == 200
         assert answer.json()["backend"] == "mongodb"
         await backend.process.start()
-        await backend.process.wait_ready(120)
+        await backend.process.wait_ready(240)
     answers = await load
     assert set(answers) == {"202"}, "a write needs no OpenSearch"
     await faults.check(tenants, f"seed {seed}: OpenSearch killed twice")
@@ -117,9 +116,13 @@ async def test_an_index_deleted_under_searches_never_answers_with_less(
             totals.add(body["total"]["value"])
 
     searchers = [asyncio.create_task(search()) for _ in range(4)]
-    await asyncio.sleep(0.5)
+
+    async def asked(backend: str) -> bool:
+        return backends.get(backend, 0) > 0
+
+    assert await holds(lambda: asked("opensearch"), timeout_sec=60), "the index was never in use"
     await faults.search.indices.delete(index=entry.index)
-    await asyncio.sleep(0.5)
+    assert await holds(lambda: asked("mongodb"), timeout_sec=60), "the index was never missed"
     # An event makes the indexer find out; it is found in MongoDB once it is stored.
     late = {"action": "late", "actor": {"id": "u"}}
     async with faults.client(access, random.Random(2)) as client:
@@ -131,17 +134,14 @@ async def test_an_index_deleted_under_searches_never_answers_with_less(
         again = (await faults.space_of(access.tenant)).range_at(to_datetime(now_ms()))
         return again is not None and again.index != entry.index and again.building
 
-    assert await holds(made_again, timeout_sec=60)
+    assert await holds(made_again, timeout_sec=240)
     await asyncio.sleep(2.0)
     stop.set()
     await asyncio.gather(*searchers)
     assert totals <= {whole, whole + 1}, "an answer had fewer events than are stored"
-    assert backends.get("opensearch"), "the index was never in use"
-    assert backends.get("mongodb"), "the index was never missed"
     faults.note(f"index deleted under searches: answers by {backends}, none short of an event")
 
 
-@pytest.mark.timeout(420)
 async def test_a_process_that_dies_between_making_an_index_and_recording_it_leaves_no_lie(
     faults: Harness, tenants: list[Access]
 ):
@@ -178,6 +178,6 @@ async def test_a_process_that_dies_between_making_an_index_and_recording_it_leav
         again = (await faults.space_of(access.tenant)).range_at(to_datetime(now_ms()))
         return again is not None and again.index == made and again.building
 
-    assert await holds(recorded, timeout_sec=60)
+    assert await holds(recorded, timeout_sec=240)
     answer = (await faults.get(access, LOGS, limit="1")).json()
     assert answer["total"]["value"] == whole

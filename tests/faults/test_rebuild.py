@@ -64,7 +64,7 @@ async def kill_until(faults: Harness, name: str, rng: random.Random, done: async
         kills += 1
         await asyncio.sleep(rng.uniform(0.0, 1.0))
         await process.start()
-        await process.wait_ready(90)
+        await process.wait_ready(180)
     return kills
 
 

@@ -15,10 +15,16 @@ from faultkit.events import text_of
 from faultkit.harness import Access, Harness
 from faultkit.proxy import Direction
 
-pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
+pytestmark = [
+    pytest.mark.mongodb,
+    pytest.mark.sqs,
+    pytest.mark.opensearch,
+    pytest.mark.usefixtures("api_as_it_ships"),
+]
 
-#: The contract is 2 s; the rest is for a machine that other tests share.
-ANSWER_SEC = 2.0 + 1.0
+#: The contract is 2 s; six times as long on a machine that other tests share.
+ANSWER_SEC = 6 * 2.0
+_RECOVERY_SEC = 120.0
 
 
 def events_of(access: Access, what: str, number: int) -> list[dict[str, Any]]:
@@ -48,7 +54,8 @@ async def post(
 
 async def acknowledged(faults: Harness, access: Access, bodies: list[dict[str, Any]], **key: str):
     """Repeat a request until it is acknowledged; its ids."""
-    for _ in range(100):
+    deadline = time.monotonic() + _RECOVERY_SEC
+    while time.monotonic() < deadline:
         answer, _ = await post(faults, access, bodies, **key)
         if answer.status_code == 202:
             return answer.json()["ids"]
@@ -103,6 +110,8 @@ async def test_a_write_without_sqs_is_unknown_within_two_seconds_and_safe_to_rep
         assert int(answer.headers["retry-after"]) >= 1
         assert len(answer.json()["ids"]) == 20
         assert seconds < ANSWER_SEC
+    slowest = max(seconds for _, seconds in answers)
+    faults.note(f"SQS {how}: 503 after {slowest:.2f} s at most; the contract is 2 s")
     # A second time under the same key: the same ids.
     again, _ = await post(faults, access, sent[0][0], key="k1")
     assert again.json()["ids"] == answers[0][0].json()["ids"]

@@ -111,7 +111,7 @@ class Running:
         return ids
 
     async def until_stored(
-        self, tenant: Tenant, number: int, *, timeout_sec: float = 60
+        self, tenant: Tenant, number: int, *, timeout_sec: float = 300
     ) -> list[StoredEvent]:
         """Wait until MongoDB holds so many events of a tenant."""
 
@@ -122,7 +122,7 @@ class Running:
         return await eventually(enough, timeout_sec=timeout_sec, what=f"{number} stored events")
 
     async def until_indexed(
-        self, tenant: Tenant, number: int, *, timeout_sec: float = 90
+        self, tenant: Tenant, number: int, *, timeout_sec: float = 300
     ) -> list[str]:
         """Wait until OpenSearch holds so many events of a tenant."""
 
@@ -136,7 +136,7 @@ class Running:
         self,
         probe: Callable[[], Awaitable[Any]],
         *,
-        timeout_sec: float = 30,
+        timeout_sec: float = 180,
         what: str = "it",
     ) -> Any:
         """Ask until the answer is neither None nor False, and return it."""
@@ -156,7 +156,7 @@ class Running:
 
 
 async def eventually(
-    probe: Callable[[], Awaitable[Any]], *, timeout_sec: float = 30, what: str = "it"
+    probe: Callable[[], Awaitable[Any]], *, timeout_sec: float = 180, what: str = "it"
 ) -> Any:
     """Ask until the answer is neither None nor False, and return it."""
     deadline = time.monotonic() + timeout_sec
@@ -175,7 +175,7 @@ async def running_on(stack: Stack) -> AsyncIterator[Running]:
     async with AsyncExitStack() as cleanup:
         maker = await cleanup.enter_async_context(open_tenant_maker(stack.installation))
         api = next(each for each in stack.services if each.spec.name == "api")
-        http = await cleanup.enter_async_context(httpx.AsyncClient(base_url=api.url, timeout=60))
+        http = await cleanup.enter_async_context(httpx.AsyncClient(base_url=api.url, timeout=120))
         client = mongo.connect(stack.mongodb_url, app_name="tests")
         cleanup.push_async_callback(client.close)
         search = None
@@ -217,4 +217,4 @@ async def jobs_stopped(running: Running) -> AsyncIterator[None]:
     """No jobs, which would rebuild what a test breaks, and sooner than it has looked."""
     await running.stack.stop_services("jobs")
     yield
-    await (await running.stack.start_service("jobs")).wait_ready(30)
+    await (await running.stack.start_service("jobs")).wait_ready(180)

@@ -296,7 +296,7 @@ async def test_isolation_of_a_tenant_can_not_be_changed(running: Any):
 
 async def eventually_status(running: Any, headers: dict[str, str], status: int) -> None:
     """Wait until the api knows of a change; it asks the registry once a second."""
-    for _ in range(100):
+    for _ in range(600):
         answer = await running.http.get("/api/v1/logs", params={"limit": 1}, headers=headers)
         if answer.status_code == status:
             return

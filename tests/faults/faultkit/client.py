@@ -35,8 +35,8 @@ class Client:
         ledger: Ledger,
         rng: random.Random,
         *,
-        timeout_sec: float = 10.0,
-        patience_sec: float = 120.0,
+        timeout_sec: float = 60.0,
+        patience_sec: float = 300.0,
     ) -> None:
         self._http = httpx.AsyncClient(
             base_url=url, headers=headers, timeout=timeout_sec, trust_env=False

@@ -105,5 +105,5 @@ async def idle_connections(port: int, number: int, *, folder: Path) -> AsyncIter
             cleanup.push_async_callback(process.kill)
             processes.append(process)
         for process in processes:
-            await process.wait_ready(60)
+            await process.wait_ready(180)
         yield IdleAttack(processes)

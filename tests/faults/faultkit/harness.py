@@ -27,7 +27,7 @@ from ocelot_common.queue.depth import Depth, read_depth
 from ocelot_common.registry.model import Isolation, Space, Tenant
 from ocelot_devstack.backends import Backends
 from ocelot_devstack.provisioning import TenantMaker, open_tenant_maker
-from ocelot_devstack.pytest_plugin import SERVICE_ENV, dev_settings
+from ocelot_devstack.pytest_plugin import PATIENT_SQS_ENV, SERVICE_ENV, dev_settings
 from ocelot_devstack.queues import open_sqs
 from ocelot_devstack.services import SERVICES, ServiceProcess, ServiceSpec
 from ocelot_devstack.stack import Stack
@@ -35,7 +35,7 @@ from ocelot_devstack.stack import Stack
 #: Of messages in the quick part; SQS's 60 s, as it ships, in the long one.
 QUICK_VISIBILITY_SEC: Final = 8
 _IMPATIENT: Final = Path(__file__).with_name("impatient.py")
-_READY_SEC: Final = 90.0
+_READY_SEC: Final = 180.0
 
 
 class Access(NamedTuple):
@@ -77,7 +77,7 @@ class Harness:
         self.proxies = proxies
         self.long = long
         self.notes = notes
-        self.http = httpx.AsyncClient(timeout=30, trust_env=False)
+        self.http = httpx.AsyncClient(timeout=90, trust_env=False)
         self.services: dict[str, ServiceProcess] = {}
 
     def env(self) -> dict[str, str]:
@@ -102,6 +102,19 @@ class Harness:
         await process.wait_ready(_READY_SEC)
         return process
 
+    @asynccontextmanager
+    async def environment(self, name: str, **env: str) -> AsyncIterator[None]:
+        """Run one of the installation's own services with other variables for a while."""
+        process = self.services[name]
+        before = process.env
+        for variables in ({**before, **env}, before):
+            await process.stop()
+            process.env = variables
+            await process.start()
+            await process.wait_ready(_READY_SEC)
+            if variables is not before:
+                yield
+
     async def start_all(self) -> None:
         """The installation's own api, consumer and indexer."""
         names = [spec.name for spec in SERVICES]
@@ -116,7 +129,7 @@ class Harness:
             if backend.process is not None:
                 backend.process.resume()
                 await backend.process.start()
-                await backend.process.wait_ready(120)
+                await backend.process.wait_ready(240)
         for process in self.services.values():
             process.resume()
             await process.start()
@@ -171,7 +184,7 @@ class Harness:
         *,
         over_sec: float = 0.0,
         at_once: int = 2,
-        patience_sec: float = 120.0,
+        patience_sec: float = 300.0,
     ) -> Counter[str]:
         """Deliver so many events, shared out among tenants that use the same ids; the answers.
 
@@ -219,7 +232,7 @@ class Harness:
                 number += int(re.search(r'"count":(\d+)', answer)[1])  # type: ignore[index]
         return number
 
-    async def settle(self, tenants: Sequence[Access], *, timeout_sec: float = 240) -> None:
+    async def settle(self, tenants: Sequence[Access], *, timeout_sec: float = 600) -> None:
         """Wait until everything acknowledged is in both stores and nothing is left in the queues.
 
         Only then can a message that comes again have doubled something.
@@ -239,7 +252,7 @@ class Harness:
             return
         await self.until_idle(timeout_sec=timeout_sec)
 
-    async def until_idle(self, *, timeout_sec: float = 120) -> None:
+    async def until_idle(self, *, timeout_sec: float = 300) -> None:
         """Wait until both queues are empty, messages in hand included."""
 
         async def idle() -> bool:
@@ -282,9 +295,10 @@ class Harness:
         self.notes.append(line)
         print(line)  # noqa: T201 - the figures of a run, in the report of `-rP`
 
-    async def metric(self, service: str, name: str, **labels: str) -> float:
+    async def metric(self, service: str | ServiceProcess, name: str, **labels: str) -> float:
         """One sample of a service's metrics; 0 where there is none."""
-        text = (await self.http.get(f"{self.services[service].probes_url}/metrics")).text
+        process = self.services[service] if isinstance(service, str) else service
+        text = (await self.http.get(f"{process.probes_url}/metrics")).text
         wanted = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
         pattern = rf"^{name}{re.escape('{' + wanted + '}') if wanted else ''} (\S+)$"
         match = re.search(pattern, text, re.MULTILINE)
@@ -347,7 +361,7 @@ async def open_harness(
         backends=backends,
         name=secrets.token_hex(4),
         services=_specs(long=long),
-        env=None if long else SERVICE_ENV,
+        env=PATIENT_SQS_ENV if long else SERVICE_ENV,
         report=lambda _: None,
     )
     async with AsyncExitStack() as cleanup:

@@ -159,7 +159,7 @@ class Proxy:
             await self._listen()
 
     async def _listen(self) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)

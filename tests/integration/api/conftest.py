@@ -50,8 +50,8 @@ async def start_api(running: Any) -> AsyncIterator[StartApi]:
             process = await running.stack.start_service("api", extra_env=env)
             cleanup.push_async_callback(process.stop)
             if ready:
-                await process.wait_ready(30)
-            client = ApiClient(base_url=process.url, timeout=30)
+                await process.wait_ready(180)
+            client = ApiClient(base_url=process.url, timeout=120)
             client.process = process
             return await cleanup.enter_async_context(client)
 

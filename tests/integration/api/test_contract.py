@@ -60,7 +60,7 @@ async def post(
 
 
 async def by_id(http: httpx.AsyncClient, access: Any, event_id: str) -> Any:
-    for _ in range(200):
+    for _ in range(1_200):
         answer = await http.get(f"{LOGS}/{event_id}", headers=access.reader)
         if answer.status_code != 404:
             return answer.json()

@@ -83,7 +83,7 @@ async def small(
         maker = await cleanup.enter_async_context(open_tenant_maker(stack.installation))
         await stack.start_services()
         api = next(service for service in stack.services if service.spec.name == "api")
-        http = await cleanup.enter_async_context(httpx.AsyncClient(base_url=api.url, timeout=60))
+        http = await cleanup.enter_async_context(httpx.AsyncClient(base_url=api.url, timeout=120))
         client = mongo.connect(stack.mongodb_url, app_name="tests")
         cleanup.push_async_callback(client.close)
         database = client[stack.installation.mongodb_database]
@@ -108,7 +108,7 @@ async def small(
 
 async def until_stored(database: Any, home: Home) -> None:
     collection = events_of(database, home.space.collection)
-    for _ in range(300):
+    for _ in range(1_800):
         if await collection.count_documents({"t": home.tenant.uid}) == NUMBER:
             return
         await asyncio.sleep(0.1)

@@ -27,7 +27,7 @@ from ocelot_api.app import openapi_document
 from ocelot_api.jobs.requests import read_rebuild
 from ocelot_api.problems import Problem
 from ocelot_api.search.conditions import FIELDS, SINGLE
-from ocelot_common.auth.scopes import SCOPES
+from ocelot_common.auth.scopes import INSTALLATION_SCOPES, SCOPES
 from ocelot_common.auth.tokens import mint_token
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
@@ -53,12 +53,12 @@ def url_of(path: str) -> str:
 
 
 def bearer(running: Any, access: Any, scopes: Iterable[str]) -> dict[str, str]:
-    """The header of a token with these scopes."""
+    """The header of a token with these scopes, but for those over the whole installation."""
     token = mint_token(
         running.maker.key,
         subject="s",
         tenants=[access.tenant],
-        scopes=sorted(scopes),
+        scopes=sorted(set(scopes) - INSTALLATION_SCOPES),
         ttl=timedelta(hours=1),
         issuer="ocelot",
         audience="ocelot",

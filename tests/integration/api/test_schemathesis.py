@@ -19,7 +19,7 @@ MINUTES = float(os.environ.get("OCELOT_CONTRACT_MINUTES") or 0)
 SEED = os.environ.get("OCELOT_CONTRACT_SEED")
 
 
-@pytest.mark.timeout(300 + 60 * MINUTES)
+@pytest.mark.timeout(900 + 60 * MINUTES)
 async def test_schemathesis_finds_nothing(running: Any, tmp_path: Path):
     access = await running.tenant()
     url = str(running.http.base_url).rstrip("/")

@@ -451,7 +451,7 @@ class TestNeverFewerEventsInSilence:
 
 
 async def eventually_backend(running: Any, access: Any, name: str) -> None:
-    for _ in range(50):
+    for _ in range(300):
         answer = await running.http.get(LOGS, headers=access.reader)
         if answer.json()["backend"] == name:
             return
@@ -475,7 +475,7 @@ async def test_events_older_than_the_cutoff_are_hidden_from_search_and_by_id_on_
     await running.maker.provisioner._update(access.tenant.uid, purged_before=cutoff)
 
     for http, name in ((running.http, "opensearch"), (mongo_only, "mongodb")):
-        for _ in range(50):
+        for _ in range(300):
             if (await http.get(f"{LOGS}/{old[0]}", headers=access.reader)).status_code == 404:
                 break
             await asyncio.sleep(0.1)

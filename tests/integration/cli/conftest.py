@@ -157,7 +157,7 @@ def until_drained(running: Any) -> Any:
             number += sum(map(int, answer["Attributes"].values()))
         return number
 
-    async def wait(timeout_sec: float = 120) -> None:
+    async def wait(timeout_sec: float = 600) -> None:
         stack = running.stack
         async with (
             asyncio.timeout(timeout_sec),
@@ -211,7 +211,7 @@ async def real_logs(
         assert files[mapping]
         line = f"ocelot import --tenant acme --mapping {mapping} ../shared/data/{pattern}.ndjson.gz"
         printed[line] = await ocelot.shell(line.replace("acme", access.tenant.id), **tokens(access))
-    await until_drained(600)
+    await until_drained(1_800)
     logs = RealLogs(access, files, printed)
     await running.until_indexed(
         access.tenant, sum(account["accepted"] for account in logs.accounts())

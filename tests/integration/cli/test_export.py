@@ -61,7 +61,7 @@ async def proxy(ocelot: Any) -> AsyncIterator[Proxy]:
 
 
 async def until_passed(proxy: Proxy, number: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(360):
         while proxy.passed[Direction.TO_CLIENT] < number:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
 
@@ -129,7 +129,7 @@ class TestInterrupted:
         self, running: Any, ocelot: Any, data: Data, token: dict[str, str]
     ):
         api = await running.stack.start_service("api")
-        await api.wait_ready(30)
+        await api.wait_ready(180)
         async with Proxy(api.url) as proxy:
             proxy.delay(0.02)
             env = token | {"OCELOT_API_URL": f"http://{proxy.address}"}

@@ -42,7 +42,7 @@ async def test_both_dead_letter_queues_are_emptied_into_the_dead_letters(running
             found = [each async for each in DeadLetterStore(running.database).find(uid=uid)]
             return found if len(found) == 3 else None
 
-        letters = await running.eventually(drained, timeout_sec=30, what="three letters")
+        letters = await running.eventually(drained, timeout_sec=300, what="three letters")
         for queue in (stack.queues.ingest_dlq, stack.queues.index_dlq):
             assert (await read_depth(sqs, queue)).total == 0
     assert {(each["stage"], each["reason"]) for each in letters} == {
@@ -67,7 +67,7 @@ async def test_a_rebuild_is_asked_for_listed_and_shown(running: Any, ocelot: Any
         shown = json.loads((await ocelot.ok("jobs", "show", job_id)).out)
         return shown if shown["state"] == "succeeded" else None
 
-    shown = await running.eventually(ended, timeout_sec=30, what="the rebuild")
+    shown = await running.eventually(ended, timeout_sec=300, what="the rebuild")
     assert shown["created_by"] == "cli"
     assert shown["progress"]["total"] == len(ids)
     assert shown["phase"] == ""

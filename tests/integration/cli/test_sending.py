@@ -65,7 +65,7 @@ async def test_a_run_that_is_interrupted_and_started_again_sends_each_event_once
     await running.until_stored(access.tenant, 2_000)
 
     process.send_signal(signal.SIGINT)
-    status = await asyncio.wait_for(process.wait(), 60)
+    status = await asyncio.wait_for(process.wait(), 300)
     said = (await process.stderr.read()).decode()
 
     assert status == 130

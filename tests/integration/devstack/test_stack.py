@@ -106,7 +106,7 @@ async def test_several_instances_of_a_service_can_be_stopped_paused_and_killed(
     stack = await make_installation(services=SERVICES)
     first = await stack.start_service("api")
     second = await stack.start_service("api", extra_env={"EXTRA": "1"})
-    await asyncio.gather(first.wait_ready(20), second.wait_ready(20))
+    await asyncio.gather(first.wait_ready(180), second.wait_ready(180))
     assert first.probes_port != second.probes_port
     assert first.log_path != second.log_path
 
@@ -131,5 +131,5 @@ async def test_a_backend_can_be_killed_and_started_again_with_its_data(tmp_path:
             await client["kept"]["rows"].insert_one({"n": 1})
             await mongod.kill()
             await mongod.start()
-            await mongod.wait_ready(30)
+            await mongod.wait_ready(180)
             assert await client["kept"]["rows"].count_documents({}) == 1

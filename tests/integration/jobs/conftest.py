@@ -42,7 +42,7 @@ class JobsOver:
         return job
 
     async def until_ended(
-        self, access: Any, job_id: str, *, timeout_sec: float = 60
+        self, access: Any, job_id: str, *, timeout_sec: float = 300
     ) -> dict[str, Any]:
         """Wait until a job has ended."""
 
@@ -78,11 +78,11 @@ def jobs_with(running: Any) -> Callable[..., AbstractAsyncContextManager[Any]]:
         await running.stack.stop_services("jobs")
         process = await running.stack.start_service("jobs", extra_env=env)
         try:
-            await process.wait_ready(30)
+            await process.wait_ready(180)
             yield process
         finally:
             await running.stack.stop_services("jobs")
-            await (await running.stack.start_service("jobs")).wait_ready(30)
+            await (await running.stack.start_service("jobs")).wait_ready(180)
 
     return run
 
@@ -131,6 +131,6 @@ def until_settled(running: Any) -> Any:
             return quiet and (body["total"], body["backend"]) == (number, "opensearch")
 
         await running.until_indexed(access.tenant, number)
-        await running.eventually(settled, timeout_sec=60, what="an index that is whole")
+        await running.eventually(settled, timeout_sec=300, what="an index that is whole")
 
     return wait

@@ -12,7 +12,7 @@ from ocelot_common import mongo
 from ocelot_common.jobs.model import JobKind, JobState
 from ocelot_common.jobs.store import JobExistsError, JobStore
 from ocelot_jobs import leases
-from ocelot_jobs.leases import LeaseLostError, claim
+from ocelot_jobs.leases import Lease, LeaseLostError, claim
 
 pytestmark = [pytest.mark.mongodb]
 KINDS = [JobKind.REBUILD.value]
@@ -34,6 +34,14 @@ async def make(store: JobStore, **more: Any) -> str:
     return (await store.create(JobKind.REBUILD, created_by="jane", **more)).id
 
 
+async def until_claimed(store: JobStore, owner: str) -> Lease:
+    """Wait until a job can be claimed."""
+    async with asyncio.timeout(60):
+        while (lease := await claim(store, owner, KINDS)) is None:  # noqa: ASYNC110 - time tells
+            await asyncio.sleep(0.1)
+        return lease
+
+
 async def test_a_job_has_one_owner_at_a_time(store: JobStore):
     await make(store)
     claims = await asyncio.gather(*(claim(store, f"p{n}", KINDS) for n in range(8)))
@@ -44,14 +52,12 @@ async def test_an_owner_that_does_not_renew_is_replaced_and_can_write_nothing_mo
     store: JobStore, monkeypatch: pytest.MonkeyPatch
 ):
     job_id = await make(store)
-    monkeypatch.setattr(leases, "LEASE_SEC", 0.5)
+    monkeypatch.setattr(leases, "LEASE_SEC", 3.0)
     first = await claim(store, "first", KINDS)
     assert first is not None
     await first.save(checkpoint={"at": 1}, progress={"done": 1})
     assert await claim(store, "second", KINDS) is None
-    await asyncio.sleep(0.6)
-    second = await claim(store, "second", KINDS)
-    assert second is not None
+    second = await until_claimed(store, "second")
     assert second.job.checkpoint == {"at": 1}
     assert second.job.epoch == first.job.epoch + 1
     for write in (
@@ -69,11 +75,11 @@ async def test_an_owner_that_does_not_renew_is_replaced_and_can_write_nothing_mo
 
 async def test_an_owner_that_renews_keeps_the_job(store: JobStore, monkeypatch: pytest.MonkeyPatch):
     await make(store)
-    monkeypatch.setattr(leases, "LEASE_SEC", 1.0)
+    monkeypatch.setattr(leases, "LEASE_SEC", 5.0)
     first = await claim(store, "first", KINDS)
     assert first is not None
-    for _ in range(6):
-        await asyncio.sleep(0.3)
+    for _ in range(4):
+        await asyncio.sleep(1.5)
         await first.renew()
         assert await claim(store, "second", KINDS) is None
 
@@ -82,11 +88,9 @@ async def test_a_job_that_is_put_off_is_begun_again_when_it_is_due(store: JobSto
     await make(store)
     lease = await claim(store, "first", KINDS)
     assert lease is not None
-    await lease.put_off(0.5, error="away")
+    await lease.put_off(3, error="away")
     assert await claim(store, "second", KINDS) is None
-    await asyncio.sleep(0.6)
-    again = await claim(store, "second", KINDS)
-    assert again is not None
+    again = await until_claimed(store, "second")
     assert again.job.attempts == 1
     assert [error.detail for error in again.job.errors] == ["away"]
     await again.save(progress={"done": 1})
@@ -104,15 +108,13 @@ async def test_a_recurring_job_is_queued_again_and_a_single_one_is_not(store: Jo
     assert ended.finished_at is not None
     await make(store, key="once")  # its key is free again
     assert (await claim(store, "p", KINDS)) is not None
-    recurring_id = await make(store, every_sec=1)
+    recurring_id = await make(store, every_sec=3)
     recurring = await claim(store, "p", KINDS)
     assert recurring is not None
     assert recurring.job.id == recurring_id
     await recurring.finish(JobState.FAILED, error="because")
     assert await claim(store, "p", KINDS) is None
-    await asyncio.sleep(1.1)
-    again = await claim(store, "p", KINDS)
-    assert again is not None
+    again = await until_claimed(store, "p")
     again.last = True
     await again.finish(JobState.SUCCEEDED)
     assert (await store.get(recurring_id)).live is False  # type: ignore[union-attr]

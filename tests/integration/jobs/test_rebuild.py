@@ -43,7 +43,7 @@ async def spoil(running: Any, access: Any, ids: list[str]) -> str:
     await running.search.indices.put_settings(index=index, body=forget)
     for event_id in ids[:5]:
         await running.search.delete(index=index, id=f"{prefix}{event_id}", params=params)
-    await asyncio.sleep(0.5)  # its clock, by which it forgets, ticks five times a second
+    await asyncio.sleep(2)  # its clock, by which it forgets, ticks five times a second
     stray = format_id(new_id())
     await running.search.index(
         index=index, id=f"{prefix}{stray}", body=sample["_source"] | {"id": stray}, params=params
@@ -146,7 +146,7 @@ async def test_an_index_that_was_deleted_comes_back_whole(running: Any, jobs: An
         assert found == sorted(ids)  # all the while
         return bool(backend == "opensearch")
 
-    await running.eventually(back, timeout_sec=60, what="the index")
+    await running.eventually(back, timeout_sec=300, what="the index")
     assert sorted(await running.indexed_ids(access.tenant)) == sorted(ids)
     (job,) = await jobs.list(access, kind="rebuild")
     assert job["created_by"] == "ocelot"

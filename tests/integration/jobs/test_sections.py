@@ -144,7 +144,7 @@ async def test_a_comparison_adds_what_lacks_and_removes_what_nobody_stored(
     )
     for event_id in lost:
         await remove(running, section, into, event_id)
-    await asyncio.sleep(0.5)  # OpenSearch's clock, by which it forgets, ticks five times a second
+    await asyncio.sleep(2)  # OpenSearch's clock, by which it forgets, ticks five times a second
     strays = [new_id() for _ in range(20)]
     for stray in strays:
         source = sample["_source"] | {
@@ -191,7 +191,7 @@ async def test_of_windows_that_count_alike_no_ids_are_compared(
     )
     at = whole.done[2].position
     await remove(running, section, into, at.event_id)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(2)
     await running.search.indices.refresh(index=into.index)
     mended = Steps()
     await sections.confirm(section, into, whole.done[0].position, mended)

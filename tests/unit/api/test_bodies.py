@@ -53,7 +53,7 @@ async def read(
     max_bytes: int = LIMIT,
     budget: ByteBudget | None = None,
     then: str = "end",
-    timeout_sec: float = 5,
+    timeout_sec: float = 60,
     **headers: bytes,
 ) -> bytes:
     given_headers = {name.replace("_", "-").encode(): value for name, value in headers.items()}
@@ -233,9 +233,11 @@ async def test_a_zstd_window_over_8_mib_is_refused():
 )
 async def test_millions_of_empty_members_are_refused_at_once(encoding: bytes, member: bytes):
     raw = member * (LIMIT // len(member))
-    began = time.monotonic()
+    began = time.thread_time()
     assert await problem_of(raw, encoding=encoding) == (400, "invalid_encoding")
-    assert time.monotonic() - began < 2
+    took = time.thread_time() - began
+    print(f"{took:.3f} s of CPU time")  # noqa: T201 - in the report of `-rP`
+    assert took < 2
 
 
 @pytest.mark.parametrize("encoding", [b"gzip", b"zstd"])
@@ -261,7 +263,7 @@ async def test_a_body_at_the_limit_is_taken_and_a_byte_more_is_not():
 async def test_a_content_length_over_the_limit_is_refused_before_the_body_is_read(length: bytes):
     with pytest.raises(Problem) as caught:
         await asyncio.wait_for(
-            read(then="hang", max_bytes=1_000, content_length=length, timeout_sec=60), 1
+            read(then="hang", max_bytes=1_000, content_length=length, timeout_sec=600), 60
         )
     assert caught.value.code == "body_too_large"
 
@@ -295,7 +297,7 @@ async def test_a_body_counts_against_the_budget_until_its_request_ends():
             receive_of(zstd(PLAIN)),
             {b"content-encoding": b"zstd"},
             max_bytes=LIMIT,
-            time_limits=TimeLimits(1),
+            time_limits=TimeLimits(60),
             reservation=reservation,
         )
         assert budget.used == len(zstd(PLAIN)) + len(PLAIN)
@@ -316,7 +318,7 @@ async def test_a_body_over_the_budget_is_refused_and_gives_everything_back(
 ):
     budget = budget_of(1_000)
     with pytest.raises(Problem) as caught:
-        await asyncio.wait_for(read(*chunks, budget=budget, **options), 2)
+        await asyncio.wait_for(read(*chunks, budget=budget, timeout_sec=600, **options), 60)
     assert (caught.value.status, caught.value.code) == (503, "overloaded")
     assert caught.value.members == {"outcome": "rejected"}
     assert "Retry-After" in caught.value.headers

@@ -84,5 +84,5 @@ def test_where_there_is_too_little_room_the_widest_cell_is_cut():
     assert len(row) <= 90
 
 
-def test_control_characters_are_replaced_and_brackets_are_no_markup():
-    assert lines("message", message="[b]\x1b[31m")[1] == "[b]\N{REPLACEMENT CHARACTER}[31m"
+def test_control_characters_are_escaped_and_brackets_are_no_markup():
+    assert lines("message", message="[b]\x1b[31m")[1] == r"[b]\u001b[31m"

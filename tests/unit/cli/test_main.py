@@ -330,7 +330,7 @@ def test_a_search_shows_a_table_in_which_an_events_text_is_only_text(send: Any):
     result = send("search", "closes")
 
     assert result.exit_code == 0
-    assert "closes [/b] and \N{REPLACEMENT CHARACTER}[31mpaints" in result.stdout
+    assert r"closes [/b] and \u001b[31mpaints" in result.stdout
     assert "1 of 1 events, from opensearch" in result.stderr
 
 

@@ -201,9 +201,11 @@ def test_an_event_that_would_make_megabytes_of_attrs_stays_bounded_and_quick(
     metadata: Any,
 ) -> None:
     assert len(json.dumps(metadata, separators=(",", ":"))) <= 65_536
-    began = time.process_time()
+    began = time.thread_time()
     kept = attrs_of(metadata, None, None)
-    assert time.process_time() - began < 0.2
+    took = time.thread_time() - began
+    print(f"{took:.3f} s of CPU time")  # noqa: T201 - in the report of `-rP`
+    assert took < 1.2
     assert kept.cut
     assert len(kept.entries) <= MAX_ENTRIES
     assert sum(len(entry.encode()) for entry in kept.entries) <= MAX_TOTAL_BYTES

@@ -64,9 +64,11 @@ LONG: dict[str, bytes] = {
 
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG)
 def test_64_kib_of_this_are_measured_in_linear_time(text: bytes) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     measured = nesting_exceeds(text, 32)
-    assert time.process_time() - began < 1
+    took = time.thread_time() - began
+    print(f"{took:.3f} s of CPU time")  # noqa: T201 - in the report of `-rP`
+    assert took < 1
     assert measured is (depth_of(text) > 32)
 
 

@@ -126,9 +126,11 @@ MARKS: dict[str, str] = {
 @pytest.mark.parametrize("text", MARKS.values(), ids=MARKS)
 def test_64_kib_of_this_are_tokenised_quickly(text: str) -> None:
     tokens_of_text("ä" * 2_000)  # what is made once
-    began = time.process_time()
+    began = time.thread_time()
     tokens_of_text(text)
-    assert time.process_time() - began < 0.4
+    took = time.thread_time() - began
+    print(f"{took:.3f} s of CPU time")  # noqa: T201 - in the report of `-rP`
+    assert took < 2.4
 
 
 def test_long_texts_with_ordinary_marks_have_the_tokens_of_their_words() -> None:

@@ -161,9 +161,15 @@ async def _open(
         )
         stack.push_async_callback(search_client.close)
         index = OpenSearchBackend(search_client, timeout_sec=settings.search_timeout_sec)
-    sqs = await stack.enter_async_context(sending_client(settings))
+    sqs = await stack.enter_async_context(
+        sending_client(settings, timeout_sec=settings.sqs_timeout_sec)
+    )
     coalescer = Coalescer(
-        sqs, settings.sqs_queue_url, metrics=metrics, linger_sec=settings.linger_sec
+        sqs,
+        settings.sqs_queue_url,
+        metrics=metrics,
+        linger_sec=settings.linger_sec,
+        send_timeout_sec=settings.sqs_timeout_sec,
     )
     await coalescer.start()
     stack.push_async_callback(coalescer.close)

@@ -8,6 +8,7 @@ from pydantic_settings import NoDecode
 from ocelot_api.budget import EVENT_BYTES
 from ocelot_api.client_address import Network, parse_networks
 from ocelot_common.event_limits import EventLimits
+from ocelot_common.queue.client import SEND_TIMEOUT_SEC
 from ocelot_common.settings import (
     MongoSettings,
     OpenSearchSettings,
@@ -91,6 +92,13 @@ class ApiSettings(
         ge=0,
         le=1,
         description="How long an event waits for others before it is sent to SQS",
+    )
+    sqs_timeout_sec: float = Field(
+        default=SEND_TIMEOUT_SEC,
+        alias="OCELOT_SQS_TIMEOUT_SEC",
+        ge=0.5,
+        le=60,
+        description="Seconds that a send to SQS may take; a write is answered at most 0.5 s later",
     )
     search_timeout_sec: float = Field(
         default=5.0,

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+_MAX_PROBLEM_CHARS = 2_000
+
 ApiUrl = Annotated[
     str | None,
     typer.Option(envvar="OCELOT_API_URL", help="Where the api is: https://HOST.", metavar="URL"),
@@ -44,10 +46,10 @@ def http_client(
 
 
 def problem_text(answer: httpx.Response) -> str:
-    """A refusal in one line (RFC 9457)."""
+    """Return a refusal in one line (RFC 9457), cut to what a person reads."""
     try:
         body: dict[str, Any] = answer.json()
         where = f" ({body['path']})" if body.get("path") else ""
-        return f"{answer.status_code} {body['code']}: {body['detail']}{where}"
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{answer.status_code} {body['code']}: {body['detail']}{where}"[:_MAX_PROBLEM_CHARS]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"the api answered {answer.status_code}: {answer.text[:200]}"

@@ -1,53 +1,145 @@
-"""What people see: results on stdout, everything else on stderr."""
+"""What people see: results on stdout, everything else on stderr.
 
-import re
+Events, answers of servers, names of files and variables are text of others. It must neither drive
+the terminal nor read as another text, so every path to it is guarded, most of them twice:
+
+- `plain` escapes a text of others, and keeps it to one line, where it becomes a cell or a message;
+- `show_json` and `show_line` escape in JSON, which stays the same value, also in a pipe: somebody
+  may page through it;
+- the consoles read no markup and no emoji codes, and escape all that they render;
+- `guarded_streams` escapes what is written past the consoles: usage errors, prompts, tracebacks.
+
+Files are written as they are; `ocelot export` escapes only where its output is a terminal.
+"""
+
 import sys
-from typing import Final, NoReturn
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn, TextIO
 
 import msgspec
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.highlighter import JSONHighlighter
+from rich.segment import Segment
 from rich.text import Text
+
+from ocelot_common.terminal import escape
 
 #: Where nobody looks at it, a table is as wide as it needs to be.
 _PIPED_WIDTH: Final = 240
-
-out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+#: What a program writes to lay out its lines.
+_LAYOUT: Final = "\n\t"
+_STREAMS: Final = ("stdout", "stderr")
 
 #: Exit statuses; 2 is a wrong command line.
 FAILED = 1
 REJECTED = 3
 
 
-#: C0, DEL and C1 but for tab and line feed: an event's text must not drive the terminal.
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_DEL_AND_C1: Final = re.compile(r"[\x7f-\x9f]")
+class GuardedConsole(Console):
+    """A console that text of others cannot drive: no markup, no emoji codes, no controls."""
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(
+            stderr=stderr, width=width, soft_wrap=True, highlight=False, markup=False, emoji=False
+        )
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render to segments; the console's own control codes are segments of another kind."""
+        for segment in super().render(renderable, options):
+            shown = segment.text if segment.control else escape(segment.text, keep=_LAYOUT)
+            yield segment if shown == segment.text else Segment(shown, segment.style)
+
+
+out = GuardedConsole(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+err = GuardedConsole(stderr=True)
+
+
+class _GuardedStream:
+    """A text stream that escapes what is written to it; all else is the stream's own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        #: Where rich writes: what it has rendered is escaped already, and its colours stay.
+        self.rich_proxied_file = stream
+
+    def write(self, text: str) -> int:
+        """Write the text, escaped."""
+        self.rich_proxied_file.write(escape(text, keep=_LAYOUT))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write the lines, escaped."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
+def guard_streams() -> None:
+    """Have stdout and stderr escape what Python and click write to them, until the process ends."""
+    for name in _STREAMS:
+        stream = getattr(sys, name)
+        if not isinstance(stream, _GuardedStream):
+            setattr(sys, name, _GuardedStream(stream))
+
+
+@contextmanager
+def guarded_streams() -> Iterator[None]:
+    """The same for a while."""
+    before = {name: getattr(sys, name) for name in _STREAMS}
+    guard_streams()
+    guards = {name: getattr(sys, name) for name in _STREAMS}
+    try:
+        yield
+    finally:
+        for name in _STREAMS:
+            # Unless somebody has replaced it meanwhile, as click does when a pipe breaks.
+            if getattr(sys, name) is guards[name]:
+                setattr(sys, name, before[name])
 
 
 def plain(text: str) -> Text:
-    """Text of others as it is: square brackets are no markup, control characters are replaced."""
-    return Text(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text))
+    """Return text of others in one line, as it is but for escapes of what a terminal must not get.
+
+    Square brackets are no markup, and a line feed of theirs begins no line of ours.
+    """
+    return Text(escape(text))
 
 
 def show_json(content: bytes) -> None:
-    """JSON with indentation, in colour on a terminal."""
+    """Print JSON with indentation, in colour on a terminal."""
     text = msgspec.json.format(content, indent=2).decode()
-    # C0 is escaped in JSON; DEL and C1 need not be, and drive a terminal too.
-    out.print(JSONHighlighter()(_DEL_AND_C1.sub(_escaped, text)))
+    # C0 is escaped in JSON; DEL, C1 and bidirectional controls need not be.
+    out.print(JSONHighlighter()(escape(text, keep=_LAYOUT)))
 
 
-def _escaped(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
+def show_line(content: bytes) -> None:
+    """Print JSON as one line of NDJSON."""
+    out.file.write(escape(content.decode()) + "\n")
 
 
 def say(text: str) -> None:
-    """One line for people."""
+    """Print one line for people."""
     err.print(plain(text))
+
+
+def note(text: str) -> None:
+    """Print one line that only explains what happens."""
+    line = plain(text)
+    line.stylize("dim")
+    err.print(line)
+
+
+def complain(text: str) -> None:
+    """Print one line that says what is wrong."""
+    err.print(Text.assemble(("error:", "bold red"), " ", plain(text)))
 
 
 def fail(text: str, *, status: int = FAILED) -> NoReturn:
     """End the command with one clear line."""
-    err.print("[bold red]error:[/]", plain(text))
+    complain(text)
     raise typer.Exit(status)

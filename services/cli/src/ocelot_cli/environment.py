@@ -6,7 +6,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, Final
 
-from ocelot_cli.console import err, fail
+from ocelot_cli.console import fail, note
 from ocelot_common.names import TENANT_ID
 
 _DEV_JSON: Final = Path(".ocelot") / "dev.json"
@@ -88,7 +88,7 @@ def use_dev_backends(environ: MutableMapping[str, str] = os.environ) -> None:
     stack = find_dev_stack(environ)
     if stack is None:
         return
-    err.print(f"[dim]using the backends of make dev ({stack.path})[/]")
+    note(f"using the backends of make dev ({stack.path})")
     variables = stack.variables()
     # A key for tokens may be one's own; region, keys and database of elsewhere fit nothing here.
     if environ.get(_SIGNING_KEY):
@@ -118,7 +118,7 @@ def api_access(
             fail(f"{stack.path} has no {role} token of a tenant {tenant!r}; give --token")
     if stack is not None and not api_url:
         api_url = stack.api_url
-        err.print(f"[dim]using the api of make dev at {api_url}[/]")
+        note(f"using the api of make dev at {api_url}")
     if not api_url:
         fail("where is the api? give --api-url or set OCELOT_API_URL")
     if not token:

@@ -11,6 +11,8 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
+from ocelot_cli.console import guarded_streams
+
 _GROUPS: Final = {
     "tenants": "ocelot_cli.commands.tenants",
     "token": "ocelot_cli.commands.tokens",
@@ -22,6 +24,11 @@ _GROUPS: Final = {
 
 class LazyGroups(TyperGroup):
     """The commands of the application, and groups that are modules with an `app`."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line, its usage errors and prompts guarded, too."""
+        with guarded_streams():
+            return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """All names, groups last."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocelot_cli.commands import exporting, searching, sending
-from ocelot_cli.console import out
+from ocelot_cli.console import guard_streams, out
 from ocelot_cli.lazy import LazyGroups
 from ocelot_cli.running import VERBOSE_VARIABLE
 
@@ -54,4 +54,5 @@ def options(
 
 def main() -> None:
     """The entry point."""
+    guard_streams()  # also for a traceback, which Python writes once the command line has ended
     app()

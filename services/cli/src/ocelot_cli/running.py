@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -22,6 +23,15 @@ def verbose() -> bool:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end; failures become one line on stderr and exit status 1."""
     if verbose():
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                # Without colours: the guard of stderr cannot tell them from those of others.
+                structlog.dev.ConsoleRenderer(colors=False),
+            ],
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
         return asyncio.run(work)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     try:

@@ -60,7 +60,15 @@ class Forge:
     def sign(self, header: dict[str, Any], payload: Any, key: SigningKey | None = None) -> str:
         """The signature is ES256's, whatever the header says."""
         head = {name: value for name, value in header.items() if value is not ...}
-        text = f"{_b64(json.dumps(head).encode())}.{_b64(json.dumps(payload).encode())}"
+        return self.sign_raw(json.dumps(head).encode(), json.dumps(payload).encode(), key)
+
+    def header(self) -> bytes:
+        """That of a good token."""
+        return json.dumps({"alg": "ES256", "typ": "JWT", "kid": self.key.kid}).encode()
+
+    def sign_raw(self, header: bytes, payload: bytes, key: SigningKey | None = None) -> str:
+        """The same, of bytes that need not be JSON."""
+        text = f"{_b64(header)}.{_b64(payload)}"
         algorithm = jwt.get_algorithm_by_name("ES256")
         return f"{text}.{_b64(algorithm.sign(text.encode(), (key or self.key).private))}"
 
@@ -154,6 +162,16 @@ def _claims() -> Iterator[TokenRow]:
         "subject is null": {"sub": None},
         "subject is half of a pair": {"sub": "\ud800"},
         "subject is empty": {"sub": ""},
+        "subject is long": {"sub": "s" * 1_025},
+        "subject with an override": {"sub": "admin\u202enimda"},
+        "subject with a line feed": {"sub": "a\nb"},
+        "subject with an escape": {"sub": "a\x1b[2J"},
+        "subject with C1": {"sub": "a\x9b2J"},
+        "subject with a zero-width space": {"sub": "adm\u200bin"},
+        "the installation's scope for one tenant": {"scope": "tenants:admin"},
+        "the installation's role for one tenant": {"role": "operator"},
+        "exp is a text of digits": {"exp": str(int(time.time()) + 86_400)},
+        "exp is beyond all years": {"exp": 10**18},
         "no tenants": {"tenants": ...},
         "tenants is null": {"tenants": None},
         "tenants is a list": {"tenants": ["a"]},
@@ -169,6 +187,37 @@ def _claims() -> Iterator[TokenRow]:
         "all tenants from long ago": {"tenants": "*", "iat": 0},
     }.items():
         yield _invalid(name, lambda f, claims=claims: f.signed(**claims))
+    for name, encoding in {
+        "UTF-16": "utf-16",
+        "UTF-16, little end first": "utf-16-le",
+        "UTF-32": "utf-32",
+        "UTF-8 with a byte order mark": "utf-8-sig",
+    }.items():
+        yield _invalid(
+            f"the payload in {name}",
+            lambda f, encoding=encoding: f.sign_raw(
+                f.header(), json.dumps(f.claims()).encode(encoding)
+            ),
+        )
+        yield _invalid(
+            f"the header in {name}",
+            lambda f, encoding=encoding: f.sign_raw(
+                json.dumps(json.loads(f.header())).encode(encoding),
+                json.dumps(f.claims()).encode(),
+            ),
+        )
+    yield _invalid(
+        "tenants given twice",
+        lambda f: f.sign_raw(f.header(), b'{"tenants":"*",' + json.dumps(f.claims()).encode()[1:]),
+    )
+    yield _invalid(
+        "a payload of 1,000 levels",
+        lambda f: f.sign_raw(
+            f.header(),
+            b'{"x":' + b"[" * 999 + b"]" * 999 + b"," + json.dumps(f.claims()).encode()[1:],
+        ),
+    )
+    yield _invalid("padding", lambda f: f.signed().replace(".", "=.", 1))
     for name, payload in {
         "a list": [],
         "a number": 1,
@@ -437,7 +486,10 @@ def _scopes() -> Iterator[TokenRow]:
         "an unknown scope": {"role": "", "scope": "logs:*"},
         "scopes by commas": {"role": "", "scope": "logs:write,logs:read"},
         "scopes in capitals": {"role": "", "scope": "LOGS:WRITE LOGS:READ"},
-        "others": {"role": "", "scope": "logs:export logs:delete tenants:admin"},
+        "others": {"role": "", "scope": "logs:export logs:delete accesslog:read"},
+        "scopes by no-break spaces": {"role": "", "scope": "logs:write\u00a0logs:read"},
+        "scopes by line separators": {"role": "", "scope": "logs:write\u2028logs:read"},
+        "scopes by tabs": {"role": "", "scope": "logs:write\tlogs:read"},
         "a role as scope": {"role": "", "scope": "admin"},
     }.items():
         yield TokenRow(

@@ -117,7 +117,7 @@ def no_server_error(ctx: Any, response: Any, case: Any) -> None:
     """`not_a_server_error`; where SQS was slow for once, the same request is to be taken then."""
     if response.status_code == 503 and response.json()["code"] == "queue_unavailable":
         time.sleep(float(response.headers["retry-after"][0]))
-        repeated = requests.Session().send(response.request, timeout=20)
+        repeated = requests.Session().send(response.request, timeout=120)
         assert repeated.status_code < 500, repeated.text
         return
     not_a_server_error(ctx, response, case)

@@ -128,7 +128,7 @@ async def nginx_before(
     )
     await process.start()
     try:
-        await process.wait_ready(60)
+        await process.wait_ready(180)
         yield Nginx(port, folder)
     finally:
         await process.stop()

@@ -166,13 +166,15 @@ BOMBS = {
 def test_millions_of_items_are_refused_before_they_take_memory(bomb: str):
     body, kind = BOMBS[bomb]
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.thread_time()
     try:
         assert problem_of(body, kind).code == "too_many_events"
         assert tracemalloc.get_traced_memory()[1] < 24 * MIB
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - began < 2
+    took = time.thread_time() - began
+    print(f"{bomb}: {took:.3f} s of CPU time")  # noqa: T201 - in the report of `-rP`
+    assert took < 2
 
 
 def test_a_large_body_of_few_events_is_no_bomb():

@@ -1,6 +1,9 @@
 """A file is never overwritten, and gone on with only by what began it."""
 
 import json
+import os
+import pty
+import tty
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,46 @@ from ocelot_cli.export.output import Output, State, UnusableFileError, sidecar_o
 def begun(path: Path) -> None:
     with Output.open(str(path), State({"action": ["a"]}, [("action", "a")])) as output:
         output.write(b"one\n", events=1, last_id="1")
+
+
+HOSTILE = "\x1b[2J\x9b2J\u202e\u200b\r\nforged"
+
+
+def test_a_file_gets_every_byte_as_it_is(tmp_path: Path):
+    path = tmp_path / "out"
+    content = HOSTILE.encode() + b"\xff\n"
+    with Output.open(str(path), State({}, [])) as output:
+        output.write(content, events=1, last_id="1")
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("form", "content", "shown"),
+    [
+        (
+            "ndjson",
+            json.dumps({"a": HOSTILE}, ensure_ascii=False) + "\n",
+            r'{"a": "\u001b[2J\u009b2J\u202e\u200b\r\nforged"}' + "\n",
+        ),
+        (
+            "csv",
+            f'id,message\r\n1,"{HOSTILE} ""x"""\r\n',
+            'id,message\n1,"' + r"\u001b[2J\u009b2J\u202e\u200b\u000d\u000aforged" + ' ""x"""\n',
+        ),
+    ],
+)
+def test_a_terminal_gets_nothing_that_drives_it(form: str, content: str, shown: str):
+    ours, its = pty.openpty()
+    tty.setraw(its)  # else it would write a carriage return before each line feed
+    try:
+        with Output.open(os.ttyname(its), State({"format": form}, [])) as output:
+            output.write(content.encode(), events=1, last_id="1")
+            output.finish(b"")
+        assert os.read(ours, 10_000).decode() == shown
+        assert output.state.bytes == len(content.encode())
+    finally:
+        os.close(ours)
+        os.close(its)
 
 
 def test_a_file_that_is_there_is_not_touched(tmp_path: Path):

@@ -1,6 +1,5 @@
 """A batch is sent until the api has said what becomes of each event."""
 
-import time
 from typing import Any
 
 import httpx
@@ -158,11 +157,9 @@ async def test_an_answer_that_does_not_account_for_the_batch_is_refused(
 
 
 async def test_patience_ends_with_a_timeout_that_names_the_last_reason(scene: Any, batch: Any):
-    at = scene(*[problem(503, "overloaded")] * 1_000, patience_sec=0.3)
-    began = time.monotonic()
+    at = scene(*[problem(503, "overloaded")] * 1_000, patience_sec=2)
 
-    with pytest.raises(TimeoutError, match=r"was away for 0 s: 503 overloaded"):
+    with pytest.raises(TimeoutError, match=r"was away for 2 s: 503 overloaded"):
         await at.delivery.deliver(batch(1))
 
-    assert time.monotonic() - began < 5
     assert len(at.api.requests) >= 2

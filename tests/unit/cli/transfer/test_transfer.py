@@ -123,7 +123,7 @@ class SlowDelivery:
         try:
             if number == self._fails_at:
                 raise RefusedError("401 no")
-            await asyncio.sleep(0.05 if self._fails_at is None else 60)
+            await asyncio.sleep(0.5 if self._fails_at is None else 60)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise

@@ -14,6 +14,22 @@ def test_an_empty_scope_and_no_role_give_nothing(scope: str) -> None:
     assert effective_scopes(scope, "") == frozenset()
 
 
+@pytest.mark.parametrize(
+    "space",
+    ["\t", "\n", "\r", "\v", "\f", "\x1c", "\x85", "\u00a0", "\u2003", "\u2028", "\u3000", ","],
+    ids=ascii,
+)
+def test_scopes_are_separated_by_spaces_alone(space: str) -> None:
+    assert effective_scopes(f"logs:read{space}logs:write", "") == frozenset()
+    assert effective_scopes(f"logs:read{space}logs:write logs:export", "") == {"logs:export"}
+    assert effective_scopes("  logs:read   logs:write ", "") == {"logs:read", "logs:write"}
+
+
+@pytest.mark.parametrize("scope", ["logs:*", "*", "LOGS:READ", "logs:read2"])
+def test_an_unknown_scope_gives_nothing(scope: str) -> None:
+    assert effective_scopes(scope, "") == frozenset()
+
+
 @pytest.mark.parametrize("role", ["root", "Operator", "operator ", "*"])
 def test_an_unknown_role_gives_nothing(role: str) -> None:
     assert effective_scopes("", role) == frozenset()

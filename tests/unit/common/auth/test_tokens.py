@@ -129,6 +129,12 @@ UNMINTABLE: dict[str, dict[str, Any]] = {
     "no rights": {"role": ""},
     "no subject": {"subject": ""},
     "a subject of half a pair": {"subject": "\ud800"},
+    "a long subject": {"subject": "x" * 1_025},
+    "an override in its subject": {"subject": "admin\u202enimda"},
+    "a line feed in its subject": {"subject": "a\nb"},
+    "an escape in its subject": {"subject": "a\x1b[2J"},
+    "C1 in its subject": {"subject": "a\x9b2J"},
+    "no tenants": {"tenants": [], "role": "reader"},
     "no life": {"ttl": timedelta(0)},
     "a life that has ended": {"ttl": -SECOND},
 }
@@ -136,8 +142,24 @@ UNMINTABLE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("changes", UNMINTABLE.values(), ids=UNMINTABLE)
 def test_no_token_is_minted_with(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"role|scope|life|subject"):
+    with pytest.raises(ValueError, match=r"role|scope|life|subject|tenant"):
         minted(**changes)
+
+
+@pytest.mark.parametrize(
+    "rights",
+    [{"role": "operator"}, {"role": "", "scopes": ["logs:read", "tenants:admin"]}],
+    ids=str,
+)
+@pytest.mark.parametrize("number", [1, 2])
+def test_rights_over_the_installation_are_minted_for_all_tenants_only(
+    rights: dict[str, Any], number: int, make_tenant: Callable[..., Tenant]
+) -> None:
+    tenants = [make_tenant(), make_tenant(id="beta", uid="f" * 16)][:number]
+    with pytest.raises(ValueError, match="tenants:admin is for the whole installation"):
+        minted(tenants=tenants, **rights)
+    assert verifier().verify(minted(**rights)).tenants == "*"
+    assert verifier().verify(minted(tenants=tenants, role="admin")).role == "admin"
 
 
 PUBLIC_PEM = KEY.private.public_key().public_bytes(
@@ -152,6 +174,44 @@ def hmac_with_the_public_key(secret: bytes) -> str:
     return f"{head}.{part(mac.sign(head.encode(), secret))}"
 
 
+def raw_token(payload: bytes | None, header: bytes | None = None, *, pad: bool = False) -> str:
+    """A token of these bytes, signed with the good key."""
+    head = part(header or {"alg": "ES256", "typ": "JWT", "kid": KEY.kid})
+    body = part(payload or claims())
+    if pad:
+        body += "=" * (-len(body) % 4 or 4)
+    text = f"{head}.{body}"
+    algorithm = jwt.get_algorithm_by_name("ES256")
+    return f"{text}.{part(algorithm.sign(text.encode(), KEY.private))}"
+
+
+HIDDEN = {
+    "NUL": "\0", "an escape": "\x1b", "a line feed": "\n", "DEL": "\x7f", "C1": "\x9b",
+    "a mark": "\u200f", "an override": "\u202e", "an isolate": "\u2067", "a line's end": "\u2028",
+    "a zero-width space": "\u200b", "a tag": "\U000e0041",
+}  # fmt: skip
+ENCODINGS: dict[str, Callable[[str], bytes]] = {
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "UTF-16, big end first": lambda text: text.encode("utf-16-be"),
+    "UTF-16, little end first": lambda text: text.encode("utf-16-le"),
+    "UTF-32": lambda text: text.encode("utf-32"),
+    "UTF-32, big end first": lambda text: text.encode("utf-32-be"),
+    "UTF-8 with a byte order mark": lambda text: text.encode("utf-8-sig"),
+    "Latin-1": lambda text: text.replace("billing", "bïlling").encode("latin-1"),
+}
+_GOOD = json.dumps(claims())[1:]
+NOT_STRICT = {
+    "a subject that is given twice": '{"sub":"root",' + _GOOD,
+    "tenants that are given twice": '{"tenants":"*",' + _GOOD,
+    "a tenant that is given twice": _GOOD.replace('{"acme"', '{"acme":"f","acme"').join(("{", "")),
+    "a number that is none": '{"x":NaN,' + _GOOD,
+    "an infinite number": '{"x":-Infinity,' + _GOOD,
+    "nine levels": '{"x":' + "[" * 9 + "]" * 9 + "," + _GOOD,
+    "two thousand levels": '{"x":' + "[" * 2_000 + "]" * 2_000 + "," + _GOOD,
+    "a number of 5,000 digits": '{"x":' + "9" * 5_000 + "," + _GOOD,
+    "a comment": "/**/{" + _GOOD,
+    "something behind it": "{" + _GOOD + "{}",
+}
 HEADER, PAYLOAD, SIGNATURE = signed().split(".")
 REFUSED: dict[str, tuple[str, str]] = {
     "nothing": ("", "not a signed JWT"),
@@ -227,7 +287,43 @@ REFUSED: dict[str, tuple[str, str]] = {
     "a scope that is a list": (signed(scope=["logs:read"]), "claims are not Ocelot's"),
     "all tenants for more than an hour": (
         signed(tenants="*", exp=at(3_601 * SECOND)), "an hour at most"),
-    "all tenants for ever": (signed(tenants="*", exp=10**18), "an hour at most"),
+    "all tenants for ever": (signed(tenants="*", exp=253_402_300_799), "an hour at most"),
+    "an end beyond all years": (signed(exp=10**18), "no time"),
+    "an end of 400 digits": (signed(exp=10**400), "not valid"),
+    "an end that is a text of digits": (signed(exp=str(at(600 * SECOND))), "no time"),
+    "a beginning that is true": (signed(nbf=True), "no time"),
+    "the scope of the installation for one tenant": (
+        signed(scope="logs:read tenants:admin"), "whole installation"),
+    "the scope of the installation for several tenants": (
+        signed(scope="tenants:admin", tenants={"acme": "0" * 16, "beta": "f" * 16}),
+        "whole installation"),
+    "the role of the installation for one tenant": (
+        signed(scope="", role="operator"), "whole installation"),
+    **{
+        f"a subject with {name}": (signed(sub=f"admin{character}nimda"), "subject")
+        for name, character in HIDDEN.items()
+    },
+    **{
+        f"a payload in {name}": (raw_token(encode(json.dumps(claims()))), "strict JSON|not valid")
+        for name, encode in ENCODINGS.items()
+    },
+    **{
+        f"a header in {name}": (
+            raw_token(None, encode(json.dumps({"alg": "ES256", "kid": KEY.kid, "x": "billing"}))),
+            "not a signed JWT",
+        )
+        for name, encode in ENCODINGS.items()
+    },
+    **{
+        f"a payload with {name}": (raw_token(payload.encode()), "strict JSON|not valid")
+        for name, payload in NOT_STRICT.items()
+    },
+    "a header whose algorithm is given twice": (
+        raw_token(None, b'{"alg":"none","alg":"ES256","kid":"%b"}' % KEY.kid.encode()),
+        "not a signed JWT"),
+    "padding behind its header": (signed().replace(".", "=.", 1), "not a signed JWT"),
+    "padding behind its payload": (
+        raw_token(json.dumps(claims()).encode(), pad=True), "strict JSON|not valid"),
 }  # fmt: skip
 
 

@@ -50,7 +50,9 @@ async def test_a_sender_gives_up_on_a_silent_server_in_time_and_sends_once() -> 
                 await sqs.send_message(
                     QueueUrl=f"{endpoint}/000000000000/ingest", MessageBody="hello"
                 )
-            assert 0.8 < time.monotonic() - began < 3
+            took = time.monotonic() - began
+            print(f"gave up after {took:.2f} s")  # noqa: T201 - in the report of `-rP`
+            assert 0.8 < took < 6 * 1.5
     finally:
         server.close()
     assert connections == 1

@@ -9,7 +9,7 @@ from ocelot_common.queue.gate import Gate
 async def test_a_gate_is_open_until_it_is_held() -> None:
     gate = Gate()
     assert gate.is_open
-    await asyncio.wait_for(gate.wait_open(), 1)
+    await asyncio.wait_for(gate.wait_open(), 60)
 
 
 async def test_a_gate_opens_with_the_last_of_its_causes() -> None:
@@ -22,7 +22,7 @@ async def test_a_gate_opens_with_the_last_of_its_causes() -> None:
     assert not waiter.done()
     assert not gate.is_open
     gate.release("registry")
-    await asyncio.wait_for(waiter, 1)
+    await asyncio.wait_for(waiter, 60)
     assert gate.is_open
 
 

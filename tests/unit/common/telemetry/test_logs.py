@@ -75,5 +75,31 @@ def test_records_of_libraries_are_alike(lines: dict[str, dict[str, Any]]) -> Non
     assert (line["level"], line["logger"]) == ("warning", "elsewhere")
 
 
+HOSTILE = "\x1b]0;t\x07\x7f\x9b2J\u202e\u2028\u200b\U000e0041\nforged"
+
+
+def test_nothing_that_a_client_sent_drives_a_terminal_not_even_in_the_last_traceback() -> None:
+    program = f"""
+import logging
+from ocelot_common.telemetry.logs import configure_logs, get_logger
+
+configure_logs(service="api", level="INFO")
+get_logger("x").info("refused", detail={HOSTILE!a}, **{{{HOSTILE!a}: 1}})
+logging.getLogger("library").warning("from %s", {HOSTILE!a})
+raise ValueError({HOSTILE!a})
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=False, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.isascii()
+    assert all(line.isprintable() for line in ended.stderr.splitlines())
+    refused, library, failed = map(json.loads, ended.stderr.splitlines())
+    assert refused["detail"] == HOSTILE
+    assert library["event"] == f"from {HOSTILE}"
+    assert failed["event"] == "process_failed"
+    assert HOSTILE in failed["exception"]
+
+
 def test_the_level_holds_for_all() -> None:
     assert [line["event"] for line in lines_at("ERROR")] == ["failed", "refused"]

@@ -45,12 +45,12 @@ async def running(*work: Any) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             task.cancel()
-        _, pending = await asyncio.wait(tasks, timeout=5)
+        _, pending = await asyncio.wait(tasks, timeout=60)
         assert not pending, "a monitor outlived its cancellation"
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - any condition
             await asyncio.sleep(0.001)
 
@@ -142,7 +142,7 @@ async def test_an_error_that_is_not_the_backends_ends_the_monitor() -> None:
 
     watched = BackendMonitor("store", Gate(), broken, errors=(AwayError,))
     with pytest.raises(KeyError):
-        await asyncio.wait_for(watched.run(), 5)
+        await asyncio.wait_for(watched.run(), 60)
 
 
 async def test_a_cancellation_that_comes_with_a_report_is_not_lost() -> None:

@@ -19,15 +19,15 @@ import msgspec
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.timers import TimeLimits
 from ocelot_common.envelope import MAX_ENCODED_BYTES, Envelope, PackedEvent, Segment, pack
-from ocelot_common.queue.client import MAX_BATCH_ENTRIES, SqsClient
+from ocelot_common.queue.client import MAX_BATCH_ENTRIES, SEND_TIMEOUT_SEC, SqsClient
 from ocelot_common.queue.sending import MAX_CALL_BYTES, SQS_ERRORS, Outgoing, send_call
 from ocelot_common.telemetry.logs import get_logger
 
 ENVELOPE_TARGET_BYTES: Final = 128 * 1024
 CALLS_IN_FLIGHT: Final = 4
-SEND_TIMEOUT_SEC: Final = 1.5
-#: From the arrival of a request's events to its answer, whatever SQS does; 0.1 s more at most.
-ANSWER_TIMEOUT_SEC: Final = 1.8
+#: Events that wait behind calls that hang are answered so many seconds after the calls' limit: a
+#: request is answered within 2 s of the arrival of its events (the contract), whatever SQS does.
+ANSWER_SLACK_SEC: Final = 0.3
 #: While some calls are out, events wait for their end or so long at most: one connection that
 #: hangs does not hold up what the other calls could take.
 PATIENCE_SEC: Final = 0.1
@@ -75,10 +75,18 @@ class Coalescer:
         queue_url: the ingest queue.
         metrics: counts.
         linger_sec: how long events wait for others when nothing else makes them wait.
+        send_timeout_sec: seconds that one call to SQS may take. A request is answered at most
+            `ANSWER_SLACK_SEC` and 0.1 s later.
     """
 
     def __init__(
-        self, sqs: SqsClient, queue_url: str, *, metrics: ApiMetrics, linger_sec: float
+        self,
+        sqs: SqsClient,
+        queue_url: str,
+        *,
+        metrics: ApiMetrics,
+        linger_sec: float,
+        send_timeout_sec: float = SEND_TIMEOUT_SEC,
     ) -> None:
         self._sqs = sqs
         self._queue_url = queue_url
@@ -92,7 +100,8 @@ class Coalescer:
         self._ratio = 0.4
         self._closing = False
         self._pump: asyncio.Task[None] | None = None
-        self._answer_limits = TimeLimits(ANSWER_TIMEOUT_SEC)
+        self._send_timeout_sec = send_timeout_sec
+        self._answer_limits = TimeLimits(send_timeout_sec + ANSWER_SLACK_SEC)
 
     async def start(self) -> None:
         """Begin to send."""
@@ -279,7 +288,7 @@ class Coalescer:
         messages = [packed.message for packed in call]
         began = time.monotonic()
         try:
-            async with asyncio.timeout(SEND_TIMEOUT_SEC):
+            async with asyncio.timeout(self._send_timeout_sec):
                 refused = set(await send_call(self._sqs, self._queue_url, messages, attempts=2))
         except SQS_ERRORS as error:
             self._metrics.send_failures.inc()

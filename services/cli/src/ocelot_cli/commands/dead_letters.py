@@ -16,7 +16,7 @@ from ocelot_cli.administration import (
     tenant_ids,
     uid_of,
 )
-from ocelot_cli.console import fail, out, say, show_json
+from ocelot_cli.console import fail, out, plain, say, show_json, show_line
 from ocelot_cli.sqs import queues
 from ocelot_common.dead_letters import DeadLetterStore, Reason, Stage
 from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
@@ -69,11 +69,11 @@ def list_letters(
     letters, names = run_on_backends(work())
     if as_json:
         for letter in letters:
-            out.file.write(_json(letter).decode() + "\n")
+            show_line(_json(letter))
         return
     table = Table("key", "stage", "reason", "tenant", "event", "attempts", "last seen", box=None)
     for letter in letters:
-        table.add_row(
+        row = (
             letter["_id"][:12],
             letter["stage"],
             letter["reason"],
@@ -82,6 +82,7 @@ def list_letters(
             str(letter["attempts"]),
             letter["last_seen"].isoformat(timespec="seconds"),
         )
+        table.add_row(*map(plain, row))
     out.print(table)
     say(f"{len(letters)} dead letters")
 

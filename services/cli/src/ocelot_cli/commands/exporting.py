@@ -8,7 +8,7 @@ import httpx
 import typer
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client
-from ocelot_cli.console import FAILED, err, fail, plain, say
+from ocelot_cli.console import FAILED, complain, fail, say
 from ocelot_cli.durations import parse_moment
 from ocelot_cli.environment import api_access
 from ocelot_cli.export.download import Download
@@ -162,6 +162,6 @@ def _download(http: httpx.AsyncClient, output: Output, form: Form, patience_sec:
     except BrokenPipeError:
         raise  # of stdout: the command line ends it quietly
     except (RefusedError, TimeoutError, OSError, httpx.HTTPError) as error:
-        err.print("[bold red]error:[/]", plain(str(error) or type(error).__name__))
+        complain(str(error) or type(error).__name__)
         return FAILED
     return 0

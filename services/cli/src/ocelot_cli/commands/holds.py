@@ -13,7 +13,7 @@ from ocelot_cli.administration import (
     tenant_of,
     uid_of,
 )
-from ocelot_cli.console import out, plain, say
+from ocelot_cli.console import out, plain, say, show_line
 from ocelot_common.holds import Hold, HoldStore
 from ocelot_common.provisioning.tenants import ProvisioningError
 
@@ -60,17 +60,18 @@ def list_holds(
     if as_json:
         for hold in holds:
             shown = msgspec.structs.asdict(hold) | {"tenant": names.get(hold.uid, "")}
-            out.file.write(msgspec.json.encode(shown).decode() + "\n")
+            show_line(msgspec.json.encode(shown))
         return
     table = Table("id", "tenant", "reason", "owner", "placed", box=None)
     for hold in holds:
-        table.add_row(
+        row = (
             hold.id,
             names.get(hold.uid, hold.uid),
-            plain(hold.reason),
-            plain(hold.owner),
+            hold.reason,
+            hold.owner,
             hold.placed_at.isoformat(timespec="seconds"),
         )
+        table.add_row(*map(plain, row))
     out.print(table)
     say(f"{len(holds)} holds")
 

@@ -16,7 +16,7 @@ from ocelot_cli.administration import (
     tenant_of,
     uid_of,
 )
-from ocelot_cli.console import err, fail, out, plain, say, show_json
+from ocelot_cli.console import err, fail, out, plain, say, show_json, show_line
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.jobs.model import Job, JobKind, JobState
 from ocelot_common.jobs.rebuild import MAX_IDS, RebuildPhase, request_rebuild_of_tenant
@@ -63,19 +63,20 @@ def list_jobs(
     jobs, names = run_on_backends(work())
     if as_json:
         for job in jobs:
-            out.file.write(_json(job).decode() + "\n")
+            show_line(_json(job))
         return
     table = Table("id", "kind", "tenant", "state", "progress", "begun", "last error", box=None)
     for job in jobs:
-        table.add_row(
+        row = (
             job.id,
             job.kind,
             names.get(job.uid, job.uid or "-"),
             _state(job),
             _progress(job),
             _time(job.started_at),
-            plain(job.errors[-1].detail[:60]) if job.errors else "-",
+            job.errors[-1].detail[:60] if job.errors else "-",
         )
+        table.add_row(*map(plain, row))
     out.print(table)
     say(f"{len(jobs)} jobs")
 
@@ -181,7 +182,7 @@ async def _follow(jobs: JobStore, job: Job) -> Job:
     said = ""
     with err.status("") as status:
         while job.live:
-            status.update(_progress(job))
+            status.update(plain(_progress(job)))
             if not err.is_terminal and job.phase != said:
                 said = job.phase
                 say(_progress(job))

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client, problem_text
-from ocelot_cli.console import fail, out, plain, say, show_json
+from ocelot_cli.console import fail, out, plain, say, show_json, show_line
 from ocelot_cli.environment import api_access
 from ocelot_cli.event_table import event_table
 from ocelot_cli.filters import (
@@ -96,7 +96,7 @@ async def _pages(
         for item in body["items"]:
             shown += 1
             if columns is None:
-                out.file.write(msgspec.json.encode(item).decode() + "\n")
+                show_line(msgspec.json.encode(item))
             else:
                 rows.append(item)
         cursor = body["next_cursor"]
@@ -172,7 +172,7 @@ def _counts(body: dict[str, Any]) -> Table:
     groups: dict[str, Any] = body.get("groups", {})
     values = groups.get("values", [])
     if "buckets" not in body:
-        table.add_column(groups["field"])
+        table.add_column(plain(groups["field"]))
         table.add_column("events", justify="right")
         for group in values:
             table.add_row(plain(group["value"][:80]), f"{group['count']:,}")
@@ -215,6 +215,6 @@ async def _get(http: httpx.AsyncClient, path: str, params: list[tuple[str, str]]
         fail(problem_text(answer))
     try:
         body: dict[str, Any] = msgspec.json.decode(answer.content, type=dict[str, Any])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         fail(f"{http.base_url} is no api of Ocelot: {problem_text(answer)}")
     return body

@@ -10,7 +10,7 @@ import httpx
 import typer
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client
-from ocelot_cli.console import FAILED, REJECTED, err, fail, out, plain, say
+from ocelot_cli.console import FAILED, REJECTED, complain, fail, out, plain, say, show_line
 from ocelot_cli.environment import api_access
 from ocelot_cli.mapping import Mapping, MappingError, load_mapping, shipped_mappings
 from ocelot_cli.transfer.account import Account
@@ -89,7 +89,7 @@ def import_(
     """
     if list_mappings:
         for shipped in shipped_mappings():
-            out.print(f"{shipped.name:<18} {shipped.description}", markup=False)
+            out.print(plain(f"{shipped.name:<18} {shipped.description}"))
         return
     if mapping is None:
         fail(
@@ -139,7 +139,7 @@ def _dry_run(
         transfer = Transfer(sources, make_preparer=make_preparer, account=account)
         try:
             for number, prepared in enumerate(transfer.events(), start=1):
-                out.file.write(prepared.event.decode() + "\n")
+                show_line(prepared.event)
                 if number == show:
                     break
         except UnreadableError as error:
@@ -176,7 +176,7 @@ def _transfer(
             say("interrupted; the same command goes on where it is needed and doubles nothing")
             status = 130
         except (RefusedError, TimeoutError, OSError, httpx.HTTPError) as error:
-            err.print("[bold red]error:[/]", plain(str(error) or type(error).__name__))
+            complain(str(error) or type(error).__name__)
             status = FAILED
         account.summary(time.monotonic() - began)
     if status == 0 and account.open:

@@ -12,6 +12,7 @@ from ocelot_cli.console import fail, out, plain, say, show_json
 from ocelot_common.names import Period
 from ocelot_common.provisioning.tenants import TenantNotFoundError, TenantSpec
 from ocelot_common.registry.model import Isolation, Space, Tenant
+from ocelot_common.terminal import escape
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -90,14 +91,15 @@ def list_tenants(
         return
     table = Table("id", "state", "isolation", "owner", "created", "uid", box=None)
     for tenant in tenants:
-        table.add_row(
+        row = (
             tenant.id,
             tenant.state,
             tenant.isolation,
-            plain(tenant.owner),
+            tenant.owner,
             _day(tenant.created_at),
             tenant.uid,
         )
+        table.add_row(*map(plain, row))
     out.print(table)
 
 
@@ -120,7 +122,7 @@ def show(tenant_id: TenantId, as_json: AsJson = False) -> None:
         if part is not None:
             for name in part.__struct_fields__:
                 value = msgspec.to_builtins(getattr(part, name))
-                out.print(f"{name:>16}  {value}", markup=False)
+                out.print(plain(f"{name:>16}  {value}"))
 
 
 @app.command()
@@ -156,7 +158,8 @@ def delete(
 ) -> None:
     """Delete a tenant: in seven days, until when it can be had back, or at once with --now."""
     if now and not yes:
-        typed = typer.prompt(f"Type {tenant_id} to remove all its events for good", err=True)
+        shown = escape(tenant_id)
+        typed = typer.prompt(f"Type {shown} to remove all its events for good", err=True)
         if typed != tenant_id:
             fail("nothing was deleted")
 

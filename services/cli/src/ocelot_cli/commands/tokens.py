@@ -69,7 +69,7 @@ def create(
                 audience=names.token_audience,
             )
 
-    out.print(run_on_backends(work()), markup=False)
+    out.print(run_on_backends(work()))
 
 
 async def _tenants(store: RegistryStore, ids: list[str]) -> list[Tenant] | Literal["*"]:

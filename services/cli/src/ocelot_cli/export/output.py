@@ -9,6 +9,8 @@ from typing import Any, BinaryIO, Final, Self
 
 import msgspec
 
+from ocelot_common.terminal import escape
+
 STDOUT: Final = "-"
 _SUFFIX: Final = ".unfinished"
 _VERSION: Final = 1
@@ -57,6 +59,8 @@ class Output:
     def __init__(self, file: BinaryIO, state: State, sidecar: Path | None) -> None:
         self.state = state
         self._file = file
+        self._is_terminal = is_terminal(file)
+        self._is_table = state.options.get("format") == "csv"
         self._sidecar = sidecar
         self._saved_at = time.monotonic()
 
@@ -145,7 +149,8 @@ class Output:
             events: how many.
             last_id: of the last one.
         """
-        self._file.write(content)
+        shown = _for_terminal(content, table=self._is_table) if self._is_terminal else content
+        self._file.write(shown)
         self.state.bytes += len(content)
         self.state.events += events
         self.state.last_id = last_id or self.state.last_id
@@ -170,6 +175,30 @@ class Output:
         if self._sidecar is not None:
             self._file.close()
             self._sidecar.unlink()
+
+
+def is_terminal(file: BinaryIO) -> bool:
+    """Return whether somebody looks at what is written to a file."""
+    return file.isatty()
+
+
+def _for_terminal(content: bytes, *, table: bool) -> bytes:
+    """Escape whole events for a terminal; a file gets every byte as it is.
+
+    JSON stays JSON of the same value.
+
+    Args:
+        content: whole lines.
+        table: the lines are CSV. Line ends in quoted cells are those of others, and escaped too; of
+            the rows' own line ends the carriage return is left out.
+    """
+    text = content.decode(errors="backslashreplace")
+    if not table:
+        return escape(text, keep="\n").encode()
+    parts = text.split('"')
+    parts[::2] = [escape(part.replace("\r\n", "\n"), keep="\n") for part in parts[::2]]
+    parts[1::2] = map(escape, parts[1::2])
+    return '"'.join(parts).encode()
 
 
 def sidecar_of(name: str) -> Path:

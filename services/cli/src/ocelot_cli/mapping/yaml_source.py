@@ -55,6 +55,11 @@ class MappingSource:
             self.spec = msgspec.convert(loaded, MappingSpec, str_keys=True)
         except msgspec.ValidationError as error:
             raise self._from_validation(str(error)) from None
+        except (
+            UnicodeEncodeError
+        ):  # YAML's \ud83d; JSON's two escapes of one emoji are two of these
+            detail = "an escape stands for half of a surrogate pair; write the character itself"
+            raise MappingError(file, "", detail) from None
 
     def fault(self, key: str, detail: str) -> MappingError:
         """A fault of this file at the dotted `key`, with its line."""

@@ -33,7 +33,7 @@ class ProgressReport:
             BarColumn(),
             TaskProgressColumn(),
             DownloadColumn(),
-            TextColumn("{task.fields[account]}"),
+            TextColumn("{task.fields[account]}", markup=False),
             TimeRemainingColumn(),
             console=err,
             transient=True,

@@ -1,5 +1,6 @@
 """Scopes, and the roles that bundle them."""
 
+from collections.abc import Iterable
 from typing import Final
 
 LOGS_WRITE: Final = "logs:write"
@@ -14,6 +15,9 @@ SCOPES: Final = frozenset(
     {LOGS_WRITE, LOGS_READ, LOGS_EXPORT, LOGS_ADMIN, LOGS_DELETE, ACCESSLOG_READ, TENANTS_ADMIN}
 )
 
+#: Scopes over the whole installation. A token that is for some tenants only cannot have them.
+INSTALLATION_SCOPES: Final = frozenset({TENANTS_ADMIN})
+
 ROLES: Final[dict[str, frozenset[str]]] = {
     "writer": frozenset({LOGS_WRITE}),
     "reader": frozenset({LOGS_READ}),
@@ -24,8 +28,18 @@ ROLES: Final[dict[str, frozenset[str]]] = {
 
 
 def effective_scopes(scope: str, role: str) -> frozenset[str]:
-    """The scopes of a token: its `scope`, separated by spaces, and its role's together.
+    """Return the scopes of a token: those of its `scope` and of its role together.
 
-    An unknown role gives nothing, so that a token of a newer release is never taken for more.
+    An unknown role or scope gives nothing, so that a token of a newer release never gives more.
+
+    Args:
+        scope: separated by U+0020 alone (RFC 6749 §3.3). Python's `split()` would also split at
+            no-break spaces and line separators, which nobody sees in the token of another issuer.
+        role: one of `ROLES`, or empty.
     """
-    return frozenset(scope.split()) | ROLES.get(role, frozenset())
+    return (SCOPES & frozenset(scope.split(" "))) | ROLES.get(role, frozenset())
+
+
+def reaches_beyond(scopes: Iterable[str]) -> bool:
+    """Return whether some of the scopes are for the installation and not for single tenants."""
+    return not INSTALLATION_SCOPES.isdisjoint(scopes)

@@ -1,6 +1,11 @@
-"""Minting and verifying tokens: JWTs with pinned algorithms (RFC 7519, RFC 8725; design §7)."""
+"""Minting and verifying tokens: JWTs with pinned algorithms (RFC 7519, RFC 8725).
 
-import re
+PyJWT checks signature, issuer, audience and times. It reads header and payload with `json.loads`,
+which takes UTF-16, a byte order mark, NaN and keys that are given twice: another reader of the same
+token could see other claims. So both are read strictly here.
+"""
+
+import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,10 +13,13 @@ from typing import Any, Final, Literal
 
 import jwt
 import msgspec
+from jwt.utils import base64url_decode
 
 from ocelot_common.auth.keys import ALGORITHMS, SigningKey
-from ocelot_common.auth.scopes import ROLES, SCOPES
+from ocelot_common.auth.scopes import ROLES, SCOPES, effective_scopes, reaches_beyond
+from ocelot_common.event_limits import nesting_exceeds
 from ocelot_common.registry.model import KeyState, Tenant, VerificationKey
+from ocelot_common.terminal import is_safe
 
 LEEWAY_SEC: Final = 60
 MAX_TOKEN_BYTES: Final = 8_192
@@ -21,7 +29,12 @@ MAX_SUBJECT_CHARS: Final = 1_024
 MAX_WILDCARD_TTL: Final = timedelta(hours=1)
 EVERY_TENANT: Final = "*"
 _MAX_KID_CHARS: Final = 128
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+#: Our own tokens nest two levels.
+_MAX_DEPTH: Final = 8
+#: NumericDates from 1970 to the year 9999.
+_MAX_TIME: Final = 253_402_300_799
+_TIMES: Final = ("exp", "iat", "nbf")
+_FOR_ALL: Final = "the scope tenants:admin is for the whole installation"
 
 
 class TokenError(Exception):
@@ -76,8 +89,9 @@ def mint_token(
         now: the time of issue.
 
     Raises:
-        ValueError: an unknown role or scope, no rights at all, no subject that events could carry,
-            or a life that is too long or none.
+        ValueError: an unknown role or scope, no rights at all, no tenant, `tenants:admin` for some
+            tenants only, a subject that events or terminals cannot carry, or a life that is too
+            long or none.
     """
     if role and role not in ROLES:
         raise ValueError(f"{role!r} is no role; there are {', '.join(ROLES)}")
@@ -85,8 +99,15 @@ def mint_token(
         raise ValueError(f"no such scope: {', '.join(sorted(unknown))}")
     if not role and not scopes:
         raise ValueError("a token needs a role or a scope")
+    if not tenants:
+        raise ValueError("a token needs a tenant, or '*' for all")
+    if tenants != EVERY_TENANT and reaches_beyond(effective_scopes(" ".join(scopes), role)):
+        raise ValueError(f"{_FOR_ALL}: mint it for the tenant '*', or choose another role or scope")
     if not _is_subject(subject):
-        raise ValueError(f"a subject has 1 to {MAX_SUBJECT_CHARS:,} characters")
+        raise ValueError(
+            f"a subject has 1 to {MAX_SUBJECT_CHARS:,} characters, without control, bidirectional"
+            " and invisible characters"
+        )
     if ttl <= timedelta(0):
         raise ValueError("a token's life must be longer than nothing")
     if tenants == EVERY_TENANT and ttl > MAX_WILDCARD_TTL:
@@ -129,12 +150,14 @@ class TokenVerifier:
         if len(token) > MAX_TOKEN_BYTES:
             raise TokenError("the token is too long")
         try:
-            header = jwt.get_unverified_header(token)
-        except (jwt.InvalidTokenError, UnicodeEncodeError):
+            jwt.get_unverified_header(token)
+            header_part, payload_part, _ = token.split(".")
+            header = _object(header_part)
+        except (jwt.InvalidTokenError, UnicodeEncodeError, ValueError):
             raise TokenError("not a signed JWT") from None
         key = self._key(header)
         try:
-            payload = jwt.decode(
+            jwt.decode(
                 token,
                 key.key,
                 algorithms=[key.algorithm_name],
@@ -150,11 +173,23 @@ class TokenVerifier:
         except jwt.InvalidTokenError as error:
             raise TokenError(f"the token is not valid: {_reason(error)}") from None
         try:
+            payload = _object(payload_part)
+        except ValueError:
+            raise TokenError("the token is not valid: its payload is not strict JSON") from None
+        if not all(_is_time(payload[name]) for name in _TIMES if payload.get(name) is not None):
+            raise TokenError("the token is not valid: exp, iat or nbf is no time")
+        try:
             claims = msgspec.convert({**payload, "kid": header["kid"]}, Claims, strict=False)
         except msgspec.ValidationError as error:
             raise TokenError(f"the token's claims are not Ocelot's: {error}") from None
         if not _is_subject(claims.sub):
-            raise TokenError("the token's subject is no text that events could carry")
+            raise TokenError(
+                f"the token's subject is longer than {MAX_SUBJECT_CHARS:,} characters, empty, or"
+                " has control, bidirectional or invisible characters"
+            )
+        scopes = effective_scopes(claims.scope, claims.role)
+        if claims.tenants != EVERY_TENANT and reaches_beyond(scopes):
+            raise TokenError(f"{_FOR_ALL}, but the token is for some tenants only")
         life_sec = claims.exp - claims.iat
         if claims.tenants == EVERY_TENANT and life_sec > MAX_WILDCARD_TTL.total_seconds():
             raise TokenError("a token for all tenants lives an hour at most")
@@ -184,9 +219,46 @@ def _is_subject(text: str) -> bool:
     """Whether every event of a token can carry its subject as `writer`.
 
     Half of a surrogate pair, which JSON can hold, is no Unicode: the events could not be packed,
-    nor those of others in their envelope.
+    nor those of others in their envelope. Control, bidirectional and invisible characters would
+    show auditors another writer than the one who wrote.
     """
-    return 0 < len(text) <= MAX_SUBJECT_CHARS and not _SURROGATE.search(text)
+    return 0 < len(text) <= MAX_SUBJECT_CHARS and is_safe(text)
+
+
+def _is_time(value: object) -> bool:
+    """Return whether a claim is a NumericDate (RFC 7519 §2); PyJWT takes texts and booleans too."""
+    return type(value) in (int, float) and -_MAX_TIME <= value <= _MAX_TIME  # type: ignore[operator]
+
+
+def _object(part: str) -> dict[str, Any]:
+    """Read a part of a token strictly: base64url without padding, UTF-8, JSON, each key once.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if part.endswith("="):
+        raise ValueError("padding")
+    raw = base64url_decode(part)
+    if nesting_exceeds(raw, _MAX_DEPTH):
+        raise ValueError("nested too deep")
+    content = json.loads(
+        raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+    )
+    if not isinstance(content, dict):
+        raise ValueError("no object")
+    return content
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its members. Readers differ in which of two equal keys counts."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key is given twice")
+    return members
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _reason(error: jwt.InvalidTokenError) -> str:

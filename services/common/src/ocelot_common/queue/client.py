@@ -17,8 +17,10 @@ MAX_WAIT_SEC: Final = 20
 #: AWS limit, 14 days: the outage budget of every queue.
 RETENTION_SEC: Final = 1_209_600
 
-SEND_CONNECT_TIMEOUT_SEC: Final = 0.5
-SEND_READ_TIMEOUT_SEC: Final = 1.0
+#: Seconds that one send may take, unless the process's settings say otherwise.
+SEND_TIMEOUT_SEC: Final = 1.5
+#: Connecting takes one round trip, an answer the work of SQS as well.
+_CONNECT_SHARE: Final = 1 / 3
 
 #: botocore would check what this code builds, and write its user agent anew for every call: a
 #: fifth of a call's CPU time.
@@ -26,14 +28,20 @@ _LEAN: Final = AioConfig(parameter_validation=False, user_agent="ocelot")
 
 
 def sending_client(
-    settings: SqsSettings, *, connections: int = 8
+    settings: SqsSettings, *, connections: int = 8, timeout_sec: float = SEND_TIMEOUT_SEC
 ) -> AbstractAsyncContextManager[SqsClient]:
-    """A client that gives up within 1.5 s and never repeats by itself: its user knows how."""
+    """Make a client that gives up early and never repeats by itself; its user knows how.
+
+    Args:
+        settings: region, endpoint and keys.
+        connections: most connections at once.
+        timeout_sec: seconds for connecting (a third) and for the answer (two thirds) together.
+    """
     return _client(
         settings,
         AioConfig(
-            connect_timeout=SEND_CONNECT_TIMEOUT_SEC,
-            read_timeout=SEND_READ_TIMEOUT_SEC,
+            connect_timeout=timeout_sec * _CONNECT_SHARE,
+            read_timeout=timeout_sec * (1 - _CONNECT_SHARE),
             retries={"total_max_attempts": 1},
             max_pool_connections=connections,
         ),

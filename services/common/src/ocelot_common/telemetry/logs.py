@@ -1,7 +1,12 @@
-"""JSON lines on stderr: static messages, data in fields, never event bodies or tokens."""
+"""JSON lines on stderr: static messages, data in fields, never event bodies or tokens.
+
+All but printable ASCII is escaped, so that a line that somebody reads on a terminal cannot drive
+it, whatever a client sent.
+"""
 
 import logging
 import sys
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -35,18 +40,31 @@ def configure_logs(*, service: str, level: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
+                structlog.processors.JSONRenderer(ensure_ascii=True),
             ],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    sys.excepthook = _log_uncaught
     # Their lines are about every call; ours say what matters of it.
     for name in ("botocore", "aiobotocore", "pymongo", "aiohttp.access", "uvicorn"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     # Warns with a traceback of each failed request, which its caller handles.
     logging.getLogger("opensearch").setLevel(logging.ERROR)
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Log what ends the process, as a line like the others.
+
+    Python's own traceback would bring text of others to the terminal as it is.
+    """
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    get_logger(__name__).critical("process_failed", exc_info=(kind, error, trace))
 
 
 def get_logger(name: str) -> Any:
