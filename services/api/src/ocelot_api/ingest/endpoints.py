@@ -1,5 +1,6 @@
 """`POST /logs` and `POST /logs/bulk`, as plain ASGI: here every microsecond counts."""
 
+import asyncio
 import re
 from collections.abc import Collection
 from typing import Final
@@ -11,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from ocelot_api.authentication import Authenticator, Principal
 from ocelot_api.bodies import read_body
 from ocelot_api.budget import EVENT_BYTES, ByteBudget, Reservation
-from ocelot_api.ingest.accepting import Accepted, ItemError, accept_events
+from ocelot_api.ingest.accepting import Accepted, Accepting, ItemError, TooManyFaultsError
 from ocelot_api.ingest.coalescer import Coalescer, SendFailedError
 from ocelot_api.ingest.splitting import check_json, split_events
 from ocelot_api.metrics import ApiMetrics
@@ -66,7 +67,8 @@ class Ingest:
         with self._budget.reservation() as reservation:
             limit = self._settings.max_event_bytes * _SINGLE_BODY_FACTOR
             body = await self._body(receive, headers, limit, reservation)
-            accepted = self._accept([body], principal, headers)
+            accepted = self._accepting(principal, headers).one(body)
+            self._metrics.count_rejected(len(accepted.errors))
             if accepted.errors:
                 error = accepted.errors[0]
                 raise Problem(_status_of(error), error.code, error.detail, path=error.path)
@@ -88,7 +90,15 @@ class Ingest:
             body = await self._body(receive, headers, self._settings.max_bulk_bytes, reservation)
             raws = split_events(body, headers, max_events=self._settings.max_bulk_events)
             reservation.grow(len(raws) * EVENT_BYTES)
-            accepted = self._accept(raws, principal, headers)
+            accepting = self._accepting(principal, headers)
+            try:
+                for _ in accepting.steps(raws):
+                    await asyncio.sleep(0)
+            except TooManyFaultsError as error:
+                self._metrics.count_rejected(len(raws))
+                raise _too_faulty(len(raws), error.errors) from None
+            accepted = accepting.accepted
+            self._metrics.count_rejected(len(accepted.errors))
             del raws, body
             if not accepted.events or (atomic and accepted.errors):
                 raise _refused(len(accepted.ids), accepted.errors, atomic=atomic)
@@ -134,18 +144,12 @@ class Ingest:
             raise bad_request("empty_body", "the request has no body")
         return body
 
-    def _accept(
-        self, raws: list[bytes], principal: Principal, headers: dict[bytes, bytes]
-    ) -> Accepted:
-        accepted = accept_events(
-            raws,
+    def _accepting(self, principal: Principal, headers: dict[bytes, bytes]) -> Accepting:
+        return Accepting(
             principal=principal,
             acceptor=self._acceptor(principal.tenant.max_event_bytes),
             key=_idempotency_key(headers),
         )
-        if accepted.errors:
-            self._metrics.count_rejected(len(accepted.errors))
-        return accepted
 
     def _acceptor(self, tenant_max_event_bytes: int | None) -> EventAcceptor:
         """Made anew every second: it holds the latest time that an event may have."""
@@ -201,6 +205,22 @@ def _refused(total: int, errors: list[ItemError], *, atomic: bool) -> Problem:
         members={
             "accepted": 0,
             "rejected": total if atomic else len(errors),
+            "ids": [None] * total,
+            "errors": errors,
+        },
+    )
+
+
+def _too_faulty(total: int, errors: list[ItemError]) -> Problem:
+    return Problem(
+        422,
+        "too_many_faults",
+        f"{len(errors)} of the first {errors[-1].index + 1:,} of {total:,} events are not valid, so"
+        " the request was rejected as a whole; the limit is 300, and one more per 128 bytes of"
+        " events. Correct the events in `errors`, or send fewer events per request.",
+        members={
+            "accepted": 0,
+            "rejected": total,
             "ids": [None] * total,
             "errors": errors,
         },
