@@ -376,7 +376,8 @@ def _free_form(event: Event[Any]) -> dict[str, Any]:
 
 
 # The path holds names of ours alone; a client's name may hold anything, this phrase too.
-_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[\w.\[\]]*)`)?$", re.DOTALL)
+_AT: Final = " - at `$"
+_PATH = re.compile(r"\.?([\w.\[\]]*)`")
 _UNKNOWN: Final = "Object contains unknown field `"
 _MISSING: Final = "Object missing required field `"
 #: Messages up to here are remembered: few kinds of faults make most of the faulty events.
@@ -390,9 +391,10 @@ def _from_validation(message: str) -> EventError:
 
 
 def _read_fault(message: str) -> tuple[str, str, str]:
-    match = _AT.match(message)
-    what, path = (match["what"], match["path"] or "") if match else (message, "")
-    path = path.removeprefix("$")
+    what, path = message, ""
+    before, at, after = message.rpartition(_AT)
+    if at and (match := _PATH.fullmatch(after)):
+        what, path = before, match[1]
     prefix = f"{path}." if path else ""
     if what.startswith(_UNKNOWN):
         name = what.removeprefix(_UNKNOWN).removesuffix("`")

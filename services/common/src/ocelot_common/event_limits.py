@@ -6,7 +6,6 @@ small to break a bound. Only the others are walked, and a path is built only for
 """
 
 import re
-from collections.abc import Collection
 from functools import cache
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
@@ -133,7 +132,7 @@ def check_contents(raw: bytes, free_form: dict[str, Any], limits: EventLimits) -
     """
     check = _check_for(raw, limits)
     deep = _count_openings(raw) > limits.max_depth
-    if not (deep or check.integers or check.keys or raw.count(b":") > limits.max_keys):
+    if not (deep or any(check)):
         return
     keys = 0
     for path, value in free_form.items():
@@ -172,21 +171,27 @@ class _Check(NamedTuple):
 
     integers: bool
     keys: bool
+    many_keys: bool
 
 
 def _check_for(raw: bytes, limits: EventLimits) -> _Check:
-    """Whether there may be integers or keys that are too long."""
+    """What the bytes cannot rule out."""
     size = len(raw)
+    many_keys = raw.count(b":") > limits.max_keys
     shortest = min(limits.max_integer_digits, limits.max_key_bytes) + 1
     if size < shortest:
-        return _Check(integers=False, keys=False)
+        return _Check(integers=False, keys=False, many_keys=many_keys)
     # A key with escaped quotes is cut into short pieces.
     escaped = b'\\"' in raw
     if not escaped and _long_piece(shortest).search(raw) is None:
-        return _Check(integers=False, keys=False)
+        return _Check(integers=False, keys=False, many_keys=many_keys)
     # Not a pattern: `[0-9]{1001}` begins anew at each digit, which takes a second for 64 KiB.
     zeros = b"0" * (limits.max_integer_digits + 1)
-    return _Check(integers=zeros in raw.translate(_DIGITS_AS_0), keys=size > limits.max_key_bytes)
+    return _Check(
+        integers=zeros in raw.translate(_DIGITS_AS_0),
+        keys=size > limits.max_key_bytes,
+        many_keys=many_keys,
+    )
 
 
 @cache
@@ -210,31 +215,34 @@ def _walk(value: Any, path: str, keys: int, limits: EventLimits, check: _Check) 
     short = limits.max_key_bytes // 4
     found = 0
     while level:
-        inner: list[Any] = []
-        for container in level:
-            if type(container) is dict:
-                found += len(container)
-                items: Collection[Any] = container.values()
-                if (
-                    check.keys
-                    and container
-                    and max(map(len, container)) > short
-                    and (any(_is_long(key, limits) for key in container))
-                ):
-                    raise _fault_at(value, path, limits)
-            else:
-                items = container
-            inner += [item for item in items if type(item) in _CONTAINERS]
-            if check.integers and any(
-                _is_long(item, limits) for item in items if type(item) is int
-            ):
-                raise _fault_at(value, path, limits)
-        if keys + found > limits.max_keys:
-            raise EventError("too_many_keys", path, f"the event has over {limits.max_keys:,} keys")
-        if inner and not levels_left:
+        if check.many_keys:
+            found += sum([len(each) for each in level if type(each) is dict])
+            if keys + found > limits.max_keys:
+                raise EventError(
+                    "too_many_keys", path, f"the event has over {limits.max_keys:,} keys"
+                )
+        if check.keys and any(
+            max(map(len, each)) > short and any(_is_long(key, limits) for key in each)
+            for each in level
+            if each and type(each) is dict
+        ):
+            raise _fault_at(value, path, limits)
+        if check.integers and any(
+            type(item) is int and _is_long(item, limits)
+            for each in level
+            for item in (each.values() if type(each) is dict else each)
+        ):
+            raise _fault_at(value, path, limits)
+        # One comprehension per level: one per container would take three times as long.
+        level = [
+            item
+            for each in level
+            for item in (each.values() if type(each) is dict else each)
+            if type(item) in _CONTAINERS
+        ]
+        if level and not levels_left:
             raise _too_deep(limits)
         levels_left -= 1
-        level = inner
     return found
 
 

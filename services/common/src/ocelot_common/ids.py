@@ -45,13 +45,11 @@ def _with_lengths(parts: Iterable[bytes]) -> bytes:
 
 
 def _version_8(digest: bytes) -> bytes:
-    return b"%b%c%b%c%b" % (
-        digest[:6],
-        0x80 | digest[6] & 0x0F,
-        digest[7:8],
-        0x80 | digest[8] & 0x3F,
-        digest[9:16],
-    )
+    return digest[:6] + _VERSION[digest[6]] + digest[7:8] + _VARIANT[digest[8]] + digest[9:16]
+
+
+_VERSION = [bytes([0x80 | code & 0x0F]) for code in range(256)]
+_VARIANT = [bytes([0x80 | code & 0x3F]) for code in range(256)]
 
 
 def parse_id(text: str) -> bytes:
@@ -113,5 +111,8 @@ class IdsByKey:
         ordinal = self._seen.get(text, 0)
         self._seen[text] = ordinal + 1
         digest = self._begun.copy()
-        digest.update(_with_lengths((text, b"%d" % ordinal)))
+        if ordinal:
+            digest.update(_with_lengths((text, b"%d" % ordinal)))
+        else:
+            digest.update(b"\0%d:%b\0001:0" % (len(text), text))
         return _version_8(digest.digest())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocelot_api.ingest.splitting import check_json, split_events
+from ocelot_api.ingest.splitting import check_json, check_number, split_events
 from ocelot_api.problems import Problem
 
 A, B = b'{"action":"a"}', b'{"action":"b","metadata":{"x":[1,"]},{"]}}'
@@ -18,6 +18,7 @@ NDJSON = b"application/x-ndjson"
 
 def split(body: bytes, kind: bytes | None = JSON, *, max_events: int = 10_000) -> list[bytes]:
     headers = {} if kind is None else {b"content-type": kind}
+    check_number(body, headers, max_events=max_events)
     return split_events(body, headers, max_events=max_events)
 
 

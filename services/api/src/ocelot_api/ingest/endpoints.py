@@ -14,7 +14,7 @@ from ocelot_api.bodies import read_body
 from ocelot_api.budget import EVENT_BYTES, ByteBudget, Reservation
 from ocelot_api.ingest.accepting import Accepted, Accepting, ItemError, TooManyFaultsError
 from ocelot_api.ingest.coalescer import Coalescer, SendFailedError
-from ocelot_api.ingest.splitting import check_json, split_events
+from ocelot_api.ingest.splitting import check_json, check_number, split_events
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import headers_of, request_id_of, traceparent
 from ocelot_api.problems import Problem, bad_request, unavailable
@@ -32,6 +32,8 @@ REGISTRY_GRACE_SEC: Final = 3_600.0
 #: An event's JSON may hold white space that its text of record has not.
 _SINGLE_BODY_FACTOR: Final = 2
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+#: Above it, other requests have their turn between the steps of splitting.
+_LARGE_BYTES: Final = 1024 * 1024
 _JSON: Final = (b"content-type", b"application/json")
 
 
@@ -88,6 +90,9 @@ class Ingest:
         atomic = _atomic(scope)
         with self._budget.reservation() as reservation:
             body = await self._body(receive, headers, self._settings.max_bulk_bytes, reservation)
+            check_number(body, headers, max_events=self._settings.max_bulk_events)
+            if len(body) > _LARGE_BYTES:
+                await asyncio.sleep(0)
             raws = split_events(body, headers, max_events=self._settings.max_bulk_events)
             reservation.grow(len(raws) * EVENT_BYTES)
             accepting = self._accepting(principal, headers)

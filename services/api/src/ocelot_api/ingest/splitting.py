@@ -65,10 +65,25 @@ def check_json(headers: dict[bytes, bytes]) -> None:
         raise Problem(415, "unsupported_media_type", "send the event as application/json")
 
 
+def check_number(body: bytes, headers: dict[bytes, bytes], *, max_events: int) -> None:
+    """Refuse a body of far too many items before each becomes an object of its own.
+
+    A step of its own: like splitting, it takes up to 40 ms for 16 MiB.
+
+    Raises:
+        Problem: 400 or 413.
+    """
+    if media_type(headers) in _JSON_TYPES:
+        try:
+            _check_number(body.lstrip(b" \t\r\n"), max_events)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return  # as splitting will report
+
+
 def split_events(body: bytes, headers: dict[bytes, bytes], *, max_events: int) -> list[bytes]:
     """The JSON text of each event of a bulk body, in order.
 
-    Blank lines of NDJSON are no events and are not counted.
+    Blank lines of NDJSON are no events and are not counted. `check_number` comes first.
 
     Raises:
         Problem: 400, 413 or 415, when the body as a whole can't be taken.
@@ -98,7 +113,6 @@ def split_events(body: bytes, headers: dict[bytes, bytes], *, max_events: int) -
 def _split_json(body: bytes, max_events: int) -> list[bytes]:
     is_array = body.startswith(b"[")
     try:
-        _check_number(body, max_events, is_array=is_array)
         raws = _array.decode(body) if is_array else _object.decode(body).logs
         return [bytes(raw) for raw in raws]
     except msgspec.ValidationError as error:
@@ -112,11 +126,9 @@ def _split_json(body: bytes, max_events: int) -> list[bytes]:
         raise bad_request(code, detail) from None
 
 
-def _check_number(body: bytes, max_events: int, *, is_array: bool) -> None:
-    """Refuse a body of far too many items before each becomes an object of its own.
-
-    2 KiB of zstd can hold eight million items, which would take a gigabyte.
-    """
+def _check_number(body: bytes, max_events: int) -> None:
+    """2 KiB of zstd can hold eight million items, which would take a gigabyte."""
+    is_array = body.startswith(b"[")
     commas = body.count(b",")
     if commas <= max_events * _FEW_COMMAS_AN_EVENT or commas * _DENSE_BYTES < len(body):
         return
