@@ -11,6 +11,7 @@ from expensive.service import Sample
 
 _MAX_QUERY_BYTES: Final = 60_000
 _MAX_TREE_BYTES: Final = 262_144
+_FIRST: Final = "2026-01-01T00:00:00Z"
 
 #: Values of filters, `%d` being ever another number.
 VALUES: Final = (
@@ -113,11 +114,11 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
             "chars": (10, 500, 1_000, 2_000, 2_048, 2_049, 8_000),
             "operators": ((), ("or",), ("and", "or"), ("not",) * 7, ("or", "not") * 3),
             "extra": ("", "limit=1000", "interval=1m&from=2026-01-01T00:00:00Z", "interval=auto",
-                      "interval=1m&tz=Europe/Berlin&from=2026-01-01T00:00:00Z"
-                      "&to=2026-01-01T16:39:00Z", "fields=" + "a," * 20_000,
+                      f"interval=1m&tz=Europe/Berlin&from={_FIRST}&to=2026-01-01T16:39:00Z",
+                      "fields=" + "a," * 20_000,
                       "fields=" + ",".join(f"metadata.{n}" for n in range(5_000)),
-                      "interval=12h&tz=Europe/Berlin&from=2026-01-01T00:00:00Z"
-                      "&to=2027-05-01T00:00:00Z", "distinct=" + "action," * 5_000,
+                      f"interval=12h&tz=Europe/Berlin&from={_FIRST}&to=2027-05-01T00:00:00Z",
+                      "distinct=" + "action," * 5_000,
                       "cursor=" + "A" * 50_000),
             "words": ((), (random.choice(WORDS),), (*self.words, random.choice(WORDS))[-5:]),
         }  # fmt: skip

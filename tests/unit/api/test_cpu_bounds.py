@@ -1,7 +1,7 @@
 """What a hostile request may cost in CPU, on the real handlers and an event loop.
 
-The bounds are those of docs/operations/guarantees.md, asserted at six times their value; `make fuzz`
-searches for requests that break them exactly.
+The bounds are those of docs/operations/guarantees.md, asserted at six times their value. `make
+fuzz` searches for requests that break them exactly.
 """
 
 import asyncio
