@@ -57,8 +57,9 @@ bench: setup ## Measure each process beside its raw limit (quiet machine, two co
 	$(RUN) --no-sync python tests/bench/run.py
 
 MINUTES ?= 10
-fuzz: setup ## Throw random requests at everything: make fuzz MINUTES=10, SEED=… repeats them
+fuzz: setup ## Send random requests, then search for the most expensive one: make fuzz MINUTES=10 (each), SEED=… repeats them
 	$(RUN) --no-sync python tests/fuzz/random_requests.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	$(RUN) --no-sync python tests/fuzz/expensive_requests.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 contract: setup ## Ask the api all that its OpenAPI document allows, and forbids: make contract MINUTES=10, SEED=…
 	OCELOT_CONTRACT_MINUTES=$(MINUTES) OCELOT_CONTRACT_SEED=$(SEED) $(RUN) --no-sync pytest -s tests/integration/api/test_schemathesis.py

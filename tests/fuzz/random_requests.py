@@ -24,12 +24,12 @@ sys.path[:0] = [
 
 import generate
 import msgspec
-from mutations import Generator, Sending
 
 from badinput.memory import Peak
 from badinput.oddities import oddities
 from badinput.tokens import Forge, token_rows
 from badinput.wire import Answer, ClosedError
+from mutations import Generator, Sending
 from ocelot_common import mongo, opensearch
 from ocelot_common.event import accept_event
 from ocelot_common.event_limits import EventError, EventLimits

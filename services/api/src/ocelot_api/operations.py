@@ -39,24 +39,26 @@ _STATUSES: Final = {
     505: "Another version of HTTP",
 }
 _EVENT_ID: Final = "01a20fec-b3b5-72f4-9ef5-80ce43e0fde9"
+_REJECTED: Final[Schema] = {
+    "accepted": 0,
+    "rejected": 1,
+    "ids": [None],
+    "errors": [
+        {
+            "index": 0,
+            "code": "missing_field",
+            "path": "actor",
+            "detail": MEANINGS["missing_field"],
+        }
+    ],
+}
 #: What the problems of these codes say besides.
 _MEMBERS: Final[dict[str, Schema]] = {
     "queue_unavailable": {"outcome": "unknown", "ids": [_EVENT_ID, None]},
     "registry_unavailable": {"outcome": "rejected"},
     "job_exists": {"job_id": _EVENT_ID},
-    "events_rejected": {
-        "accepted": 0,
-        "rejected": 1,
-        "ids": [None],
-        "errors": [
-            {
-                "index": 0,
-                "code": "missing_field",
-                "path": "actor",
-                "detail": MEANINGS["missing_field"],
-            }
-        ],
-    },
+    "events_rejected": _REJECTED,
+    "too_many_faults": _REJECTED,
 }
 _HEADERS_OF: Final = {401: ("WWW-Authenticate",), 503: ("Retry-After",)}
 _TENANT: Final[Schema] = {

@@ -61,6 +61,10 @@ MEANINGS: Final[dict[str, str]] = {
     "invalid_unicode": "the text is not valid UTF-8",
     "too_deep": "objects and arrays nest deeper than 32 levels",
     "event_too_large": "the event has 70,000 bytes, at most 65,536 are taken",
+    "too_many_containers": "an event of 60,000 bytes may have 10,064 arrays and objects, empty ones"
+    " included (64, and one per 6 bytes)",
+    "too_many_exponents": "an event of 640 bytes may have 14 numbers such as 1e23 or 1e-300 (4, and"
+    " one per 64 bytes); write them without an exponent or as strings",
     "too_many_keys": "the event has over 2,000 keys",
     "key_too_long": "a key beginning with 'k' has over 1,024 bytes",
     "integer_too_long": "an integer has over 1,000 digits",
@@ -80,6 +84,8 @@ MEANINGS: Final[dict[str, str]] = {
     "no_events": "the request holds no event",
     "too_many_events": "10,001 events; one request may hold 10,000",
     "events_rejected": "none of 2 events is valid",
+    "too_many_faults": "320 of the first 384 of 10,000 events are not valid, so the request was"
+    " rejected as a whole",
     # Exports
     "too_many_exports": "4 exports are under way in this process",
     "shutting_down": "the process ends; go on with another",
@@ -155,6 +161,8 @@ EVENT_FAULTS: Final[Codes] = {
         "invalid_ip",
         "reserved_action",
         "too_deep",
+        "too_many_containers",
+        "too_many_exponents",
         "too_many_keys",
         "key_too_long",
         "integer_too_long",

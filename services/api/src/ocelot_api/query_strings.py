@@ -1,10 +1,14 @@
 """Query strings: the parameters that an endpoint knows, each read once; all others are refused."""
 
 from collections.abc import Collection
+from typing import Final
 
 from starlette.datastructures import QueryParams
 
 from ocelot_api.problems import bad_request
+
+#: Parameters of one request; 100 filters of 50 values would not fit into a request line of 64 KiB.
+MAX_PARAMETERS: Final = 1_100
 
 
 def split_parameters(
@@ -13,10 +17,19 @@ def split_parameters(
     """Everything but the options, such as filters, and the options.
 
     Raises:
-        Problem: 400: an option that is not repeatable is given more than once.
+        Problem: 400: there are too many parameters, or an option that is not repeatable is given
+            more than once.
     """
+    items = given.multi_items()
+    if len(items) > MAX_PARAMETERS:
+        raise bad_request(
+            "invalid_parameter",
+            f"the query string has {len(items):,} parameters; the limit is {MAX_PARAMETERS:,}. Ask"
+            " for fewer values",
+            path=items[MAX_PARAMETERS][0][:100],
+        )
     values: dict[str, list[str]] = {}
-    for name, value in given.multi_items():
+    for name, value in items:
         values.setdefault(name, []).append(value)
     found = {name: values.pop(name) for name in options if name in values}
     for name, several in found.items():

@@ -10,12 +10,19 @@ import socket
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args
+from math import isfinite
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, convert
 
-from ocelot_common.event_limits import EventError, EventLimits, check_contents, check_text
+from ocelot_common.event_limits import (
+    EventError,
+    EventLimits,
+    check_contents,
+    check_text,
+    has_exponents,
+)
 from ocelot_common.ids import parse_id
 from ocelot_common.timestamps import parse_rfc3339, to_datetime, to_ms
 
@@ -110,9 +117,23 @@ class AcceptedEvent(Struct, gc=False):
     text: bytes
 
 
+class PlainEvents(NamedTuple):
+    """Several valid events.
+
+    Attributes:
+        texts: of record.
+        ids: those that the client gave, by position; None if it gave no id at all.
+    """
+
+    texts: list[bytes]
+    ids: list[bytes | None] | None
+
+
 _decoder = msgspec.json.Decoder(Event[Any])
 #: Bounds the nesting by its types, which costs nothing; counting brackets takes 0.7 µs an event.
 _shallow_decoder = msgspec.json.Decoder(Event[_Shallow3])
+#: How many numbers the hook may read in the time in which msgspec reads one with a long exponent.
+_HOOK_GAIN: Final = 24
 _Times = list[Annotated[datetime, Meta(tz=True)]]
 _encoder = msgspec.json.Encoder()
 
@@ -160,7 +181,11 @@ class EventAcceptor:
         Raises:
             EventError: with the code and path of the first fault.
         """
-        event = self._decode(raw)
+        event = self._decode_small(raw) if len(raw) <= self._small else None
+        if event is None:
+            exponents = check_text(raw, self._limits)
+            event = _decode(raw, _decoder_for(raw, exponents))
+            check_contents(raw, _free_form(event), self._limits)
         event_id = None
         if event.id is not UNSET:
             event_id = _check_id(event)
@@ -176,44 +201,54 @@ class EventAcceptor:
         source = event.source
         if source and source.ip and not is_ip_address(source.ip):
             raise EventError("invalid_ip", "source.ip", "not an IPv4 or IPv6 address")
-        if len(raw) > self._small:
-            check_contents(raw, _free_form(event), self._limits)
         return AcceptedEvent(event_id, _encoder.encode(event))
 
-    def accept_plain(self, raws: Sequence[bytes]) -> list[bytes] | None:
-        """The texts of record of events that are all plain: valid, small, shallow, without ids.
+    def accept_plain(self, raws: Sequence[bytes]) -> PlainEvents | None:
+        """Bring events into their form of record that are all plain: valid, small and shallow.
 
-        Step by step over all of them, which takes 1.4 µs an event less than `accept` for each; 2.6
+        Step by step over all of them, which takes 1.4 µs per event less than `accept` for each; 2.6
         of what remains are decoding and encoding.
 
         Returns:
             None, if a single one is not plain: `accept` tells.
         """
-        if max(map(len, raws)) > self._small:
+        if max(map(len, raws)) > self._small or has_exponents(b"\n".join(raws)):
             return None
         try:
             events = list(map(_shallow_decoder.decode, raws))
             given = [event.occurred_at for event in events if event.occurred_at is not UNSET]
             moments = convert(given, _Times)
+            ids = _take_ids(events) if any(event.id is not UNSET for event in events) else None
         except (ValueError, RecursionError):
             return None
         if (
-            any(event.id is not UNSET for event in events)
-            or any(a.startswith(RESERVED_ACTION_PREFIX) for a in {e.action for e in events})
+            any(a.startswith(RESERVED_ACTION_PREFIX) for a in {e.action for e in events})
             or (moments and max(moments) > self._latest)
             or not all(is_ip_address(ip) for ip in {e.source.ip for e in events if e.source} if ip)
         ):
             return None
-        return list(map(_encoder.encode, events))
+        return PlainEvents(list(map(_encoder.encode, events)), ids)
 
-    def _decode(self, raw: bytes) -> Event[Any]:
-        if len(raw) <= self._small:
-            try:
-                return _shallow_decoder.decode(raw)
-            except (ValueError, RecursionError):
-                pass  # deeper, or faulty: for the error in our words
-        check_text(raw, self._limits)
-        return decode_event(raw)
+    def _decode_small(self, raw: bytes) -> Event[Any] | None:
+        """A small event; None if it may nest deeper or hold numbers that take long to read.
+
+        Raises:
+            EventError: it is faulty.
+        """
+        if has_exponents(raw):
+            return None
+        try:
+            return _shallow_decoder.decode(raw)
+        except msgspec.ValidationError as error:
+            message = str(error)
+            # Our bound on nesting, or a fault: only the other decoder can tell.
+            if "$.metadata" in message or "$.changes" in message:
+                return None
+            raise _from_validation(message) from None
+        except RecursionError:
+            return None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise EventError(*json_fault(raw, error)) from None
 
     def _check_time(self, text: str) -> None:
         try:
@@ -232,14 +267,35 @@ class EventAcceptor:
             raise EventError("time_in_future", "occurred_at", "more than 24 h after its arrival")
 
 
+def _decoder_for(raw: bytes, exponents: int) -> msgspec.json.Decoder[Event[Any]]:
+    if exponents and raw.count(b".") < _HOOK_GAIN * exponents:
+        return _hook_decoder
+    return _decoder
+
+
+def _read_float(text: str) -> float:
+    """Read a number as msgspec does, which takes 8 µs for 1e300; this takes 0.4 µs."""
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError("Number out of range")
+    return value
+
+
+_hook_decoder = msgspec.json.Decoder(Event[Any], float_hook=_read_float)
+
+
 def decode_event(raw: bytes) -> Event[Any]:
     """Decode and type-check one event's JSON text.
 
     Raises:
         EventError: the text is no JSON, or no event.
     """
+    return _decode(raw, _decoder)
+
+
+def _decode(raw: bytes, decoder: msgspec.json.Decoder[Event[Any]]) -> Event[Any]:
     try:
-        return _decoder.decode(raw)
+        return decoder.decode(raw)
     except msgspec.ValidationError as error:
         raise _from_validation(str(error)) from None
     except RecursionError:
@@ -249,7 +305,8 @@ def decode_event(raw: bytes) -> Event[Any]:
 
 
 _LONE_SURROGATE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]"
+    rb"\\u(?:[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB]..\\u)[dD][c-fC-F])"
 )
 
 
@@ -257,9 +314,10 @@ def json_fault(raw: bytes, error: Exception) -> tuple[str, str, str]:
     """Code, path and detail for JSON text that msgspec could not read."""
     if isinstance(error, UnicodeDecodeError):
         return "invalid_unicode", "", "the text is not valid UTF-8"
-    if _LONE_SURROGATE.search(raw):
-        return "invalid_unicode", "", "an escape stands for half of a surrogate pair"
     text = str(error).removeprefix("JSON is malformed: ")
+    # Of a first half without a second, msgspec says that the text was truncated.
+    if "surrogate" in text or ("truncated" in text and _LONE_SURROGATE.search(raw)):
+        return "invalid_unicode", "", "an escape stands for half of a surrogate pair"
     return "invalid_json", "", f"not valid JSON: {text}"
 
 
@@ -280,6 +338,20 @@ def ip_bytes(text: str) -> bytes | None:
         return b"\0" * 10 + b"\xff\xff" + socket.inet_pton(socket.AF_INET, text)
     except (OSError, ValueError):  # ValueError: a NUL in the text
         return None
+
+
+def _take_ids(events: list[Event[Any]]) -> list[bytes | None]:
+    """Take the ids out of events.
+
+    Raises:
+        ValueError: one is not a UUID.
+    """
+    ids: list[bytes | None] = []
+    for event in events:
+        text = event.id
+        event.id = UNSET
+        ids.append(None if text is UNSET or text is None else parse_id(text))
+    return ids
 
 
 def _check_id(event: Event[Any]) -> bytes | None:
@@ -304,33 +376,50 @@ def _free_form(event: Event[Any]) -> dict[str, Any]:
 
 
 # The path holds names of ours alone; a client's name may hold anything, this phrase too.
-_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[\w.\[\]]*)`)?$", re.DOTALL)
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+_AT: Final = " - at `$"
+_PATH = re.compile(r"\.?([\w.\[\]]*)`")
+_UNKNOWN: Final = "Object contains unknown field `"
+_MISSING: Final = "Object missing required field `"
+#: Messages up to here are remembered: few kinds of faults make most of the faulty events.
+_SHORT_MESSAGE: Final = 200
 
 
-def _from_validation(message: str) -> EventError:  # noqa: PLR0911 - one return a kind of fault
+def _from_validation(message: str) -> EventError:
     """Turn msgspec's message, which ends with a path, into code, path and detail."""
-    match = _AT.match(message)
-    what, path = (match["what"], match["path"] or "") if match else (message, "")
-    path = path.removeprefix("$")
+    read = _remembered_fault if len(message) <= _SHORT_MESSAGE else _read_fault
+    return EventError(*read(message))
+
+
+def _read_fault(message: str) -> tuple[str, str, str]:
+    what, path = message, ""
+    before, at, after = message.rpartition(_AT)
+    if at and (match := _PATH.fullmatch(after)):
+        what, path = before, match[1]
     prefix = f"{path}." if path else ""
-    if unknown := _UNKNOWN.fullmatch(what):
-        name = unknown[1]
-        return EventError(
+    if what.startswith(_UNKNOWN):
+        name = what.removeprefix(_UNKNOWN).removesuffix("`")
+        return (
             "unknown_field",
             prefix + name[:100],
             "no such field; data of your own belongs into metadata",
         )
-    if missing := _MISSING.fullmatch(what):
-        return EventError("missing_field", prefix + missing[1], "this field is required")
+    if what.startswith(_MISSING):
+        name = what.removeprefix(_MISSING).removesuffix("`")
+        return "missing_field", prefix + name, "this field is required"
+    return _fault_of_value(what, path)
+
+
+_remembered_fault = lru_cache(4096)(_read_fault)
+
+
+def _fault_of_value(what: str, path: str) -> tuple[str, str, str]:
     if "of length" in what:
-        return EventError("invalid_length", path, what.replace("`", ""))
+        return "invalid_length", path, what.replace("`", "")
     if what.startswith("Invalid enum value"):
         known = OUTCOMES if path == "outcome" else SEVERITIES
-        return EventError("invalid_value", path, f"not one of {', '.join(known)}")
+        return "invalid_value", path, f"not one of {', '.join(known)}"
     if what.startswith("Integer value out of range"):  # over 4,300 digits, Python's own bound
-        return EventError("integer_too_long", path, "an integer has too many digits")
+        return "integer_too_long", path, "an integer has too many digits"
     if "out of range" in what:
-        return EventError("number_out_of_range", path, what)
-    return EventError("invalid_type", path, what.replace("`", ""))
+        return "number_out_of_range", path, what
+    return "invalid_type", path, what.replace("`", "")

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 
 import uuid_utils
 
@@ -36,14 +37,19 @@ def derived_id(domain: str, *parts: bytes) -> bytes:
 
     Each part is preceded by its length, so that no two lists of parts are hashed alike.
     """
-    digest = hashlib.sha256(domain.encode())
-    for part in parts:
-        digest.update(b"\0%d:" % len(part))
-        digest.update(part)
-    raw = bytearray(digest.digest()[:16])
-    raw[6] = 0x80 | raw[6] & 0x0F
-    raw[8] = 0x80 | raw[8] & 0x3F
-    return bytes(raw)
+    return _version_8(hashlib.sha256(domain.encode() + _with_lengths(parts)).digest())
+
+
+def _with_lengths(parts: Iterable[bytes]) -> bytes:
+    return b"".join([b"\0%d:%b" % (len(part), part) for part in parts])
+
+
+def _version_8(digest: bytes) -> bytes:
+    return digest[:6] + _VERSION[digest[6]] + digest[7:8] + _VARIANT[digest[8]] + digest[9:16]
+
+
+_VERSION = [bytes([0x80 | code & 0x0F]) for code in range(256)]
+_VARIANT = [bytes([0x80 | code & 0x3F]) for code in range(256)]
 
 
 def parse_id(text: str) -> bytes:
@@ -95,10 +101,18 @@ class IdsByKey:
     """
 
     def __init__(self, uid: str, subject: str, key: str) -> None:
-        self._scope = (uid.encode(), subject.encode(), key.encode())
-        self._ordinals = Ordinals()
+        scope = _with_lengths((uid.encode(), subject.encode(), key.encode()))
+        # As `derived_id`; what all events share is hashed once.
+        self._begun = hashlib.sha256(b"ocelot/idempotency-key" + scope)
+        self._seen: dict[bytes, int] = {}
 
     def next(self, text: bytes) -> bytes:
         """The id of the request's next event, by its canonical text."""
-        ordinal = self._ordinals.next(text)
-        return derived_id("ocelot/idempotency-key", *self._scope, text, b"%d" % ordinal)
+        ordinal = self._seen.get(text, 0)
+        self._seen[text] = ordinal + 1
+        digest = self._begun.copy()
+        if ordinal:
+            digest.update(_with_lengths((text, b"%d" % ordinal)))
+        else:
+            digest.update(b"\0%d:%b\0001:0" % (len(text), text))
+        return _version_8(digest.digest())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocelot_api.ingest.splitting import check_json, split_events
+from ocelot_api.ingest.splitting import check_json, check_number, split_events
 from ocelot_api.problems import Problem
 
 A, B = b'{"action":"a"}', b'{"action":"b","metadata":{"x":[1,"]},{"]}}'
@@ -18,6 +18,7 @@ NDJSON = b"application/x-ndjson"
 
 def split(body: bytes, kind: bytes | None = JSON, *, max_events: int = 10_000) -> list[bytes]:
     headers = {} if kind is None else {b"content-type": kind}
+    check_number(body, headers, max_events=max_events)
     return split_events(body, headers, max_events=max_events)
 
 
@@ -183,9 +184,16 @@ def test_a_large_body_of_few_events_is_no_bomb():
     assert body.count(b",") > 10_000 * 20
     assert split(body) == [dense] * 50
     assert split(b'{"logs":' + body + b"}") == [dense] * 50
-    mixed = b"[" + b",".join([dense] * 50 + [b"1"]) + b"]"
-    assert split(mixed) == [dense] * 50 + [b"1"]
-    assert split(b'{"logs":' + mixed + b"}") == [dense] * 50 + [b"1"]
+    for mixed in ([dense] * 4 + [b"1"], [b"1"] * 9_000):
+        assert split(b"[" + b",".join(mixed) + b"]") == mixed
+        assert split(b'{"logs":[' + b",".join(mixed) + b"]}") == mixed
+
+
+def test_items_that_are_no_objects_are_not_counted_among_millions_of_values():
+    body = b"[" + b",".join([b"[" + b"1," * 100_000 + b"1]"] * 50) + b"]"
+    for each in (body, b'{"logs":' + body + b"}"):
+        problem = problem_of(each)
+        assert (problem.status, problem.code) == (400, "invalid_bulk")
 
 
 VALUES = st.recursive(

@@ -1,6 +1,6 @@
 """Validating a request's events and giving them their ids (design §3, §5)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -8,12 +8,19 @@ import msgspec
 from ocelot_api.authentication import Principal
 from ocelot_common.batching import batched
 from ocelot_common.envelope import PackedEvent
-from ocelot_common.event import EventAcceptor
+from ocelot_common.event import EventAcceptor, PlainEvents
 from ocelot_common.event_limits import EventError
 from ocelot_common.ids import IdsByKey, format_id, new_id_and_text, new_ids_and_texts
 
 #: Decoded together; decoded events take ten times the bytes of their texts.
 _PLAIN_EVENTS: Final = 128
+#: One step's bytes and events: the slowest take 10 ms.
+_STEP_BYTES: Final = 128 * 1024
+_STEP_EVENTS: Final = 1_024
+#: A fault costs as much as 1,000 bytes of good events. So a request may hold so many faulty events,
+#: and one more per so many bytes: a large body of ordinary events never reaches this bound.
+_FREE_FAULTS: Final = 300
+_BYTES_PER_FAULT: Final = 128
 
 
 class ItemError(msgspec.Struct):
@@ -39,69 +46,142 @@ class Accepted(NamedTuple):
     errors: list[ItemError]
 
 
+class TooManyFaultsError(Exception):
+    """A request holds so many faulty events that naming the others would cost too much.
+
+    Attributes:
+        errors: of the events until then.
+    """
+
+    def __init__(self, errors: list[ItemError]) -> None:
+        super().__init__(f"over {len(errors)} faulty events")
+        self.errors = errors
+
+
 def accept_events(
     raws: Sequence[bytes], *, principal: Principal, acceptor: EventAcceptor, key: str | None
 ) -> Accepted:
-    """Validate events and assign the ids that are missing.
+    """Validate events in one go; see `Accepting`."""
+    accepting = Accepting(principal=principal, acceptor=acceptor, key=key)
+    for _ in accepting.steps(raws):
+        pass
+    return accepting.accepted
+
+
+class Accepting:
+    """Validates a request's events step by step and assigns the ids that are missing.
 
     Args:
-        raws: the JSON texts.
         principal: whose they are.
         acceptor: of the tenant's bounds.
         key: the request's `Idempotency-Key`; without, an event without id gets a UUIDv7.
     """
-    by_key = IdsByKey(principal.tenant.uid, principal.subject, key) if key is not None else None
-    accepted = Accepted([], [], [])
-    texts: dict[bytes, bytes] = {}  # by the ids that clients gave
-    if len(raws) == 1:
-        _accept_each(raws, acceptor, by_key, texts, accepted)
-        return accepted
-    for part in batched(raws, _PLAIN_EVENTS):
-        if plain := acceptor.accept_plain(part):
-            _accept_plain(plain, by_key, accepted)
-        else:
-            _accept_each(part, acceptor, by_key, texts, accepted)
-    return accepted
 
+    def __init__(self, *, principal: Principal, acceptor: EventAcceptor, key: str | None) -> None:
+        self.accepted = Accepted([], [], [])
+        self._acceptor = acceptor
+        self._by_key: IdsByKey | None = None
+        if key is not None:
+            self._by_key = IdsByKey(principal.tenant.uid, principal.subject, key)
+        self._texts: dict[bytes, bytes] = {}  # by the ids that clients gave
 
-def _accept_plain(plain: list[bytes], by_key: IdsByKey | None, accepted: Accepted) -> None:
-    if by_key is None:
-        ids, id_texts = new_ids_and_texts(len(plain))
-    else:
-        ids = list(map(by_key.next, plain))
-        id_texts = list(map(format_id, ids))
-    accepted.events.extend(map(PackedEvent, ids, plain))
-    accepted.ids.extend(id_texts)
+    def one(self, raw: bytes) -> Accepted:
+        """Validate the only event of a request."""
+        self._accept_each((raw,))
+        return self.accepted
 
+    def steps(self, raws: Sequence[bytes]) -> Iterator[None]:
+        """Validate JSON texts. Between two steps, other requests may have their turn.
 
-def _accept_each(
-    raws: Sequence[bytes],
-    acceptor: EventAcceptor,
-    by_key: IdsByKey | None,
-    texts: dict[bytes, bytes],
-    accepted: Accepted,
-) -> None:
-    events, ids, errors = accepted
-    for raw in raws:
-        index = len(ids)
-        ids.append(None)
-        try:
-            event = acceptor.accept(raw)
-        except EventError as error:
-            errors.append(ItemError(index, error.code, error.path, error.detail))
-            continue
-        event_id, text = event.id, event.text
-        if event_id is not None:
-            if texts.setdefault(event_id, text) != text:
-                errors.append(_duplicate(index))
+        msgspec keeps the GIL, so a thread would not help: 16 MiB of arrays take half a second.
+
+        Raises:
+            TooManyFaultsError: nothing of the request may be stored.
+        """
+        if len(raws) == 1:
+            self._accept_each(raws)
+            return
+        done_bytes = done_events = 0
+        total_bytes = 0
+        errors = self.accepted.errors
+        for part in batched(raws, _PLAIN_EVENTS):
+            size = sum(map(len, part))
+            total_bytes += size
+            if done_bytes and (
+                done_bytes + size > _STEP_BYTES or done_events + len(part) > _STEP_EVENTS
+            ):
+                yield
+                done_bytes = done_events = 0
+            done_bytes += size
+            done_events += len(part)
+            if plain := self._acceptor.accept_plain(part):
+                self._accept_plain(plain)
                 continue
-            ids[index] = format_id(event_id)
-        elif by_key is None:
-            event_id, ids[index] = new_id_and_text()
+            for piece in _pieces(part, size):
+                if piece is not part:
+                    yield
+                self._accept_each(piece)
+            if len(errors) > _FREE_FAULTS + total_bytes // _BYTES_PER_FAULT:
+                raise TooManyFaultsError(errors)
+
+    def _accept_plain(self, plain: PlainEvents) -> None:
+        by_key = self._by_key
+        if plain.ids is not None:
+            for event_id, text in zip(plain.ids, plain.texts, strict=True):
+                self._add(event_id, text)
+            return
+        if by_key is None:
+            ids, id_texts = new_ids_and_texts(len(plain.texts))
         else:
-            event_id = by_key.next(text)
-            ids[index] = format_id(event_id)
+            ids = list(map(by_key.next, plain.texts))
+            id_texts = list(map(format_id, ids))
+        self.accepted.events.extend(map(PackedEvent, ids, plain.texts))
+        self.accepted.ids.extend(id_texts)
+
+    def _accept_each(self, raws: Sequence[bytes]) -> None:
+        accept = self._acceptor.accept
+        _, ids, errors = self.accepted
+        for raw in raws:
+            try:
+                event = accept(raw)
+            except EventError as error:
+                errors.append(ItemError(len(ids), error.code, error.path, error.detail))
+                ids.append(None)
+            else:
+                self._add(event.id, event.text)
+
+    def _add(self, event_id: bytes | None, text: bytes) -> None:
+        """Add a valid event, unless another one has its id."""
+        events, ids, errors = self.accepted
+        if event_id is not None:
+            if self._texts.setdefault(event_id, text) != text:
+                errors.append(_duplicate(len(ids)))
+                ids.append(None)
+                return
+            ids.append(format_id(event_id))
+        elif self._by_key is None:
+            event_id, id_text = new_id_and_text()
+            ids.append(id_text)
+        else:
+            event_id = self._by_key.next(text)
+            ids.append(format_id(event_id))
         events.append(PackedEvent(event_id, text))
+
+
+def _pieces(part: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
+    """A part of large events in pieces of about a step's bytes."""
+    if size <= _STEP_BYTES:
+        yield part
+        return
+    piece: list[bytes] = []
+    size = 0
+    for raw in part:
+        if piece and size + len(raw) > _STEP_BYTES:
+            yield piece
+            piece, size = [], 0
+        piece.append(raw)
+        size += len(raw)
+    yield piece
 
 
 def _duplicate(index: int) -> ItemError:

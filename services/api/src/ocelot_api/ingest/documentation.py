@@ -228,7 +228,7 @@ POST_BULK: Final[Schema] = {
                     "too_deep",
                 ),
                 413: ("too_many_events",),
-                422: ("events_rejected",),
+                422: ("events_rejected", "too_many_faults"),
             },
         ],
     ),

@@ -1,5 +1,6 @@
 """`POST /logs` and `POST /logs/bulk`, as plain ASGI: here every microsecond counts."""
 
+import asyncio
 import re
 from collections.abc import Collection
 from typing import Final
@@ -11,9 +12,9 @@ from starlette.types import Receive, Scope, Send
 from ocelot_api.authentication import Authenticator, Principal
 from ocelot_api.bodies import read_body
 from ocelot_api.budget import EVENT_BYTES, ByteBudget, Reservation
-from ocelot_api.ingest.accepting import Accepted, ItemError, accept_events
+from ocelot_api.ingest.accepting import Accepted, Accepting, ItemError, TooManyFaultsError
 from ocelot_api.ingest.coalescer import Coalescer, SendFailedError
-from ocelot_api.ingest.splitting import check_json, split_events
+from ocelot_api.ingest.splitting import check_json, check_number, split_events
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import headers_of, request_id_of, traceparent
 from ocelot_api.problems import Problem, bad_request, unavailable
@@ -31,6 +32,8 @@ REGISTRY_GRACE_SEC: Final = 3_600.0
 #: An event's JSON may hold white space that its text of record has not.
 _SINGLE_BODY_FACTOR: Final = 2
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+#: Above it, other requests have their turn between the steps of splitting.
+_LARGE_BYTES: Final = 1024 * 1024
 _JSON: Final = (b"content-type", b"application/json")
 
 
@@ -66,7 +69,8 @@ class Ingest:
         with self._budget.reservation() as reservation:
             limit = self._settings.max_event_bytes * _SINGLE_BODY_FACTOR
             body = await self._body(receive, headers, limit, reservation)
-            accepted = self._accept([body], principal, headers)
+            accepted = self._accepting(principal, headers).one(body)
+            self._metrics.count_rejected(len(accepted.errors))
             if accepted.errors:
                 error = accepted.errors[0]
                 raise Problem(_status_of(error), error.code, error.detail, path=error.path)
@@ -86,9 +90,20 @@ class Ingest:
         atomic = _atomic(scope)
         with self._budget.reservation() as reservation:
             body = await self._body(receive, headers, self._settings.max_bulk_bytes, reservation)
+            check_number(body, headers, max_events=self._settings.max_bulk_events)
+            if len(body) > _LARGE_BYTES:
+                await asyncio.sleep(0)
             raws = split_events(body, headers, max_events=self._settings.max_bulk_events)
             reservation.grow(len(raws) * EVENT_BYTES)
-            accepted = self._accept(raws, principal, headers)
+            accepting = self._accepting(principal, headers)
+            try:
+                for _ in accepting.steps(raws):
+                    await asyncio.sleep(0)
+            except TooManyFaultsError as error:
+                self._metrics.count_rejected(len(raws))
+                raise _too_faulty(len(raws), error.errors) from None
+            accepted = accepting.accepted
+            self._metrics.count_rejected(len(accepted.errors))
             del raws, body
             if not accepted.events or (atomic and accepted.errors):
                 raise _refused(len(accepted.ids), accepted.errors, atomic=atomic)
@@ -134,18 +149,12 @@ class Ingest:
             raise bad_request("empty_body", "the request has no body")
         return body
 
-    def _accept(
-        self, raws: list[bytes], principal: Principal, headers: dict[bytes, bytes]
-    ) -> Accepted:
-        accepted = accept_events(
-            raws,
+    def _accepting(self, principal: Principal, headers: dict[bytes, bytes]) -> Accepting:
+        return Accepting(
             principal=principal,
             acceptor=self._acceptor(principal.tenant.max_event_bytes),
             key=_idempotency_key(headers),
         )
-        if accepted.errors:
-            self._metrics.count_rejected(len(accepted.errors))
-        return accepted
 
     def _acceptor(self, tenant_max_event_bytes: int | None) -> EventAcceptor:
         """Made anew every second: it holds the latest time that an event may have."""
@@ -201,6 +210,22 @@ def _refused(total: int, errors: list[ItemError], *, atomic: bool) -> Problem:
         members={
             "accepted": 0,
             "rejected": total if atomic else len(errors),
+            "ids": [None] * total,
+            "errors": errors,
+        },
+    )
+
+
+def _too_faulty(total: int, errors: list[ItemError]) -> Problem:
+    return Problem(
+        422,
+        "too_many_faults",
+        f"{len(errors)} of the first {errors[-1].index + 1:,} of {total:,} events are not valid, so"
+        " the request was rejected as a whole; the limit is 300, and one more per 128 bytes of"
+        " events. Correct the events in `errors`, or send fewer events per request.",
+        members={
+            "accepted": 0,
+            "rejected": total,
             "ids": [None] * total,
             "errors": errors,
         },

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from ocelot_api.operations import answer, content, operation, parameter, ref
 from ocelot_api.problem_codes import BODY, SEARCHING, STORE
-from ocelot_api.search.conditions import MAX_VALUE_CHARS, MAX_VALUES
+from ocelot_api.search.conditions import MAX_CONDITIONS, MAX_VALUE_CHARS, MAX_VALUES
 from ocelot_api.search.fields import KNOWN, MAX_FIELDS
-from ocelot_api.search.parameters import MAX_CONDITIONS, MAX_DEPTH
+from ocelot_api.search.parameters import MAX_DEPTH
 from ocelot_api.search.query import DEFAULT_LIMIT, MAX_LIMIT, Sort
 from ocelot_api.search.stats import DEFAULT_TOP, MAX_DISTINCT, MAX_TOP
 from ocelot_api.search.stats_parameters import AUTO, VALUE_FIELDS

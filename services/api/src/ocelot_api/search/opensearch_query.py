@@ -1,6 +1,6 @@
 """Filters in OpenSearch's query language."""
 
-from ipaddress import IPv6Address
+from socket import AF_INET6, inet_ntop
 from typing import Any
 
 from ocelot_api.search.filters import (
@@ -42,7 +42,8 @@ def clause_of(condition: Filter) -> Clause:  # noqa: PLR0911 - one return a cond
             bounds = {"gte": start, "lt": end}
             return {"range": {field: {k: v for k, v in bounds.items() if v is not None}}}
         case Addresses(first, last):
-            ends = {"gte": str(IPv6Address(first)), "lte": str(IPv6Address(last))}
+            # Of `ipaddress`, each takes ten times as long.
+            ends = {"gte": inet_ntop(AF_INET6, first), "lte": inet_ntop(AF_INET6, last)}
             return {"range": {"source.ip": ends}}
         case Word(token):
             # Tokens are ready-made on both sides: nothing is left for an analyser to interpret.

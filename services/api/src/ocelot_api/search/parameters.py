@@ -8,7 +8,7 @@ from starlette.datastructures import QueryParams
 
 from ocelot_api.problems import Problem, bad_request
 from ocelot_api.query_strings import split_parameters, whole_number
-from ocelot_api.search.conditions import condition, is_filter
+from ocelot_api.search.conditions import MAX_CONDITIONS, Allowance, condition, is_filter
 from ocelot_api.search.fields import read_fields
 from ocelot_api.search.filters import EVERYTHING, Filter, Not, all_of, any_of
 from ocelot_api.search.query import (
@@ -22,7 +22,6 @@ from ocelot_common.registry.model import Home
 
 #: Bounds of a boolean tree.
 MAX_DEPTH: Final = 8
-MAX_CONDITIONS: Final = 100
 #: What is not a filter; each is given once, but `fields`.
 _OPTIONS: Final = ("sort", "limit", "cursor", "fields")
 _OPERATORS: Final = ("and", "or", "not")
@@ -56,7 +55,8 @@ def filter_of(values: Mapping[str, Sequence[str]]) -> Filter:
         if not is_filter(name):
             raise bad_request("unknown_parameter", "no such parameter", path=name[:100])
     # In one order, so that a cursor is good however a client orders its parameters.
-    return all_of([condition(name, values[name]) for name in sorted(values)])
+    allowance = Allowance()
+    return all_of([condition(name, values[name], allowance) for name in sorted(values)])
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -101,6 +101,7 @@ class _Tree:
 
     def __init__(self) -> None:
         self._conditions = 0
+        self._allowance = Allowance()
 
     def read(self, node: Any, path: str, depth: int) -> Filter:
         if depth > MAX_DEPTH:
@@ -129,7 +130,7 @@ class _Tree:
         if not values or not all(isinstance(each, str) for each in values):
             raise _tree_fault(f"{path}.{name[:100]}", "expected a string or an array of strings")
         try:
-            return condition(name, values)
+            return condition(name, values, self._allowance)
         except Problem as problem:
             raise bad_request(problem.code, problem.detail, path=f"{path}.{name[:100]}") from None
 

@@ -14,6 +14,8 @@ from ocelot_common.text_tokens import tokens_of_text
 
 MAX_CHARS: Final = 2_048
 MAX_TOKENS: Final = 50
+#: Words, signs and phrases: Lark takes 10 µs for each, and a sign alone is no token.
+MAX_TERMS: Final = 200
 
 #: What stands together without a space is one word: `jane@example.com`, `2026-11-24`. A hyphen
 #: excludes only at a word's beginning.
@@ -50,6 +52,8 @@ def parse_text_query(text: str) -> Filter:
     """
     if len(text) > MAX_CHARS:
         raise TextQueryError(f"at most {MAX_CHARS:,} characters are taken", MAX_CHARS + 1)
+    if count_terms(text) > MAX_TERMS:
+        raise TextQueryError(f"at most {MAX_TERMS} words, signs and phrases are taken", 1)
     try:
         tree = _parser.parse(text)
     except UnexpectedToken as error:
@@ -59,6 +63,11 @@ def parse_text_query(text: str) -> Filter:
         position = cast("int", error.pos_in_stream)  # Lark declares it as None
         raise TextQueryError("a quote that is not closed", position + 1) from None
     return _Reader().either(tree)
+
+
+def count_terms(text: str) -> int:
+    """At least as many as the parser will find words, signs and phrases in a `q`."""
+    return len(text.split()) + text.count('"')
 
 
 def _unexpected(text: str, token: Token) -> tuple[str, int]:

@@ -1,0 +1,90 @@
+"""What a request may cost, and how near one comes to it."""
+
+from typing import Final, NamedTuple, Self
+
+from expensive.meter import measure
+from expensive.service import Sample, Service
+
+#: A write may cost this and three times the CPU of as many unpacked bytes of ordinary events.
+WRITE_SEC: Final = 0.002
+#: Another request may cost this and three times the CPU of its bytes and its answer's.
+READ_SEC: Final = 0.010
+TIMES: Final = 3
+#: No step holds the event loop for longer.
+STEP_SEC: Final = 0.050
+
+_EVENT: Final = (
+    b'{"action":"document.update","actor":{"id":"user-%06d","type":"user","name":"Jane Doe",'
+    b'"email":"jane.doe@example.com","session_id":"s-4711"},"occurred_at":"2026-11-24T12:00:%02d.123Z",'
+    b'"targets":[{"type":"document","id":"doc-%08d","name":"Quarterly report"}],'
+    b'"outcome":"success","severity":"info","message":"Jane changed the title of the report",'
+    b'"source":{"ip":"192.0.2.%d","user_agent":"Mozilla/5.0 (X11; Linux x86_64)","service":"docs"},'
+    b'"request_id":"req-%08x","tags":["docs","eu"],'
+    b'"metadata":{"plan":"pro","region":"eu-west-1","attempt":1,"flags":["a","b"],'
+    b'"nested":{"k":"v","n":12.5}}}'
+)
+
+
+def ordinary(events: int = 1_000) -> Sample:
+    """A bulk request of ordinary events."""
+    lines = [_EVENT % (n % 1_000_000, n % 60, n, n % 250, n) for n in range(events)]
+    body = b"\n".join(lines)
+    headers = ((b"content-type", b"application/x-ndjson"),)
+    return Sample("POST", "/api/v1/logs/bulk", b"", headers, body, len(body))
+
+
+class Baseline(NamedTuple):
+    """What a byte of ordinary events takes on this machine at this moment."""
+
+    sec_per_byte: float
+
+    @classmethod
+    async def measured(cls, service: Service) -> Self:
+        """Measure it: the median of several requests."""
+        sample = ordinary()
+        costs = [(await measure(lambda: service.answer(sample))).cpu_sec for _ in range(9)]
+        return cls(sorted(costs)[len(costs) // 2] / sample.plain_bytes)
+
+
+class Rating(NamedTuple):
+    """A request's cost and what it may cost.
+
+    Attributes:
+        cpu_sec: that it took, of the process.
+        bound_sec: that it may take.
+        step_sec: its longest step on the event loop.
+        status: of its answer.
+    """
+
+    cpu_sec: float
+    bound_sec: float
+    step_sec: float
+    status: int
+
+    @property
+    def worst(self) -> float:
+        """The larger of the two costs in units of its bound."""
+        return max(self.cpu_sec / self.bound_sec, self.step_sec / STEP_SEC)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.worst:5.2f} of the bound: {self.status}, {self.cpu_sec * 1e3:.1f} of"
+            f" {self.bound_sec * 1e3:.1f} ms, longest step {self.step_sec * 1e3:.1f} ms"
+        )
+
+
+async def rate(service: Service, sample: Sample, baseline: Baseline) -> Rating:
+    """Have one request answered and measure it."""
+    answers = []
+
+    async def ask() -> None:
+        answers.append(await service.answer(sample))
+
+    cost = await measure(ask)
+    (answer,) = answers
+    size = sample.plain_bytes
+    is_write = sample.method == "POST" and sample.path in ("/api/v1/logs", "/api/v1/logs/bulk")
+    if not is_write:
+        size += len(answer.body)
+    bound = (WRITE_SEC if is_write else READ_SEC) + TIMES * baseline.sec_per_byte * size
+    return Rating(cost.cpu_sec, bound, cost.step_sec, answer.status)
