@@ -17,7 +17,6 @@ from jwt.utils import base64url_decode
 
 from ocelot_common.auth.keys import ALGORITHMS, SigningKey
 from ocelot_common.auth.scopes import ROLES, SCOPES, effective_scopes, reaches_beyond
-from ocelot_common.event_limits import nesting_exceeds
 from ocelot_common.registry.model import KeyState, Tenant, VerificationKey
 from ocelot_common.terminal import is_safe
 
@@ -31,6 +30,8 @@ EVERY_TENANT: Final = "*"
 _MAX_KID_CHARS: Final = 128
 #: Our own tokens nest two levels.
 _MAX_DEPTH: Final = 8
+#: Objects and arrays of a header or payload, with brackets in texts.
+_MAX_CONTAINERS: Final = 64
 #: NumericDates from 1970 to the year 9999.
 _MAX_TIME: Final = 253_402_300_799
 _TIMES: Final = ("exp", "iat", "nbf")
@@ -239,11 +240,14 @@ def _object(part: str) -> dict[str, Any]:
     if part.endswith("="):
         raise ValueError("padding")
     raw = base64url_decode(part)
-    if nesting_exceeds(raw, _MAX_DEPTH):
+    # The decoder calls itself for each level.
+    if raw.count(b"{") + raw.count(b"[") > _MAX_CONTAINERS:
         raise ValueError("nested too deep")
     content = json.loads(
         raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
     )
+    if _depth(content) > _MAX_DEPTH:
+        raise ValueError("nested too deep")
     if not isinstance(content, dict):
         raise ValueError("no object")
     return content
@@ -270,3 +274,12 @@ def _reason(error: jwt.InvalidTokenError) -> str:
         jwt.MissingRequiredClaimError: str(error),
     }
     return known.get(type(error), "malformed")
+
+
+def _depth(value: object) -> int:
+    """Return how many objects and arrays contain one another."""
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return 0
