@@ -60,7 +60,7 @@ async def test_without_opensearch_mongodb_answers_with_every_event(
         assert body["backend"] == "mongodb"
         assert body["total"] == {"value": 5, "relation": "eq"}
         assert len(body["items"]) == 5
-    assert times[0] < 3
+    assert times[0] < 5, "a second, one of grace, and two for the probe"
     assert max(times[1:]) < 0.5, "only the first waits for what does not answer"
     assert (await http.get("/readyz")).status_code == 200
 
