@@ -44,6 +44,7 @@ class Access(NamedTuple):
     ledger: Ledger
     writer: dict[str, str]
     reader: dict[str, str]
+    auditor: dict[str, str]
     admin: dict[str, str]
 
 
@@ -76,7 +77,7 @@ class Harness:
         self.proxies = proxies
         self.long = long
         self.notes = notes
-        self.http = httpx.AsyncClient(timeout=30, trust_env=False)
+        self.http = httpx.AsyncClient(timeout=60, trust_env=False)
         self.services: dict[str, ServiceProcess] = {}
 
     def env(self) -> dict[str, str]:
@@ -142,11 +143,11 @@ class Harness:
     ) -> Access:
         """One tenant."""
         tenant = await self.maker.create(tenant_id or f"t-{secrets.token_hex(5)}", isolation)
-        writer, reader, admin = (
+        writer, reader, auditor, admin = (
             {"Authorization": f"Bearer {self.maker.token(tenant, role)}"}
-            for role in ("writer", "reader", "admin")
+            for role in ("writer", "reader", "auditor", "admin")
         )
-        return Access(tenant, Ledger(tenant), writer, reader, admin)
+        return Access(tenant, Ledger(tenant), writer, reader, auditor, admin)
 
     async def space_of(self, tenant: Tenant) -> Space:
         """The tenant's space, read now."""
@@ -283,7 +284,11 @@ class Harness:
 
     async def metric(self, service: str, name: str, **labels: str) -> float:
         """One sample of a service's metrics; 0 where there is none."""
-        text = (await self.http.get(f"{self.services[service].url}/metrics")).text
+        return await self.metric_of(self.services[service], name, **labels)
+
+    async def metric_of(self, process: ServiceProcess, name: str, **labels: str) -> float:
+        """One sample of a process's metrics; 0 where there is none."""
+        text = (await self.http.get(f"{process.url}/metrics")).text
         wanted = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
         pattern = rf"^{name}{re.escape('{' + wanted + '}') if wanted else ''} (\S+)$"
         match = re.search(pattern, text, re.MULTILINE)
