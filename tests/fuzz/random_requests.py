@@ -51,7 +51,13 @@ TENANTS: Final = (Isolation.DEDICATED, Isolation.DEDICATED, Isolation.SHARED)
 #: The codes of 5xx that README and OpenAPI tell of.
 DOCUMENTED: Final = frozenset(
     {
-        *("queue_unavailable", "overloaded", "registry_stale", "registry_unavailable"),
+        *(
+            "queue_unavailable",
+            "overloaded",
+            "tenant_share",
+            "registry_stale",
+            "registry_unavailable",
+        ),
         *("store_unavailable", "search_unavailable", "search_too_broad", "store_timeout"),
         "search_timeout",
     }

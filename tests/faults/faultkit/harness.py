@@ -45,6 +45,7 @@ class Access(NamedTuple):
     ledger: Ledger
     writer: dict[str, str]
     reader: dict[str, str]
+    auditor: dict[str, str]
     admin: dict[str, str]
 
 
@@ -156,11 +157,11 @@ class Harness:
     ) -> Access:
         """One tenant."""
         tenant = await self.maker.create(tenant_id or f"t-{secrets.token_hex(5)}", isolation)
-        writer, reader, admin = (
+        writer, reader, auditor, admin = (
             {"Authorization": f"Bearer {self.maker.token(tenant, role)}"}
-            for role in ("writer", "reader", "admin")
+            for role in ("writer", "reader", "auditor", "admin")
         )
-        return Access(tenant, Ledger(tenant), writer, reader, admin)
+        return Access(tenant, Ledger(tenant), writer, reader, auditor, admin)
 
     async def space_of(self, tenant: Tenant) -> Space:
         """The tenant's space, read now."""

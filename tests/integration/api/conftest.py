@@ -12,9 +12,14 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 import pytest_asyncio
+from prometheus_client import CollectorRegistry, Gauge
 
+from ocelot_api.budget import FairPool, Refusal
 from ocelot_api.search.mongo_backend import MongoBackend
 from ocelot_api.search.opensearch_backend import OpenSearchBackend
+from ocelot_api.search.page import ITEM_BYTES, Page
+from ocelot_api.search.query import SearchQuery
+from ocelot_api.search.stats import Stats, StatsQuery
 from ocelot_common import opensearch
 from ocelot_common.registry.model import Home, Isolation, Tenant
 from ocelot_devstack.ports import free_port
@@ -89,18 +94,50 @@ def closed_port() -> str:
     return f"127.0.0.1:{free_port()}"
 
 
+class Asked:
+    """A search backend that may hold as much as it likes."""
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+        gauge = Gauge("held", "held", registry=CollectorRegistry())
+        self.pool = FairPool(2**40, Refusal("X", "bytes"), gauge)
+
+    async def search(self, query: SearchQuery) -> Page:
+        with self.pool.reservation("t") as held:
+            page: Page = await self.backend.search(query, held)
+            assert held.size == sum(len(item.json) + ITEM_BYTES for item in page.items)
+        return page
+
+    async def stats(self, query: StatsQuery) -> Stats:
+        with self.pool.reservation("t") as held:
+            stats: Stats = await self.backend.stats(query, held)
+            assert held.size == 0
+        return stats
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+
 class Both(NamedTuple):
     """Both search backends on the running installation's data."""
 
-    mongodb: MongoBackend
-    opensearch: OpenSearchBackend
+    mongodb: Asked
+    opensearch: Asked
+
+
+@pytest.fixture(scope="session")
+def asked() -> type[Asked]:
+    return Asked
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def both(running: Any) -> AsyncIterator[Both]:
-    client = opensearch.connect(running.stack.opensearch_url, raw_answers=True, timeout_sec=20)
+    client = opensearch.connect(
+        running.stack.opensearch_url, raw_answers=True, bounded=True, timeout_sec=20
+    )
     yield Both(
-        MongoBackend(running.database, timeout_sec=20), OpenSearchBackend(client, timeout_sec=20)
+        Asked(MongoBackend(running.database, timeout_sec=20)),
+        Asked(OpenSearchBackend(client, timeout_sec=20)),
     )
     await client.close()
 

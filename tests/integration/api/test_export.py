@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import random
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,12 +19,12 @@ import msgspec
 import pytest
 import pytest_asyncio
 import zstandard
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from starlette.datastructures import QueryParams
 
+from ocelot_api.budget import FairPool, Refusal
 from ocelot_api.export.parameters import read_export
-from ocelot_api.export.slots import ExportSlots
-from ocelot_api.export.stream import ExportResponse
+from ocelot_api.export.stream import EXPORT_BYTES, ExportResponse
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import DRAINING
 from ocelot_api.problems import Problem, unauthenticated, unavailable
@@ -360,8 +361,8 @@ class SlowReader:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def own_api(running: Any) -> AsyncIterator[Any]:
-    """An api that nobody else asks, with two exports at once."""
-    process = await running.stack.start_service("api", extra_env={"OCELOT_MAX_EXPORTS": "2"})
+    """An api that nobody else asks, with four exports at once, two for each tenant."""
+    process = await running.stack.start_service("api", extra_env={"OCELOT_MAX_EXPORTS": "4"})
     await process.wait_ready(180)
     yield process
     await process.stop()
@@ -386,19 +387,29 @@ async def until_answered(http: httpx.AsyncClient, data: Data, status: int) -> ht
 class TestInterrupted:
     """By clients that do not read until something has happened."""
 
-    async def test_exports_beyond_the_limit_are_refused_until_a_client_leaves(
-        self, http: httpx.AsyncClient, own_api: Any, data: Data
+    async def test_exports_beyond_a_tenants_share_are_refused_until_a_client_leaves(
+        self, http: httpx.AsyncClient, data: Data, running: Any, own_api: Any
     ):
         clients = [await SlowReader.get(http, data.auditor) for _ in range(2)]
         answer = await http.get(EXPORT, headers=data.auditor)
-        assert (answer.status_code, answer.json()["code"]) == (503, "too_many_exports")
+        assert (answer.status_code, answer.json()["code"]) == (503, "tenant_share")
         assert int(answer.headers["retry-after"]) > 0
+        for _ in range(3):
+            other = await running.tenant()
+            answer = await http.get(EXPORT, headers=running.bearer(other.tenant, "auditor"))
+            assert answer.status_code == 200, answer.text
         for client in clients:
             client.writer.transport.abort()
         await until_answered(http, data, 200)
-        metrics = (await http.get(f"{own_api.probes_url}/metrics")).text
-        assert 'ocelot_api_exports_total{result="gone"}' in metrics
-        assert 'ocelot_api_exports_total{result="complete"} 1.0' in metrics
+        ended: dict[str, str] = {}
+        for _ in range(600):  # an export is counted when its answer has left
+            metrics = (await http.get(f"{own_api.probes_url}/metrics")).text
+            ended = dict(re.findall(r'\nocelot_api_exports_total{result="(\w+)"} (\S+)', metrics))
+            if float(ended["complete"]) >= 4:
+                break
+            await asyncio.sleep(0.1)
+        assert float(ended["complete"]) == 4
+        assert float(ended["gone"]) >= 1
 
     @pytest.mark.parametrize("forms", [("ndjson", "json"), ("csv",)])
     async def test_a_tenant_that_is_suspended_gets_no_more_and_is_told(
@@ -496,6 +507,10 @@ class Exchange:
         return not self.messages[-1].get("more_body", False)
 
 
+def make_pool(limit: int) -> FairPool:
+    return FairPool(limit, Refusal("X", "x"), Gauge("x", "x", registry=CollectorRegistry()))
+
+
 class Stage:
     """One export at a time, in this process, on a scripted store."""
 
@@ -503,7 +518,8 @@ class Stage:
         self.home = data.home
         self.store = Scripted(store)
         self.metrics = ApiMetrics(CollectorRegistry())
-        self.slots = ExportSlots(1)
+        self.slots = make_pool(2)
+        self.answers = make_pool(2 * EXPORT_BYTES)
         self.refusal: Problem | None = None
 
     async def present_home(self) -> Home:
@@ -518,6 +534,7 @@ class Stage:
             present_home=self.present_home,
             store=store,
             slots=self.slots,
+            answers=self.answers,
             metrics=self.metrics,
         )
         await response(exchange.scope, exchange.receive, exchange.send)
@@ -566,7 +583,7 @@ class TestFailures:
         self, stage: Stage, monkeypatch: pytest.MonkeyPatch
     ):
         monkeypatch.setattr("ocelot_api.search.mongo_backend.MAX_SCANNED", 100)
-        monkeypatch.setattr("ocelot_api.search.mongo_backend._STRETCH_CHARS", 1_000)
+        monkeypatch.setattr("ocelot_api.search.mongo_backend._STRETCH_BYTES", 1_000)
         lines, _ = split((await stage.run(Exchange(), q="2299")).content)
         assert len(lines) == 1
 

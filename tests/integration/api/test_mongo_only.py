@@ -214,14 +214,14 @@ PLANNED: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("parameters", PLANNED, ids=str)
 async def test_a_search_reads_an_index_in_order_and_no_more_than_it_needs(
-    small: Small, isolation: Isolation, parameters: dict[str, Any]
+    small: Small, asked: Any, isolation: Isolation, parameters: dict[str, Any]
 ):
     home = small.homes[isolation]
     query = query_of({"limit": 20, **parameters}, home)
-    backend = MongoBackend(small.database, timeout_sec=5)
+    backend = asked(MongoBackend(small.database, timeout_sec=5))
     collection = events_of(small.database, home.space.collection)
     page = await backend.search(query)
-    cursor = write_cursor(query, page.items[-1])
+    cursor = write_cursor(query, page.items[-1].position)
     given = {"limit": 20, **parameters, "cursor": cursor}
     following = query_of(given, home)
     assert following.after == read_cursor(cursor, query)
@@ -240,15 +240,15 @@ async def test_a_search_reads_an_index_in_order_and_no_more_than_it_needs(
 
 
 async def test_a_page_deep_in_a_search_examines_no_more_than_the_first(
-    small: Small, isolation: Isolation
+    small: Small, asked: Any, isolation: Isolation
 ):
     home = small.homes[isolation]
-    backend = MongoBackend(small.database, timeout_sec=5)
+    backend = asked(MongoBackend(small.database, timeout_sec=5))
     collection = events_of(small.database, home.space.collection)
     first = query_of({"limit": 1000}, home)
     page = await backend.search(first)
     query = query_of({"limit": 20}, home)
-    given = {"limit": 20, "cursor": write_cursor(query, page.items[-1])}
+    given = {"limit": 20, "cursor": write_cursor(query, page.items[-1].position)}
     deep = query_of(given, home)
     conditions = selection_for(deep).conditions
     explained = await backend._cursor(collection, deep, conditions).limit(21).explain()

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
+from ocelot_api.budget import FairPool, Refusal, Reservation
 from ocelot_api.metrics import ApiMetrics
 from ocelot_common.registry.model import Home, IndexRange, Isolation, Space, Tenant, TenantState
 
@@ -72,3 +73,20 @@ def make_metrics() -> Callable[[], ApiMetrics]:
 @pytest.fixture
 def metrics(make_metrics: Callable[[], ApiMetrics]) -> ApiMetrics:
     return make_metrics()
+
+
+def _pool(limit: int = 2**40, **refusal: Any) -> FairPool:
+    gauge = Gauge("used", "used", registry=CollectorRegistry())
+    return FairPool(limit, Refusal("OCELOT_LIMIT", "bytes", **refusal), gauge)
+
+
+@pytest.fixture(scope="session")
+def make_pool() -> Callable[..., FairPool]:
+    """A pool of so many units; by default one that is never used up."""
+    return _pool
+
+
+@pytest.fixture
+def held(make_pool: Callable[..., FairPool]) -> Reservation:
+    """A reservation that may grow without end."""
+    return make_pool().reservation(UID)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Gauge
 
 from ocelot_api.bodies import ClientGoneError, read_body
-from ocelot_api.budget import ByteBudget
+from ocelot_api.budget import FairPool, Refusal
 from ocelot_api.problems import Problem
 from ocelot_api.timers import TimeLimits
 
@@ -23,8 +23,10 @@ LIMIT = 4 * MIB
 PLAIN = b'{"action":"a","actor":{"id":"u"}}\n' * 500
 
 
-def budget_of(limit: int = 64 * MIB) -> ByteBudget:
-    return ByteBudget(limit, Gauge("used", "used", registry=CollectorRegistry()))
+def budget_of(limit: int = 64 * MIB) -> FairPool:
+    """A budget of which one tenant may hold this limit."""
+    gauge = Gauge("used", "used", registry=CollectorRegistry())
+    return FairPool(2 * limit, Refusal("X", "bytes", members={"outcome": "rejected"}), gauge)
 
 
 def receive_of(*chunks: bytes, then: str = "end", pause_sec: float = 0) -> Callable[[], Any]:
@@ -51,7 +53,7 @@ async def read(
     *chunks: bytes,
     encoding: bytes | None = None,
     max_bytes: int = LIMIT,
-    budget: ByteBudget | None = None,
+    budget: FairPool | None = None,
     then: str = "end",
     timeout_sec: float = 60,
     **headers: bytes,
@@ -59,7 +61,7 @@ async def read(
     given_headers = {name.replace("_", "-").encode(): value for name, value in headers.items()}
     if encoding is not None:
         given_headers[b"content-encoding"] = encoding
-    with (budget or budget_of()).reservation() as reservation:
+    with (budget or budget_of()).reservation("t") as reservation:
         return await read_body(
             receive_of(*chunks, then=then),
             given_headers,
@@ -295,7 +297,7 @@ async def test_a_client_that_goes_away_is_noticed():
 
 async def test_a_body_counts_against_the_budget_until_its_request_ends():
     budget = budget_of()
-    with budget.reservation() as reservation:
+    with budget.reservation("t") as reservation:
         await read_body(
             receive_of(zstd(PLAIN)),
             {b"content-encoding": b"zstd"},
@@ -322,7 +324,7 @@ async def test_a_body_over_the_budget_is_refused_and_gives_everything_back(
     budget = budget_of(1_000)
     with pytest.raises(Problem) as caught:
         await asyncio.wait_for(read(*chunks, budget=budget, timeout_sec=600, **options), 60)
-    assert (caught.value.status, caught.value.code) == (503, "overloaded")
+    assert (caught.value.status, caught.value.code) == (503, "tenant_share")
     assert caught.value.members == {"outcome": "rejected"}
     assert "Retry-After" in caught.value.headers
     assert budget.used == 0

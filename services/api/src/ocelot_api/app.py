@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Lifespan
 
 from ocelot_api import openapi
 from ocelot_api.authentication import Authenticator
-from ocelot_api.budget import ByteBudget
+from ocelot_api.budget import FairPool, Refusal
 from ocelot_api.client_address import TrustedProxies
 from ocelot_api.docs_page.endpoints import docs_router
 from ocelot_api.export.endpoints import Exporting
@@ -157,7 +157,12 @@ async def _open(
     index = None
     if settings.opensearch_url:
         search_client = opensearch.connect(
-            settings.opensearch_url, raw_answers=True, timeout_sec=settings.search_timeout_sec + 1
+            settings.opensearch_url,
+            raw_answers=True,
+            bounded=True,
+            timeout_sec=settings.search_timeout_sec + 1,
+            # No search waits for another's connection, nor does the probe.
+            connections=settings.max_searches + 1,
         )
         stack.push_async_callback(search_client.close)
         index = OpenSearchBackend(search_client, timeout_sec=settings.search_timeout_sec)
@@ -177,6 +182,7 @@ async def _open(
     parts = _Parts(settings, metrics, database, snapshot)
     refusals.tenant_of = parts.authenticator.tenant_of
     metrics.budget_limit_bytes.set(settings.body_budget_bytes)
+    metrics.answer_limit_bytes.set(settings.answer_budget_bytes)
     ingest = Ingest(
         authenticator=parts.authenticator,
         snapshot=snapshot,
@@ -217,25 +223,46 @@ class _Parts:
             snapshot.key, issuer=settings.token_issuer, audience=settings.token_audience
         )
         self.authenticator = Authenticator(snapshot, verifier)
-        self.budget = ByteBudget(settings.body_budget_bytes, metrics.budget_bytes)
+        self.budget = FairPool(
+            settings.body_budget_bytes,
+            Refusal("OCELOT_BODY_BUDGET_BYTES", "bytes of bodies", members={"outcome": "rejected"}),
+            metrics.budget_bytes,
+        )
 
     def add_routers(self, app: FastAPI, index: SearchBackend | None) -> None:
         """Have the framework answer every path but those of the writes."""
         settings = self._settings
         store = MongoBackend(self._database, timeout_sec=settings.search_timeout_sec)
         bodies = JsonBodies(self.budget, timeout_sec=settings.body_timeout_sec)
+        answers = FairPool(
+            settings.answer_budget_bytes,
+            Refusal("OCELOT_ANSWER_BUDGET_BYTES", "bytes of answers"),
+            self._metrics.answer_bytes,
+        )
+        searches = FairPool(
+            settings.max_searches,
+            Refusal("OCELOT_MAX_SEARCHES", "searches"),
+            self._metrics.searches_in_flight,
+        )
+        exports = FairPool(
+            settings.max_exports,
+            Refusal("OCELOT_MAX_EXPORTS", "exports", "too_many_exports", retry_after_sec=10),
+            self._metrics.exports_in_flight,
+        )
         reading = Reading(
             authenticator=self.authenticator,
             snapshot=self._snapshot,
             database=self._database,
-            service=SearchService(index=index, store=store, metrics=self._metrics),
+            service=SearchService(index=index, store=store, slots=searches, metrics=self._metrics),
             bodies=bodies,
+            answers=answers,
             timeout_sec=settings.search_timeout_sec,
         )
         exporting = Exporting(
             reading=reading,
             store=store,
-            max_exports=settings.max_exports,
+            slots=exports,
+            answers=answers,
             metrics=self._metrics,
         )
         jobs = Jobs(
@@ -243,6 +270,7 @@ class _Parts:
             authenticator=self.authenticator,
             jobs=JobStore(self._database),
             bodies=bodies,
+            answers=answers,
             timeout_sec=settings.search_timeout_sec,
         )
         app.include_router(jobs.router())

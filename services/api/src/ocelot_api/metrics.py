@@ -79,6 +79,24 @@ class ApiMetrics:
             "Bytes that bodies, buffers and sends may hold; beyond them, requests are refused",
             registry=registry,
         )
+        self.answer_bytes = Gauge(
+            "ocelot_api_answer_budget_used_bytes",
+            "Bytes of answers now, from the question to a backend until the client has read them",
+            registry=registry,
+        )
+        self.answer_limit_bytes = Gauge(
+            "ocelot_api_answer_budget_bytes",
+            "Bytes that answers may hold; beyond them, reads are refused",
+            registry=registry,
+        )
+        self.searches_in_flight = Gauge(
+            "ocelot_api_searches_in_flight",
+            "Searches and statistics that wait for a backend now",
+            registry=registry,
+        )
+        self.exports_in_flight = Gauge(
+            "ocelot_api_exports_in_flight", "Exports under way now", registry=registry
+        )
         self.registry_age = Gauge(
             "ocelot_api_registry_unconfirmed_seconds",
             "Seconds since the registry snapshot was confirmed",

@@ -55,7 +55,10 @@ MEANINGS: Final[dict[str, str]] = {
     "body_too_large": "a body may have 16,777,216 bytes",
     "unsupported_media_type": "send the event as application/json",
     "unsupported_encoding": "the body's encoding is neither gzip nor zstd",
-    "overloaded": "too many bodies are held at this moment",
+    "overloaded": "The process holds nearly all of its 536,870,912 bytes of bodies. Retry after"
+    " 1 s, or raise OCELOT_BODY_BUDGET_BYTES.",
+    "tenant_share": "The tenant holds 4 exports in this process, and the request needs 1 more. One"
+    " tenant may hold 4. Retry after 10 s, or raise OCELOT_MAX_EXPORTS.",
     # Events: of a single one, or in `errors` of a bulk request
     "invalid_json": "not valid JSON: expected ',' (byte 17)",
     "invalid_unicode": "the text is not valid UTF-8",
@@ -87,7 +90,8 @@ MEANINGS: Final[dict[str, str]] = {
     "too_many_faults": "320 of the first 384 of 10,000 events are not valid, so the request was"
     " rejected as a whole",
     # Exports
-    "too_many_exports": "4 exports are under way in this process",
+    "too_many_exports": "The process holds nearly all of its 8 exports. Retry after 10 s, or raise"
+    " OCELOT_MAX_EXPORTS.",
     "shutting_down": "the process ends; go on with another",
     # Jobs
     "invalid_rebuild": 'say {"all": true}, {"received_from": …, "received_to": …} or {"ids": […]}',
@@ -129,20 +133,22 @@ AUTHENTICATED: Final[Codes] = {
     ),
     503: ("registry_stale", "registry_unavailable"),
 }
+#: From a pool that the tenants of a process share.
+HELD: Final = ("overloaded", "tenant_share")
 #: With a body.
 BODY: Final[Codes] = {
     400: ("invalid_encoding", "invalid_json"),
     408: ("body_timeout",),
     413: ("body_too_large",),
     415: ("unsupported_media_type", "unsupported_encoding"),
-    503: ("overloaded",),
+    503: HELD,
 }
 #: Reading from MongoDB.
-STORE: Final[Codes] = {503: ("store_unavailable",), 504: ("store_timeout",)}
+STORE: Final[Codes] = {503: (*HELD, "store_unavailable"), 504: ("store_timeout",)}
 #: Searching on either backend.
 SEARCHING: Final[Codes] = {
     400: ("invalid_parameter",),
-    503: ("search_unavailable", "search_too_broad"),
+    503: (*HELD, "search_unavailable", "search_too_broad"),
     504: ("search_timeout",),
 }
 #: What can be wrong with an event; its own status where it is sent alone.

@@ -75,10 +75,18 @@ class ApiSettings(
         description="Largest bulk request, in bytes after decompression",
     )
     body_budget_bytes: int = Field(
-        default=256 * _MIB,
+        default=512 * _MIB,
         alias="OCELOT_BODY_BUDGET_BYTES",
-        ge=2 * 65_536,
-        description="Bodies, buffers and sends of one process together; beyond it: 503",
+        ge=4 * 65_536,
+        description="Bodies, buffers and sends of one process together; one tenant may hold half;"
+        " beyond it: 503",
+    )
+    answer_budget_bytes: int = Field(
+        default=128 * _MIB,
+        alias="OCELOT_ANSWER_BUDGET_BYTES",
+        ge=64 * _MIB,
+        description="Answers of one process together, until clients have read them; one tenant may"
+        " hold half; beyond it: 503",
     )
     body_timeout_sec: float = Field(
         default=30.0,
@@ -107,12 +115,21 @@ class ApiSettings(
         le=60,
         description="Time that one search may take on a backend",
     )
+    max_searches: int = Field(
+        default=64,
+        alias="OCELOT_MAX_SEARCHES",
+        ge=4,
+        le=1_000,
+        description="Searches and statistics that one process asks its backends for at once; one"
+        " tenant may hold half; beyond them: 503",
+    )
     max_exports: int = Field(
-        default=4,
+        default=8,
         alias="OCELOT_MAX_EXPORTS",
-        ge=1,
+        ge=4,
         le=100,
-        description="Exports that one process answers at once; beyond them: 503",
+        description="Exports that one process answers at once; one tenant may hold half; beyond"
+        " them: 503",
     )
 
     max_connections: int = Field(
@@ -142,12 +159,13 @@ class ApiSettings(
 
     @model_validator(mode="after")
     def _check_budget(self) -> Self:
-        least = 2 * self.max_bulk_bytes + EVENT_BYTES * self.max_bulk_events
-        if self.body_budget_bytes < least:
+        largest = 2 * self.max_bulk_bytes + EVENT_BYTES * self.max_bulk_events
+        if self.body_budget_bytes < 2 * largest:
             raise ValueError(
-                f"OCELOT_BODY_BUDGET_BYTES must be at least {least}, twice OCELOT_MAX_BULK_BYTES (a"
+                f"OCELOT_BODY_BUDGET_BYTES must be at least {2 * largest}. One tenant may hold half"
+                f" of it, and the largest request holds {largest}: twice OCELOT_MAX_BULK_BYTES (a"
                 f" compressed body is held twice) and {EVENT_BYTES} for each of"
-                " OCELOT_MAX_BULK_EVENTS: the largest request would never be taken"
+                " OCELOT_MAX_BULK_EVENTS"
             )
         return self
 

@@ -11,7 +11,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from ocelot_api.authentication import Principal
-from ocelot_api.budget import EVENT_BYTES, ByteBudget
+from ocelot_api.budget import EVENT_BYTES, FairPool, Refusal
 from ocelot_api.ingest.coalescer import SendFailedError
 from ocelot_api.ingest.endpoints import REGISTRY_GRACE_SEC, Ingest
 from ocelot_api.metrics import ApiMetrics
@@ -20,7 +20,7 @@ from ocelot_api.settings import ApiSettings
 from ocelot_common.envelope import Segment
 from ocelot_common.registry.model import Tenant
 
-BUDGET = 500_000
+BUDGET = 1_000_000  # of which one tenant may hold half
 EVENT = b'{"action":"a","actor":{"id":"u"}}'
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -57,13 +57,14 @@ def world(make_tenant: Callable[..., Tenant]) -> World:
 
 
 @pytest.fixture
-def budget(metrics: ApiMetrics) -> ByteBudget:
-    return ByteBudget(BUDGET, metrics.budget_bytes)
+def budget(metrics: ApiMetrics) -> FairPool:
+    refusal = Refusal("X", "bytes", members={"outcome": "rejected"})
+    return FairPool(BUDGET, refusal, metrics.budget_bytes)
 
 
 @pytest.fixture
 async def http(
-    world: World, budget: ByteBudget, metrics: ApiMetrics
+    world: World, budget: FairPool, metrics: ApiMetrics
 ) -> AsyncIterator[httpx.AsyncClient]:
     around: Any = world
     settings = ApiSettings(
@@ -141,7 +142,7 @@ async def test_what_was_taken_is_counted_once(http: httpx.AsyncClient, metrics: 
 
 
 async def test_bytes_are_held_until_sqs_has_answered_and_given_back_then(
-    http: httpx.AsyncClient, world: World, budget: ByteBudget
+    http: httpx.AsyncClient, world: World, budget: FairPool
 ):
     world.gate = asyncio.Event()
     body = b"[" + b",".join([EVENT] * 100) + b"]"
@@ -158,7 +159,7 @@ async def test_bytes_are_held_until_sqs_has_answered_and_given_back_then(
     "content", [EVENT, b"{}", b"{", b"", b"[%b]" % EVENT, b"x" * 70_000, b"[1]"], ids=len
 )
 async def test_however_a_request_ends_its_bytes_are_given_back(
-    http: httpx.AsyncClient, world: World, budget: ByteBudget, content: bytes
+    http: httpx.AsyncClient, world: World, budget: FairPool, content: bytes
 ):
     for fail in (False, True):
         world.fail = fail
@@ -169,9 +170,10 @@ async def test_however_a_request_ends_its_bytes_are_given_back(
 
 
 async def test_over_the_budget_a_request_is_503_and_nothing_of_it_was_taken(
-    http: httpx.AsyncClient, world: World, budget: ByteBudget
+    http: httpx.AsyncClient, world: World, budget: FairPool
 ):
-    budget.take(BUDGET - 10_000)
+    budget.take("another", BUDGET // 2, 0)
+    budget.take(world.tenant.uid, BUDGET // 4 - 10_000, 0)
     body = b"[" + EVENT + b" " * 20_000 + b"]"
     answer = await http.post("/bulk", content=body)
     assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
@@ -234,3 +236,56 @@ async def test_the_order_of_ids_is_the_order_of_the_request(http: httpx.AsyncCli
     assert [None if event_id is None else sent[event_id] for event_id in ids] == [
         None if number in (10, 20) else str(number) for number in range(50)
     ]
+
+
+@pytest.mark.parametrize(("good", "status"), [(True, 202), (False, 422)])
+async def test_a_long_answer_counts_until_the_client_has_read_it(
+    world: World, budget: FairPool, metrics: ApiMetrics, good: bool, status: int
+):
+    around: Any = world
+    settings = ApiSettings(
+        mongodb_url="mongodb://x",
+        sqs_queue_url="http://x/q",
+        max_bulk_bytes=131_072,
+        max_bulk_events=1_000,
+    )
+    ingest = Ingest(
+        authenticator=around,
+        snapshot=around,
+        coalescer=around,
+        budget=budget,
+        metrics=metrics,
+        settings=settings,
+    )
+    event = b'{"action":"a","actor":{"id":"u"},"id":"%s"}'
+    events = [event % str(uuid.uuid4()).encode() if good else b"{}" for _ in range(900)]
+    messages: list[Any] = []
+    held: list[int] = []
+    left = 0
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"[" + b",".join(events) + b"]"}
+
+    async def send(message: Any) -> None:
+        nonlocal left
+        messages.append(message)
+        if message["type"] == "http.response.start":
+            left = int(dict(message["headers"])[b"content-length"])
+        else:
+            held.append(budget.used)
+            assert budget.used >= left, "what is not sent yet does not count"
+            left -= len(message["body"])
+
+    scope: Any = {
+        "type": "http",
+        "headers": [(b"content-type", b"application/json")],
+        "query_string": b"",
+        "state": {"request_id": "r"},
+    }
+    await ingest.post_bulk(scope, receive, send)
+    assert messages[0]["status"] == status
+    assert left == 0
+    assert len(held) > 1 or good
+    assert budget.used == 0
+    body = json.loads(b"".join(message["body"] for message in messages[1:]))
+    assert len(body["ids"]) == 900

@@ -77,7 +77,8 @@ OPERATION: Final = operation(
     " an event may become visible a moment too late: it is whole up to `complete_until`, and one"
     " with a `stored_until` of that time or an earlier one is the same whenever it is repeated."
     " Words and metadata are compared event by event, in what the other filters leave."
-    "\n\n503 `too_many_exports`: as many as one process takes are under way."
+    "\n\n503 `tenant_share`: the tenant has half of the exports that one process answers."
+    " 503 `too_many_exports`: all of these are in use."
     "\n\n" + ANY_FILTER,
     parameters=[*FILTERS, *several_parameters(_OPTIONS)],
     answers={

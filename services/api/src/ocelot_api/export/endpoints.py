@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Request, Response
 
+from ocelot_api.budget import FairPool
 from ocelot_api.export.documentation import OPERATION
 from ocelot_api.export.parameters import read_export
-from ocelot_api.export.slots import ExportSlots
 from ocelot_api.export.stream import ExportResponse
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.search.endpoints import Reading
@@ -19,7 +19,8 @@ class Exporting:
     Args:
         reading: knows whose request it is.
         store: holds the events.
-        max_exports: at once.
+        slots: bound the exports under way.
+        answers: the budget of answers.
         metrics: counts.
     """
 
@@ -28,12 +29,14 @@ class Exporting:
         *,
         reading: Reading,
         store: MongoBackend,
-        max_exports: int,
+        slots: FairPool,
+        answers: FairPool,
         metrics: ApiMetrics,
     ) -> None:
         self._reading = reading
         self._store = store
-        self._slots = ExportSlots(max_exports)
+        self._slots = slots
+        self._answers = answers
         self._metrics = metrics
 
     async def export(self, request: Request) -> Response:
@@ -44,6 +47,7 @@ class Exporting:
             present_home=lambda: self._present_home(request),
             store=self._store,
             slots=self._slots,
+            answers=self._answers,
             metrics=self._metrics,
         )
 

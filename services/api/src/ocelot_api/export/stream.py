@@ -11,11 +11,11 @@ from pymongo.errors import PyMongoError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from ocelot_api.budget import FairPool
 from ocelot_api.export.bound import Bound, bound_of
 from ocelot_api.export.encoding import Encoder, encoder_of, pick_encoding
 from ocelot_api.export.formats import MEDIA_TYPES, End, writer_of
 from ocelot_api.export.parameters import ExportRequest
-from ocelot_api.export.slots import ExportSlots
 from ocelot_api.export.walk import Walk
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import (
@@ -27,17 +27,21 @@ from ocelot_api.middleware import (
     to_problem,
 )
 from ocelot_api.problems import Problem, bad_request, unavailable
-from ocelot_api.search.fields import pick
 from ocelot_api.search.mongo_backend import MongoBackend
-from ocelot_api.search.query import Position, Stretch, write_position
+from ocelot_api.search.page import Item, Stretch
+from ocelot_api.search.query import Position, write_cursor
 from ocelot_common.registry.model import Home
-from ocelot_common.stored import StoredEvent, answer_json
 from ocelot_common.telemetry.logs import get_logger
 
 #: An export may go on for so long after SIGTERM; the process has 20 s to end.
 _DRAIN_SEC: Final = 10.0
 #: Where nothing fits for so long, the client is sent what means nothing.
 _PAUSE_SEC: Final = 5.0
+#: What an export holds: one part that is being sent, as events, encoded and packed, and the next
+#: one, which is being read. It is taken once: an export that has begun is not refused later.
+EXPORT_BYTES: Final = 8 * 1024 * 1024
+#: What the server is handed at a time; it holds as much for a client that reads slowly.
+_PIECE_BYTES: Final = 64 * 1024
 
 log = get_logger(__name__)
 
@@ -49,7 +53,8 @@ class ExportResponse(Response):
         wanted: what to export.
         present_home: the tenant as it is now, or why the client may not read on.
         store: holds the events.
-        slots: bound what is under way.
+        slots: bound the exports under way.
+        answers: the budget of answers.
         metrics: counts.
     """
 
@@ -59,7 +64,8 @@ class ExportResponse(Response):
         *,
         present_home: Callable[[], Awaitable[Home]],
         store: MongoBackend,
-        slots: ExportSlots,
+        slots: FairPool,
+        answers: FairPool,
         metrics: ApiMetrics,
     ) -> None:
         super().__init__()
@@ -68,6 +74,7 @@ class ExportResponse(Response):
         self._present_home = present_home
         self._store = store
         self._slots = slots
+        self._answers = answers
         self._metrics = metrics
         self._writer = writer_of(wanted.form, wanted.columns)
         self._bound = Bound(0, 0)
@@ -84,7 +91,9 @@ class ExportResponse(Response):
             Problem: 400, 401, 403, 503 or 504; nothing was sent.
             PyMongoError: nothing was sent.
         """
-        with self._slots.slot():
+        uid = self._query.home.tenant.uid
+        with self._slots.slot(uid), self._answers.reservation(uid) as held:
+            held.grow(EXPORT_BYTES)
             work = asyncio.create_task(self._answer(scope, send))
             gone = asyncio.create_task(_until_gone(receive))
             try:
@@ -120,7 +129,7 @@ class ExportResponse(Response):
             except (Problem, PyMongoError) as error:
                 self._problem = to_problem(error)
                 note_problem(scope, self._problem)
-        cursor = write_position(self._query, self._end) if self._end else None
+        cursor = write_cursor(self._query, self._end) if self._end else None
         trailer = self._writer.end(End(self._events, cursor, self._problem, self._bound))
         if trailer is None:
             return False
@@ -169,16 +178,15 @@ class ExportResponse(Response):
         self._end = stretch.end
 
     async def _send(self, send: Send, body: bytes) -> None:
+        """Hand the body over in pieces: the server would take it whole, and hold it beside ours."""
         self._sent_at = time.monotonic()
-        if body:
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+        for start in range(0, len(body), _PIECE_BYTES):
+            piece = body[start : start + _PIECE_BYTES]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            self._sent_at = time.monotonic()
 
-    def _encoded(self, encoder: Encoder, items: Sequence[StoredEvent]) -> bytes:
-        tenant_id = self._query.home.tenant.id
-        answers = [answer_json(event, tenant_id) for event in items]
-        if self._query.fields:
-            answers = [pick(answer, self._query.fields) for answer in answers]
-        return encoder.encode(self._writer.write(answers))
+    def _encoded(self, encoder: Encoder, items: Sequence[Item]) -> bytes:
+        return encoder.encode(self._writer.write([item.json for item in items]))
 
     def _check_draining(self, scope: Scope) -> None:
         if not scope["state"].get(DRAINING):

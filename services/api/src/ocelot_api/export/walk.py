@@ -8,15 +8,16 @@ import msgspec
 
 from ocelot_api.problems import Problem, unauthenticated
 from ocelot_api.search.mongo_backend import MongoBackend
-from ocelot_api.search.query import Position, SearchQuery, Stretch, position_of
+from ocelot_api.search.page import Stretch
+from ocelot_api.search.query import Position, SearchQuery
 from ocelot_common.registry.model import Home
 
 #: A stretch that takes longer passes by too many events that do not fit; from then on,
 _PATIENCE_SEC: Final = 2.0
 #: a query of MongoDB's passes by so many at most, and its next asks for those behind them.
 _SPAN: Final = 50_000
-#: Stretches are of about so many characters of events: small ones cost more, large ones memory.
-_CHARS: Final = 2 * 1024 * 1024
+#: Stretches are of about so many bytes of events: small ones cost more, large ones memory.
+_BYTES: Final = 2 * 1024 * 1024
 _MOST_EVENTS: Final = 4_000
 _FEWEST_EVENTS: Final = 100
 
@@ -80,7 +81,7 @@ class Walk:
             return stretch
         if len(stretch.items) > self._left:
             items = stretch.items[: self._left]
-            stretch = Stretch(items, position_of(self._query.sort, items[-1]))
+            stretch = Stretch(items, items[-1].position)
         self._left -= len(stretch.items)
         return stretch
 
@@ -88,8 +89,8 @@ class Walk:
         """As many events as are likely to make a stretch."""
         if not stretch.items:
             return self._query.limit
-        size = sum([len(event.text) for event in stretch.items])
-        return max(_FEWEST_EVENTS, min(_MOST_EVENTS, _CHARS * len(stretch.items) // size))
+        size = sum([len(item.json) for item in stretch.items])
+        return max(_FEWEST_EVENTS, min(_MOST_EVENTS, _BYTES * len(stretch.items) // size))
 
     async def _next(self) -> Stretch:
         await self._look_again()

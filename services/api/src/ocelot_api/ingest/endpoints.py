@@ -9,15 +9,16 @@ import msgspec
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
+from ocelot_api.answers import PIECE_BYTES, send_pieces
 from ocelot_api.authentication import Authenticator, Principal
 from ocelot_api.bodies import read_body
-from ocelot_api.budget import EVENT_BYTES, ByteBudget, Reservation
+from ocelot_api.budget import EVENT_BYTES, FairPool, Reservation
 from ocelot_api.ingest.accepting import Accepted, Accepting, ItemError, TooManyFaultsError
 from ocelot_api.ingest.coalescer import Coalescer, SendFailedError
 from ocelot_api.ingest.splitting import check_json, check_number, split_events
 from ocelot_api.metrics import ApiMetrics
-from ocelot_api.middleware import headers_of, request_id_of, traceparent
-from ocelot_api.problems import Problem, bad_request, unavailable
+from ocelot_api.middleware import headers_of, note_problem, request_id_of, traceparent
+from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request, unavailable
 from ocelot_api.query_strings import known_parameters
 from ocelot_api.settings import ApiSettings
 from ocelot_api.timers import TimeLimits
@@ -46,7 +47,7 @@ class Ingest:
         authenticator: Authenticator,
         snapshot: RegistrySnapshot,
         coalescer: Coalescer,
-        budget: ByteBudget,
+        budget: FairPool,
         metrics: ApiMetrics,
         settings: ApiSettings,
     ) -> None:
@@ -66,7 +67,7 @@ class Ingest:
         principal = await self._writer(headers)
         _parameters(scope, ())
         check_json(headers)
-        with self._budget.reservation() as reservation:
+        with self._budget.reservation(principal.tenant.uid) as reservation:
             limit = self._settings.max_event_bytes * _SINGLE_BODY_FACTOR
             body = await self._body(receive, headers, limit, reservation)
             accepted = self._accepting(principal, headers).one(body)
@@ -88,37 +89,55 @@ class Ingest:
         headers = headers_of(scope)
         principal = await self._writer(headers)
         atomic = _atomic(scope)
-        with self._budget.reservation() as reservation:
-            body = await self._body(receive, headers, self._settings.max_bulk_bytes, reservation)
-            check_number(body, headers, max_events=self._settings.max_bulk_events)
-            if len(body) > _LARGE_BYTES:
-                await asyncio.sleep(0)
-            raws = split_events(body, headers, max_events=self._settings.max_bulk_events)
-            reservation.grow(len(raws) * EVENT_BYTES)
-            accepting = self._accepting(principal, headers)
+        with self._budget.reservation(principal.tenant.uid) as reservation:
             try:
-                for _ in accepting.steps(raws):
-                    await asyncio.sleep(0)
-            except TooManyFaultsError as error:
-                self._metrics.count_rejected(len(raws))
-                raise _too_faulty(len(raws), error.errors) from None
-            accepted = accepting.accepted
-            self._metrics.count_rejected(len(accepted.errors))
-            del raws, body
-            if not accepted.events or (atomic and accepted.errors):
-                raise _refused(len(accepted.ids), accepted.errors, atomic=atomic)
-            await self._store(scope, principal, accepted)
-        await _answer(
-            send,
-            202,
-            msgspec.json.encode(
-                {
-                    "accepted": len(accepted.events),
-                    "rejected": len(accepted.errors),
-                    "ids": accepted.ids,
-                    "errors": accepted.errors,
-                }
-            ),
+                answer = await self._bulk(
+                    scope, receive, headers, principal, reservation, atomic=atomic
+                )
+            except Problem as problem:
+                if "ids" not in problem.members:
+                    raise
+                # It lists every event, as an answer that is no problem does.
+                await _answer_with_ids(scope, send, problem, reservation)
+            else:
+                await _answer(send, 202, answer, held=reservation)
+
+    async def _bulk(
+        self,
+        scope: Scope,
+        receive: Receive,
+        headers: dict[bytes, bytes],
+        principal: Principal,
+        reservation: Reservation,
+        *,
+        atomic: bool,
+    ) -> bytes:
+        body = await self._body(receive, headers, self._settings.max_bulk_bytes, reservation)
+        check_number(body, headers, max_events=self._settings.max_bulk_events)
+        if len(body) > _LARGE_BYTES:
+            await asyncio.sleep(0)
+        raws = split_events(body, headers, max_events=self._settings.max_bulk_events)
+        reservation.grow(len(raws) * EVENT_BYTES)
+        accepting = self._accepting(principal, headers)
+        try:
+            for _ in accepting.steps(raws):
+                await asyncio.sleep(0)
+        except TooManyFaultsError as error:
+            self._metrics.count_rejected(len(raws))
+            raise _too_faulty(len(raws), error.errors) from None
+        accepted = accepting.accepted
+        self._metrics.count_rejected(len(accepted.errors))
+        del raws, body
+        if not accepted.events or (atomic and accepted.errors):
+            raise _refused(len(accepted.ids), accepted.errors, atomic=atomic)
+        await self._store(scope, principal, accepted)
+        return msgspec.json.encode(
+            {
+                "accepted": len(accepted.events),
+                "rejected": len(accepted.errors),
+                "ids": accepted.ids,
+                "errors": accepted.errors,
+            }
         )
 
     async def _writer(self, headers: dict[bytes, bytes]) -> Principal:
@@ -256,12 +275,39 @@ def _parameters(scope: Scope, known: Collection[str]) -> dict[str, list[str]]:
     return known_parameters(QueryParams(query), known) if query else {}
 
 
-async def _answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+async def _answer(
+    send: Send,
+    status: int,
+    body: bytes,
+    *headers: tuple[bytes, bytes],
+    held: Reservation | None = None,
+    media_type: tuple[bytes, bytes] = _JSON,
+) -> None:
     await send(
         {
             "type": "http.response.start",
             "status": status,
-            "headers": [_JSON, (b"content-length", b"%d" % len(body)), *headers],
+            "headers": [media_type, (b"content-length", b"%d" % len(body)), *headers],
         }
     )
-    await send({"type": "http.response.body", "body": body})
+    if held is None or len(body) <= PIECE_BYTES:
+        await send({"type": "http.response.body", "body": body})
+    else:
+        # A client that does not read it holds the budget of its tenant, not all of the memory.
+        held.shrink_to(len(body))
+        await send_pieces(send, [body], held)
+
+
+async def _answer_with_ids(
+    scope: Scope, send: Send, problem: Problem, reservation: Reservation
+) -> None:
+    note_problem(scope, problem)
+    await _answer(
+        send,
+        problem.status,
+        problem.document(request_id_of(scope)),
+        (b"cache-control", b"no-store"),
+        *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
+        held=reservation,
+        media_type=(b"content-type", MEDIA_TYPE.encode()),
+    )

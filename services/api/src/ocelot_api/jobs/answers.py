@@ -10,7 +10,7 @@ from ocelot_common.jobs.model import Job
 def job_answer(job: Job) -> dict[str, Any]:
     """The job's state, progress and errors; of many ids, their number."""
     spec = {name: value for name, value in job.spec.items() if name != "space"}
-    if "ids" in spec:
+    if isinstance(spec.get("ids"), list):
         spec["ids"] = len(spec["ids"])
     return {
         "id": job.id,

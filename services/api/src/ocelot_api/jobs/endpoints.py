@@ -7,7 +7,9 @@ from typing import Annotated, Any, Final, TypeVar
 from fastapi import APIRouter, Path, Request, Response
 from pymongo.errors import ExecutionTimeout
 
+from ocelot_api.answers import BudgetedResponse
 from ocelot_api.authentication import Authenticator
+from ocelot_api.budget import FairPool, Reservation
 from ocelot_api.jobs.answers import encode, job_answer
 from ocelot_api.jobs.documentation import DEFAULT_LIMIT, JOB_ID, LIST, MAX_LIMIT, REBUILD, SHOW
 from ocelot_api.jobs.requests import read_rebuild
@@ -28,6 +30,8 @@ _JSON: Final = "application/json"
 _PATH: Final = "/api/v1/jobs"
 #: Ten thousand ids take half of it.
 _MAX_BODY_BYTES: Final = 1024 * 1024
+#: What a job of a page holds, as an object and as JSON; its ids are left out.
+_JOB_BYTES: Final = 8 * 1024
 _OPTIONS: Final = ("kind", "state", "limit", "cursor")
 
 
@@ -39,6 +43,7 @@ class Jobs:
         authenticator: tells who asks.
         jobs: the store.
         bodies: reads them.
+        answers: the budget of answers.
         timeout_sec: what the store may take.
     """
 
@@ -49,12 +54,14 @@ class Jobs:
         authenticator: Authenticator,
         jobs: JobStore,
         bodies: JsonBodies,
+        answers: FairPool,
         timeout_sec: float,
     ) -> None:
         self._home = home
         self._authenticator = authenticator
         self._jobs = jobs
         self._bodies = bodies
+        self._answers = answers
         self._timeout_sec = timeout_sec
 
     async def rebuild(self, request: Request) -> Response:
@@ -62,7 +69,9 @@ class Jobs:
         home = await self._home(request, LOGS_ADMIN)
         known_parameters(request.query_params, ())
         principal = await self._authenticator.authenticate(headers_of(request.scope), LOGS_ADMIN)
-        async with self._bodies.body(request, max_bytes=_MAX_BODY_BYTES) as body:
+        async with self._bodies.body(
+            request, uid=home.tenant.uid, max_bytes=_MAX_BODY_BYTES
+        ) as body:
             wanted = read_rebuild(body)
         if not home.space.search_enabled:
             raise Problem(409, "search_not_enabled", "the tenant has no search index to rebuild")
@@ -90,19 +99,30 @@ class Jobs:
         home = await self._home(request, LOGS_ADMIN)
         given = known_parameters(request.query_params, _OPTIONS, repeatable=("kind", "state"))
         limit = _limit(given.get("limit", [str(DEFAULT_LIMIT)])[0])
-        found = await self._in_time(
-            self._jobs.find(
-                uid=home.tenant.uid,
-                kinds=_known("kind", given.get("kind", []), list(JobKind)),
-                states=_known("state", given.get("state", []), list(JobState)),
-                before=_job_id("cursor", given["cursor"][0]) if "cursor" in given else None,
-                limit=limit + 1,
+        kinds = _known("kind", given.get("kind", []), list(JobKind))
+        states = _known("state", given.get("state", []), list(JobState))
+        before = _job_id("cursor", given["cursor"][0]) if "cursor" in given else None
+
+        async def produce(held: Reservation) -> list[bytes]:
+            found = await self._in_time(
+                self._jobs.find(
+                    uid=home.tenant.uid,
+                    kinds=kinds,
+                    states=states,
+                    before=before,
+                    limit=limit + 1,
+                    count_ids=True,
+                )
             )
+            page = found[:limit]
+            cursor = page[-1].id if len(found) > limit else None
+            answer = encode({"items": [job_answer(job) for job in page], "next_cursor": cursor})
+            held.grow(max(0, len(answer) - held.size))
+            return [answer]
+
+        return BudgetedResponse(
+            self._answers, home.tenant.uid, produce, first_bytes=_JOB_BYTES * (limit + 1)
         )
-        page = found[:limit]
-        cursor = page[-1].id if len(found) > limit else None
-        answer = {"items": [job_answer(job) for job in page], "next_cursor": cursor}
-        return Response(encode(answer), media_type=_JSON)
 
     async def show(
         self,

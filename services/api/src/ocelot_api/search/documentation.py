@@ -103,7 +103,7 @@ _OPTIONS: Final[dict[str, tuple[str, Schema, Any]]] = {
         "occurred_at",
     ),
     "limit": (
-        "Items of a page",
+        "Most items of a page, which ends at 8 MiB",
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
         50,
     ),
@@ -144,7 +144,8 @@ _STORED: Final[Schema] = {
     "metadata": {"plan": "pro"},
 }
 _PAGE: Final = answer(
-    "A page of events. `next_cursor` is null on the last one",
+    "A page of events. It may have fewer than `limit`: it ends at 8 MiB. `next_cursor` is null on"
+    " the last one",
     content(
         ref("Page"),
         {

@@ -3,10 +3,13 @@
 import asyncio
 from typing import Annotated, Any, Final
 
+from bson import Binary
 from fastapi import APIRouter, Path, Request, Response
 from pymongo.asynchronous.database import AsyncDatabase
 
+from ocelot_api.answers import BudgetedResponse, Produce
 from ocelot_api.authentication import Authenticator
+from ocelot_api.budget import FairPool, Reservation
 from ocelot_api.json_bodies import JsonBodies
 from ocelot_api.middleware import headers_of
 from ocelot_api.problems import Problem, bad_request, unavailable
@@ -24,7 +27,10 @@ from ocelot_common.stored import READ_PROJECTION, answer_json, read_document, st
 
 Document = dict[str, Any]
 
-_JSON: Final = "application/json"
+#: Held before a backend is asked; it covers the objects that a page is made of.
+_FIRST_BYTES: Final = 1024 * 1024
+#: The same for one event: the largest is 256 KiB, most are far smaller.
+_FIRST_BYTES_OF_EVENT: Final = 64 * 1024
 #: A hundred conditions of fifty values hardly take as much.
 _MAX_SEARCH_BYTES: Final = 256 * 1024
 
@@ -40,6 +46,7 @@ class Reading:
         database: AsyncDatabase[Document],
         service: SearchService,
         bodies: JsonBodies,
+        answers: FairPool,
         timeout_sec: float,
     ) -> None:
         self._authenticator = authenticator
@@ -47,6 +54,7 @@ class Reading:
         self._database = database
         self._service = service
         self._bodies = bodies
+        self._answers = answers
         self._timeout_sec = timeout_sec
 
     async def home(self, request: Request, scope: str) -> Home:
@@ -67,21 +75,26 @@ class Reading:
         """Find events by parameters."""
         home = await self.home(request, LOGS_READ)
         query = query_of_parameters(request.query_params, home)
-        return Response(await self._service.search(query), media_type=_JSON)
+        return self._answer(home, lambda held: self._service.search(query, held))
 
     async def search_by_tree(self, request: Request) -> Response:
         """Find events by a tree of conditions."""
         home = await self.home(request, LOGS_READ)
         known_parameters(request.query_params, ())
-        async with self._bodies.body(request, max_bytes=_MAX_SEARCH_BYTES) as body:
+        async with self._bodies.body(
+            request, uid=home.tenant.uid, max_bytes=_MAX_SEARCH_BYTES
+        ) as body:
             query = query_of_body(body, home)
-        return Response(await self._service.search(query), media_type=_JSON)
+        return self._answer(home, lambda held: self._service.search(query, held))
 
     async def stats(self, request: Request) -> Response:
         """Count events by time and by value."""
         home = await self.home(request, LOGS_READ)
         query = stats_of_parameters(request.query_params, home)
-        return Response(await self._service.stats(query), media_type=_JSON)
+        return self._answer(home, lambda held: self._service.stats(query, held))
+
+    def _answer(self, home: Home, produce: Produce) -> Response:
+        return BudgetedResponse(self._answers, home.tenant.uid, produce, first_bytes=_FIRST_BYTES)
 
     async def get(
         self,
@@ -103,6 +116,14 @@ class Reading:
             key = store_key(home.tenant, parse_id(event_id))
         except ValueError as error:
             raise bad_request("invalid_id", str(error), path="id") from None
+        return BudgetedResponse(
+            self._answers,
+            home.tenant.uid,
+            lambda held: self._event(home, key, held),
+            first_bytes=_FIRST_BYTES_OF_EVENT,
+        )
+
+    async def _event(self, home: Home, key: Binary, held: Reservation) -> list[bytes]:
         try:
             async with asyncio.timeout(self._timeout_sec + 1):
                 document = await events_of(self._database, home.space.collection).find_one(
@@ -115,7 +136,9 @@ class Reading:
         stored = read_document(document) if document else None
         if stored is None or stored.received_at < home.tenant.cutoff_ms():
             raise Problem(404, "event_not_found", "no such event is stored")
-        return Response(answer_json(stored, home.tenant.id), media_type=_JSON)
+        answer = answer_json(stored, home.tenant.id)
+        held.grow(len(answer))
+        return [answer]
 
     def router(self) -> APIRouter:
         """The routes."""

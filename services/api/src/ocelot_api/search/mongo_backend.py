@@ -13,17 +13,19 @@ from pymongo.asynchronous.cursor import AsyncCursor
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ExecutionTimeout
 
+from ocelot_api.budget import Reservation
 from ocelot_api.problems import Problem, unavailable
+from ocelot_api.search.fields import pick
 from ocelot_api.search.filters import Filter
 from ocelot_api.search.matching import EventView, fits
 from ocelot_api.search.mongo_query import Selection, selection_of
+from ocelot_api.search.mongo_reading import Step, projection_for, read_steps
 from ocelot_api.search.mongo_stats import PipelineStats, ScannedStats
+from ocelot_api.search.page import Item, Page, PageBuilder, Stretch
 from ocelot_api.search.query import (
     EXACT_TOTAL,
-    Page,
     Position,
     SearchQuery,
-    Stretch,
     TenantQuery,
     Total,
     position_of,
@@ -34,6 +36,7 @@ from ocelot_common.sequence import newest_seq, timestamp_of
 from ocelot_common.stored import (
     READ_PROJECTION,
     StoredEvent,
+    answer_json,
     beside,
     read_document,
     store_key,
@@ -43,12 +46,12 @@ Document = dict[str, Any]
 
 #: Full text is compared document by document: so many at most a request, in steps.
 MAX_SCANNED: Final = 20_000
-_STEP: Final = 250
-_BATCH: Final = 500
-#: A stretch ends past so many characters of events: large ones may not fill the memory.
-_STRETCH_CHARS: Final = 8 * 1024 * 1024
+#: A stretch ends past so many bytes of events: large ones may not fill the memory.
+_STRETCH_BYTES: Final = 2 * 1024 * 1024
 #: Counting may take so long at most; a page that is found does not wait for its total.
 _COUNT_SEC: Final = 1.0
+#: Values that statistics hold for counting.
+_MAX_STATS_BYTES: Final = 16 * 1024 * 1024
 #: Beyond the server's time: one that does not answer at all.
 _GRACE_SEC: Final = 1.0
 
@@ -67,14 +70,14 @@ class MongoBackend:
         self._database = database
         self._timeout_sec = timeout_sec
 
-    async def search(self, query: SearchQuery) -> Page:
-        """One page from the store."""
+    async def search(self, query: SearchQuery, held: Reservation) -> Page:
+        """Return one page from the store."""
         collection = events_of(self._database, query.home.space.collection)
         async with self._bounded():
             selection = selection_for(query)
             if selection.exact:
-                return await self._selected(collection, query, selection.conditions)
-            return await self._judged(collection, query, selection.conditions)
+                return await self._selected(collection, query, selection.conditions, held)
+            return await self._judged(collection, query, selection.conditions, held)
 
     async def follow(
         self,
@@ -102,25 +105,22 @@ class MongoBackend:
         conditions = [selection.conditions, _stored_until(stored_until)]
         if upto:
             conditions.append(_upto(query, upto))
-        cursor = self._cursor(collection, query, {"$and": conditions})
+        cursor = self._cursor(collection, query, {"$and": conditions}, projection_for(query.limit))
         if timeout_sec is not None and timeout_sec < self._timeout_sec:
             cursor = cursor.max_time_ms(int(timeout_sec * 1000))
-        items: list[StoredEvent] = []
+        condition = None if selection.exact else query.filter
+        items: list[Item] = []
         scanned = size = 0
         async with (
             self._bounded(),
-            aclosing(_steps(cursor, query.limit, batch=query.limit)) as steps,
+            aclosing(self._steps(collection, cursor, query.limit)) as steps,
         ):
-            async for events in steps:
-                last = events[-1]
-                scanned += len(events)
-                size += sum([len(event.text) for event in events])
-                if selection.exact:
-                    items += events
-                else:
-                    items += await asyncio.to_thread(_fitting, events, query.filter)
-                if scanned == query.limit or size > _STRETCH_CHARS:
-                    return Stretch(items, position_of(query.sort, last))
+            async for step in steps:
+                scanned += step.read
+                size += sum([len(event.text) for event in step.events])
+                items += await asyncio.to_thread(_items, step.events, query, condition)
+                if scanned == query.limit or size > _STRETCH_BYTES:
+                    return Stretch(items, position_of(query.sort, step.last))
         return Stretch(items, None)
 
     async def look_ahead(self, query: SearchQuery, span: int) -> Position | None:
@@ -158,8 +158,8 @@ class MongoBackend:
             )
         return position_of(query.sort, read_document(document)) if document else None
 
-    async def stats(self, query: StatsQuery) -> Stats:
-        """Statistics from the store."""
+    async def stats(self, query: StatsQuery, held: Reservation) -> Stats:
+        """Return statistics from the store."""
         collection = events_of(self._database, query.home.space.collection)
         async with self._bounded():
             selection = selection_for(query)
@@ -168,7 +168,7 @@ class MongoBackend:
                     collection, selection.conditions, timeout_sec=self._timeout_sec
                 )
                 return await pipelines.answer(query)
-            return await self._counted(collection, query, selection.conditions)
+            return await self._counted(collection, query, selection.conditions, held)
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:
@@ -179,31 +179,50 @@ class MongoBackend:
             raise Problem(504, "search_timeout", "the search took too long; narrow it") from None
 
     async def _counted(
-        self, collection: AsyncCollection[Document], query: StatsQuery, conditions: Document
+        self,
+        collection: AsyncCollection[Document],
+        query: StatsQuery,
+        conditions: Document,
+        held: Reservation,
     ) -> Stats:
         stats = ScannedStats(query)
 
-        def take(events: list[StoredEvent]) -> None:
+        def take(events: list[StoredEvent]) -> int:
             views = map(EventView, events)
-            stats.add(view for view in views if fits(query.filter, view))
+            return stats.add(view for view in views if fits(query.filter, view))
 
-        cursor = collection.find(conditions, READ_PROJECTION)
+        cursor = collection.find(conditions, projection_for(MAX_SCANNED + 1))
         cursor = cursor.max_time_ms(int(self._timeout_sec * 1000))
-        async with aclosing(self._scan(cursor)) as steps:
+        before = held.size
+        async with aclosing(self._scan(collection, cursor, held)) as steps:
             async for events in steps:
-                await asyncio.to_thread(take, events)
-        return await stats.answer()
+                held.grow(await asyncio.to_thread(take, events))
+                if held.size - before > _MAX_STATS_BYTES:
+                    raise _too_broad()
+        answer = await stats.answer()
+        held.shrink_to(before)
+        return answer
 
     async def _selected(
-        self, collection: AsyncCollection[Document], query: SearchQuery, conditions: Document
+        self,
+        collection: AsyncCollection[Document],
+        query: SearchQuery,
+        conditions: Document,
+        held: Reservation,
     ) -> Page:
-        cursor = self._cursor(collection, query, conditions).limit(query.limit + 1)
-        items = [read_document(document) for document in await cursor.to_list()]
-        more = len(items) > query.limit
+        limit = query.limit + 1
+        cursor = self._cursor(collection, query, conditions, projection_for(limit))
+        builder = PageBuilder(query, held)
+        more = False
+        async with aclosing(self._steps(collection, cursor, limit, held)) as steps:
+            async for step in steps:
+                more = not all(map(builder.add, step.events))
+                if more:
+                    break
         if query.after is None and not more:
-            return Page(items, False, Total(len(items), "eq"))
-        total = await self._count(collection, conditions, at_least=len(items))
-        return Page(items[: query.limit], more, total)
+            return builder.page(Total(len(builder), "eq"), more=False)
+        total = await self._count(collection, conditions, at_least=len(builder) + more)
+        return builder.page(total, more=more)
 
     async def _count(
         self, collection: AsyncCollection[Document], conditions: Document, *, at_least: int
@@ -219,18 +238,28 @@ class MongoBackend:
         return Total(min(counted, EXACT_TOTAL), "eq" if counted <= EXACT_TOTAL else "gte")
 
     async def _judged(
-        self, collection: AsyncCollection[Document], query: SearchQuery, conditions: Document
+        self,
+        collection: AsyncCollection[Document],
+        query: SearchQuery,
+        conditions: Document,
+        held: Reservation,
     ) -> Page:
-        found: list[StoredEvent] = []
-        async with aclosing(self._scan(self._cursor(collection, query, conditions))) as steps:
+        builder = PageBuilder(query, held)
+        cursor = self._cursor(collection, query, conditions, projection_for(MAX_SCANNED + 1))
+        async with aclosing(self._scan(collection, cursor, held)) as steps:
             async for events in steps:
-                found += await asyncio.to_thread(_fitting, events, query.filter)
-                if len(found) > query.limit:
-                    return Page(found[: query.limit], True, Total(len(found), "gte"))
+                found = await asyncio.to_thread(_fitting, events, query.filter)
+                if not all(map(builder.add, found)):
+                    return builder.page(Total(len(builder) + 1, "gte"), more=True)
         relation = "eq" if query.after is None else "gte"
-        return Page(found, False, Total(len(found), relation))
+        return builder.page(Total(len(builder), relation), more=False)
 
-    async def _scan(self, cursor: AsyncCursor[Document]) -> AsyncGenerator[list[StoredEvent]]:
+    async def _scan(
+        self,
+        collection: AsyncCollection[Document],
+        cursor: AsyncCursor[Document],
+        held: Reservation,
+    ) -> AsyncGenerator[list[StoredEvent]]:
         """What is to be compared event by event, as far as one request may.
 
         Raises:
@@ -238,20 +267,34 @@ class MongoBackend:
         """
         scanned = 0
         deadline = time.monotonic() + self._timeout_sec
-        async with aclosing(_steps(cursor, MAX_SCANNED + 1, batch=_BATCH)) as steps:
-            async for events in steps:
-                scanned += len(events)
+        async with aclosing(self._steps(collection, cursor, MAX_SCANNED + 1, held)) as steps:
+            async for step in steps:
+                scanned += step.read
                 # Large events: comparing takes longer than reading.
                 if scanned > MAX_SCANNED or time.monotonic() > deadline:
                     raise _too_broad()
-                yield events
+                yield step.events
+
+    def _steps(
+        self,
+        collection: AsyncCollection[Document],
+        cursor: AsyncCursor[Document],
+        limit: int,
+        held: Reservation | None = None,
+    ) -> AsyncGenerator[Step]:
+        timeout_ms = int(self._timeout_sec * 1000)
+        return read_steps(collection, cursor, limit=limit, timeout_ms=timeout_ms, held=held)
 
     def _cursor(
-        self, collection: AsyncCollection[Document], query: SearchQuery, conditions: Document
+        self,
+        collection: AsyncCollection[Document],
+        query: SearchQuery,
+        conditions: Document,
+        projection: Document = READ_PROJECTION,
     ) -> AsyncCursor[Document]:
         direction = DESCENDING if query.sort.descending else ASCENDING
         return (
-            collection.find(_with_position(conditions, query), READ_PROJECTION)
+            collection.find(_with_position(conditions, query), projection)
             .sort([(query.sort.field, direction), ("_id", direction)])
             .max_time_ms(int(self._timeout_sec * 1000))
         )
@@ -306,14 +349,19 @@ def _beside(query: SearchQuery, position: Position, sign: str, of_key: str) -> D
     return beside(query.sort.field, position.time_ms, key, sign=sign, of_key=of_key)
 
 
-async def _steps(
-    cursor: AsyncCursor[Document], limit: int, *, batch: int
-) -> AsyncGenerator[list[StoredEvent]]:
-    """At most `limit` events of a cursor, in steps, of which MongoDB gives several at a time."""
-    async with cursor.limit(limit).batch_size(batch):
-        while documents := await cursor.to_list(_STEP):
-            yield [read_document(document) for document in documents]
-
-
 def _fitting(events: list[StoredEvent], condition: Filter) -> list[StoredEvent]:
     return [event for event in events if fits(condition, EventView(event))]
+
+
+def _items(events: list[StoredEvent], query: SearchQuery, condition: Filter | None) -> list[Item]:
+    """Return the events that fit, as an export gives them."""
+    if condition is not None:
+        events = _fitting(events, condition)
+    tenant_id = query.home.tenant.id
+    answers = [answer_json(event, tenant_id) for event in events]
+    if query.fields:
+        answers = [pick(answer, query.fields) for answer in answers]
+    return [
+        Item(position_of(query.sort, event), answer)
+        for event, answer in zip(events, answers, strict=True)
+    ]

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv6Address
+from sys import getsizeof
 from typing import Any, Final
 
 from bson.datetime_ms import DatetimeMS
@@ -26,6 +27,9 @@ Document = dict[str, Any]
 _BUCKET: Final = "b"
 _VALUE: Final = "v"
 _COUNT: Final = "n"
+#: A time and its place in three lists; and the place of a value in a dictionary.
+_TIME_BYTES: Final = 32 + 56 + 3 * 8
+_KNOWN_BYTES: Final = 100
 
 
 class PipelineStats:
@@ -186,15 +190,31 @@ class ScannedStats:
         self._fields = [field for field in (query.group_by, *query.distinct) if field]
         self._times: list[int] = []
         self._values: list[list[frozenset[Any]]] = []
+        self._known: dict[Any, Any] = {}
         self._whole = True
 
-    def add(self, events: Iterable[EventView]) -> None:
-        """Take events that fit."""
+    def add(self, events: Iterable[EventView]) -> int:
+        """Take events that fit.
+
+        Returns:
+            Bytes that they hold. A value that was met before is held once.
+        """
+        size = 0
         for event in events:
             self._times.append(event.time_ms("occurred_at"))
-            self._values.append([_values_of(event, field) for field in self._fields])
+            row = []
+            for field in self._fields:
+                values = _values_of(event, field)
+                size += getsizeof(values)
+                for value in values - self._known.keys():
+                    self._known[value] = value
+                    size += _KNOWN_BYTES + getsizeof(value)
+                row.append(frozenset([self._known[value] for value in values]))
+            self._values.append(row)
+            size += _TIME_BYTES
             if self._query.needs_attrs and event.attrs_cut:
                 self._whole = False
+        return size
 
     async def answer(self) -> Stats:
         """The statistics of what was taken."""

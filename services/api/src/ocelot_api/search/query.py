@@ -85,26 +85,6 @@ class Total(NamedTuple):
     relation: str
 
 
-class Page(NamedTuple):
-    """One page of a search; `more` if others follow."""
-
-    items: list[StoredEvent]
-    more: bool
-    total: Total
-
-
-class Stretch(NamedTuple):
-    """What lies behind a position, a part of it; without a total.
-
-    Attributes:
-        items: the events that fit, in order; there may be none though others follow.
-        end: where the next stretch begins; None if nothing is left.
-    """
-
-    items: list[StoredEvent]
-    end: Position | None
-
-
 class _Cursor(msgspec.Struct, array_like=True, frozen=True):
     uid: str
     fingerprint: bytes
@@ -118,13 +98,11 @@ _MAX_CURSOR_CHARS: Final = 256
 _MAX_TIME_MS: Final = 2**48
 
 
-def write_cursor(query: SearchQuery, last: StoredEvent) -> str:
-    """The opaque text by which the next page is asked for; good on either backend."""
-    return write_position(query, position_of(query.sort, last))
+def write_cursor(query: SearchQuery, position: Position) -> str:
+    """Return the opaque text by which clients ask for what follows a position.
 
-
-def write_position(query: SearchQuery, position: Position) -> str:
-    """The cursor of what follows a position."""
+    It is good on either backend.
+    """
     cursor = _Cursor(
         query.home.tenant.uid, query.fingerprint(), position.time_ms, position.event_id
     )

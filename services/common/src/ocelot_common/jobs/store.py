@@ -128,6 +128,7 @@ class JobStore:
         before: str | None = None,
         prefix: str | None = None,
         limit: int = 0,
+        count_ids: bool = False,
     ) -> list[Job]:
         """Jobs, the newest first.
 
@@ -138,6 +139,8 @@ class JobStore:
             before: only jobs older than the one of this id.
             prefix: only jobs whose id begins with this.
             limit: at most so many; 0 for all.
+            count_ids: have their number in the place of a specification's ids, of which one job
+                may have 10,000.
         """
         query: Document = {}
         if uid is not None:
@@ -153,7 +156,13 @@ class JobStore:
             ids |= {"$gte": prefix, "$lte": prefix + "g"}
         if ids:
             query["_id"] = ids
-        cursor = self._jobs.find(query).sort("_id", DESCENDING).limit(limit)
+        stages: list[Document] = [{"$match": query}, {"$sort": {"_id": DESCENDING}}]
+        if limit:
+            stages.append({"$limit": limit})
+        if count_ids:
+            number = {"$cond": [{"$isArray": "$spec.ids"}, {"$size": "$spec.ids"}, "$spec.ids"]}
+            stages.append({"$set": {"spec.ids": number}})
+        cursor = await self._jobs.aggregate(stages)
         return [to_job(document) async for document in cursor]
 
     async def live_keys(self) -> set[str]:
