@@ -6,12 +6,12 @@ from typing import Any, Final, NamedTuple
 
 import bson
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from starlette.types import Message
 
 from ocelot_api.app import _answer_problem
 from ocelot_api.authentication import Principal
-from ocelot_api.budget import ByteBudget
+from ocelot_api.budget import FairPool, Refusal
 from ocelot_api.ingest.coalescer import Coalescer
 from ocelot_api.ingest.endpoints import Ingest
 from ocelot_api.jobs.endpoints import Jobs
@@ -23,7 +23,8 @@ from ocelot_api.search.endpoints import Reading
 from ocelot_api.search.mongo_query import selection_of
 from ocelot_api.search.opensearch_backend import request_body
 from ocelot_api.search.opensearch_query import tenant_clause
-from ocelot_api.search.query import Page, SearchQuery, Total
+from ocelot_api.search.page import Page
+from ocelot_api.search.query import SearchQuery, Total
 from ocelot_api.search.service import SearchService
 from ocelot_api.search.stats import Stats, StatsQuery, timeline_of
 from ocelot_api.settings import ApiSettings
@@ -85,7 +86,11 @@ class Service:
         around: Any = self
         settings = self._settings
         metrics = ApiMetrics(CollectorRegistry())
-        budget = ByteBudget(settings.body_budget_bytes, metrics.budget_bytes)
+        budget = _pool(settings.body_budget_bytes)
+        answers = _pool(settings.answer_budget_bytes)
+        service = SearchService(
+            index=_Backend(), store=_Backend(), slots=_pool(settings.max_searches), metrics=metrics
+        )
         self._coalescer = Coalescer(around, "http://x/q", metrics=metrics, linger_sec=0)
         await self._coalescer.start()
         ingest = Ingest(
@@ -101,12 +106,18 @@ class Service:
             authenticator=around,
             snapshot=around,
             database=around,
-            service=SearchService(index=_Backend(), store=_Backend(), metrics=metrics),
+            service=service,
             bodies=bodies,
+            answers=answers,
             timeout_sec=5,
         )
         jobs = Jobs(
-            home=reading.home, authenticator=around, jobs=around, bodies=bodies, timeout_sec=5
+            home=reading.home,
+            authenticator=around,
+            jobs=around,
+            bodies=bodies,
+            answers=answers,
+            timeout_sec=5,
         )
         framework = FastAPI(openapi_url=None)
         for kind in (Problem, Exception):
@@ -181,12 +192,12 @@ class _Backend:
 
     name = "opensearch"
 
-    async def search(self, query: SearchQuery) -> Page:
+    async def search(self, query: SearchQuery, held: Any) -> Page:
         json.dumps(request_body(query), default=str).encode()
         bson.encode(selection_of(query.filter, with_attrs=True).conditions)
         return Page([], False, Total(0, "eq"))
 
-    async def stats(self, query: StatsQuery) -> Stats:
+    async def stats(self, query: StatsQuery, held: Any) -> Stats:
         async def extent() -> tuple[int, int]:
             return 1_700_000_000_000, 1_700_000_100_000
 
@@ -194,6 +205,10 @@ class _Backend:
         json.dumps({"query": tenant_clause(query), "edges": timeline and timeline.edges})
         buckets = [0] * (len(timeline.edges) - 1 if timeline else 0)
         return Stats(0, timeline, buckets, None, [])
+
+
+def _pool(limit: int) -> FairPool:
+    return FairPool(limit, Refusal("OCELOT_X", "units"), Gauge("pool", "", registry=None))
 
 
 def _space() -> Space:

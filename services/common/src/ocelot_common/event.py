@@ -106,6 +106,10 @@ _Scalar = str | int | float | bool | None
 _Shallow1 = _Scalar | list[_Scalar] | dict[str, _Scalar]
 _Shallow2 = _Scalar | list[_Shallow1] | dict[str, _Shallow1]
 _Shallow3 = _Scalar | list[_Shallow2] | dict[str, _Shallow2]
+_Whole = str | int | bool | None
+_Whole1 = _Whole | list[_Whole] | dict[str, _Whole]
+_Whole2 = _Whole | list[_Whole1] | dict[str, _Whole1]
+_Whole3 = _Whole | list[_Whole2] | dict[str, _Whole2]
 #: How deep an event of these nests at most: itself, `changes`, and the values of `before`.
 _SHALLOW_DEPTH: Final = 5
 
@@ -130,8 +134,12 @@ class PlainEvents(NamedTuple):
 
 
 _decoder = msgspec.json.Decoder(Event[Any])
+
 #: Bounds the nesting by its types, which costs nothing; counting brackets takes 0.7 µs an event.
 _shallow_decoder = msgspec.json.Decoder(Event[_Shallow3])
+#: Takes no number with a fraction or an exponent. msgspec needs 8 µs for 1e300; a search for such
+#: numbers takes half as long as the decoding, and most events have none.
+_whole_decoder = msgspec.json.Decoder(Event[_Whole3])
 #: How many numbers the hook may read in the time in which msgspec reads one with a long exponent.
 _HOOK_GAIN: Final = 24
 _Times = list[Annotated[datetime, Meta(tz=True)]]
@@ -160,10 +168,11 @@ class EventAcceptor:
         limits: the bounds on size and shape.
     """
 
-    __slots__ = ("_latest", "_limits", "_small")
+    __slots__ = ("_fractions", "_latest", "_limits", "_small")
 
     def __init__(self, *, now_ms: int, limits: EventLimits) -> None:
         self._limits = limits
+        self._fractions = False  # some were seen
         # An event so short can hold no key or integer that is too long, nor too many keys.
         self._small = min(
             limits.max_event_bytes,
@@ -212,10 +221,14 @@ class EventAcceptor:
         Returns:
             None, if a single one is not plain: `accept` tells.
         """
-        if max(map(len, raws)) > self._small or has_exponents(b"\n".join(raws)):
+        if max(map(len, raws)) > self._small:
             return None
+        events = self._decode_whole(raws)
         try:
-            events = list(map(_shallow_decoder.decode, raws))
+            if events is None:
+                if has_exponents(b"\n".join(raws)):
+                    return None
+                events = list(map(_shallow_decoder.decode, raws))
             given = [event.occurred_at for event in events if event.occurred_at is not UNSET]
             moments = convert(given, _Times)
             ids = _take_ids(events) if any(event.id is not UNSET for event in events) else None
@@ -228,6 +241,16 @@ class EventAcceptor:
         ):
             return None
         return PlainEvents(list(map(_encoder.encode, events)), ids)
+
+    def _decode_whole(self, raws: Sequence[bytes]) -> list[Event[Any]] | None:
+        """Decode events without fractions; None if there may be some, also for a while after."""
+        if self._fractions:
+            return None
+        try:
+            return list(map(_whole_decoder.decode, raws))
+        except (ValueError, RecursionError):
+            self._fractions = True
+            return None
 
     def _decode_small(self, raw: bytes) -> Event[Any] | None:
         """A small event; None if it may nest deeper or hold numbers that take long to read.

@@ -258,7 +258,8 @@ async def test_a_long_answer_counts_until_the_client_has_read_it(
         settings=settings,
     )
     event = b'{"action":"a","actor":{"id":"u"},"id":"%s"}'
-    events = [event % str(uuid.uuid4()).encode() if good else b"{}" for _ in range(900)]
+    faulty = b'{"a":"' + b"x" * 130 + b'"}'  # so long that none is one too many
+    events = [event % str(uuid.uuid4()).encode() if good else faulty for _ in range(900)]
     messages: list[Any] = []
     held: list[int] = []
     left = 0

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from ocelot_common.event import accept_event
-from ocelot_common.event_limits import EventLimits, nesting_exceeds
+from ocelot_common.event_limits import EventError, EventLimits
 
 REPOSITORY = Path(__file__).parents[4]
 NOW_MS = 1_900_000_000_000
@@ -47,8 +47,9 @@ def test_it_gives_exactly_as_many_lines_as_asked_for() -> None:
 
 def test_the_deepest_events_are_at_the_limit_and_not_below_it() -> None:
     line = next(generate.generate(1, 1, ["deep"]))
-    assert not nesting_exceeds(line, 32)
-    assert nesting_exceeds(line, 31)
+    accept_event(line, now_ms=NOW_MS, limits=EventLimits(max_depth=32))
+    with pytest.raises(EventError, match="deeper than 31"):
+        accept_event(line, now_ms=NOW_MS, limits=EventLimits(max_depth=31))
 
 
 def test_the_events_hold_what_they_are_there_for() -> None:

@@ -14,9 +14,8 @@ from ocelot_common.ids import IdsByKey, format_id, new_id_and_text, new_ids_and_
 
 #: Decoded together; decoded events take ten times the bytes of their texts.
 _PLAIN_EVENTS: Final = 128
-#: One step's bytes and events: the slowest take 10 ms.
+#: One step's bytes: the slowest take 20 ms.
 _STEP_BYTES: Final = 128 * 1024
-_STEP_EVENTS: Final = 1_024
 #: A fault costs as much as 1,000 bytes of good events. So a request may hold so many faulty events,
 #: and one more per so many bytes: a large body of ordinary events never reaches this bound.
 _FREE_FAULTS: Final = 300
@@ -91,7 +90,7 @@ class Accepting:
         return self.accepted
 
     def steps(self, raws: Sequence[bytes]) -> Iterator[None]:
-        """Validate JSON texts. Between two steps, other requests may have their turn.
+        """Validate JSON texts, some at a step. Between two steps, others may have their turn.
 
         msgspec keeps the GIL, so a thread would not help: 16 MiB of arrays take half a second.
 
@@ -101,19 +100,13 @@ class Accepting:
         if len(raws) == 1:
             self._accept_each(raws)
             return
-        done_bytes = done_events = 0
         total_bytes = 0
         errors = self.accepted.errors
         for part in batched(raws, _PLAIN_EVENTS):
+            if total_bytes:
+                yield
             size = sum(map(len, part))
             total_bytes += size
-            if done_bytes and (
-                done_bytes + size > _STEP_BYTES or done_events + len(part) > _STEP_EVENTS
-            ):
-                yield
-                done_bytes = done_events = 0
-            done_bytes += size
-            done_events += len(part)
             if plain := self._acceptor.accept_plain(part):
                 self._accept_plain(plain)
                 continue

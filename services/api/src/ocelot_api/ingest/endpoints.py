@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Collection
 from typing import Final
 
@@ -32,6 +33,8 @@ from ocelot_common.timestamps import now_ms
 REGISTRY_GRACE_SEC: Final = 3_600.0
 #: An event's JSON may hold white space that its text of record has not.
 _SINGLE_BODY_FACTOR: Final = 2
+#: A bulk request is validated for so long before others have their turn.
+_TURN_SEC: Final = 0.010
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 #: Above it, other requests have their turn between the steps of splitting.
 _LARGE_BYTES: Final = 1024 * 1024
@@ -120,8 +123,13 @@ class Ingest:
         reservation.grow(len(raws) * EVENT_BYTES)
         accepting = self._accepting(principal, headers)
         try:
+            # Ordinary requests of a thousand events take one turn: taking turns costs them a sixth,
+            # since the caches hold less of each.
+            turn_ends = time.thread_time() + _TURN_SEC
             for _ in accepting.steps(raws):
-                await asyncio.sleep(0)
+                if time.thread_time() > turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = time.thread_time() + _TURN_SEC
         except TooManyFaultsError as error:
             self._metrics.count_rejected(len(raws))
             raise _too_faulty(len(raws), error.errors) from None
