@@ -15,6 +15,8 @@ from ocelot_api.timers import TimeLimits
 #: Below this, decompressing takes less time than handing it to a thread.
 _INLINE_BYTES: Final = 64 * 1024
 _STEP: Final = 256 * 1024
+#: Pieces below this share an object.
+_SMALL_CHUNK: Final = 4 * 1024
 _ZSTD_WINDOW: Final = 8 * 1024 * 1024
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 #: What a decompressor is handed at a time: what it leaves for the next member is copied.
@@ -96,7 +98,7 @@ def too_large(max_bytes: int) -> Problem:
 
 
 async def _receive_all(receive: Receive, max_bytes: int, reservation: Reservation) -> bytes:
-    chunks: list[bytes] = []
+    chunks: list[bytes | bytearray] = []
     size = 0
     while True:
         message = await receive()
@@ -110,7 +112,12 @@ async def _receive_all(receive: Receive, max_bytes: int, reservation: Reservatio
         more = message.get("more_body", False)
         if not more and not chunks:
             return bytes(chunk)
-        chunks.append(chunk)
+        if len(chunk) >= _SMALL_CHUNK:
+            chunks.append(chunk)
+        elif chunks and isinstance(chunks[-1], bytearray):
+            chunks[-1] += chunk
+        else:  # objects of a byte each would take forty times what is reserved
+            chunks.append(bytearray(chunk))
         if not more:
             return b"".join(chunks)
 
