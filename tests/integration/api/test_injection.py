@@ -38,7 +38,7 @@ CANARY = "canary"
 #: What an answer's head may hold.
 HEADERS = {
     *("content-type", "content-length", "x-request-id", "date", "cache-control", "retry-after"),
-    *("allow", "www-authenticate", "connection"),
+    *("allow", "www-authenticate", "connection", "x-content-type-options"),
 }
 AT_ONCE = 8
 NOTHING = Not(EVERYTHING)
