@@ -9,14 +9,16 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 200
 #: Requests that may wait on one connection for the answers of those before them.
 MAX_PIPELINED: Final = 64
+#: Their headers together; each is held as three objects of 180 bytes.
+MAX_PIPELINED_HEADERS: Final = 800
 #: What a client may still send of a request that is already answered.
 MAX_IGNORED_BYTES: Final = 64 * 1024 * 1024
 #: Bytes of framing (chunk sizes, extensions, trailers) per byte of a chunked body's content, and
 #: how many more of them a request may have.
 FRAMING_FACTOR: Final = 8
 MAX_FRAMING_BYTES: Final = 320 * 1024
-#: The largest read of the event loop.
-READ_BYTES: Final = 256 * 1024
+#: The largest read. A connection may hold as much that waits; uvloop's own reads are of 256 KiB.
+READ_BYTES: Final = 64 * 1024
 #: A body is read on once the application has taken this much of it.
 BODY_HIGH_WATER_BYTES: Final = 64 * 1024
 #: An answer is handed to the transport in pieces of this size; each waits until the client has

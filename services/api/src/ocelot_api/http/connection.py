@@ -24,6 +24,7 @@ from ocelot_api.http.bounds import (
     MAX_HEADERS,
     MAX_IGNORED_BYTES,
     MAX_PIPELINED,
+    MAX_PIPELINED_HEADERS,
     READ_BYTES,
 )
 from ocelot_api.http.exchange import Exchange, problem_answer
@@ -51,7 +52,7 @@ _ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 log = get_logger(__name__)
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Reads requests, has the application answer them one after the other, and ends in time.
 
     Args:
@@ -88,6 +89,7 @@ class Connection(asyncio.Protocol):
         "_taken_bytes",
         "_target",
         "_transport",
+        "_waiting_headers",
         "_writer",
         "_written_bytes",
         "loop",
@@ -116,6 +118,7 @@ class Connection(asyncio.Protocol):
         self._arrived_bytes = 0  # with the last read
         self._between_bytes = 0  # outside of any request, or of one that is already answered
         self._queue: deque[Exchange] = deque()  # the first is being answered
+        self._waiting_headers = 0  # of the others
         self._since = self.loop.time()  # it has been idle, or in this head
         self._served = False  # a request
 
@@ -156,7 +159,7 @@ class Connection(asyncio.Protocol):
     async def writable(self) -> None:
         """Wait until the client has taken most of what was written, or has gone."""
         while self.write_paused:
-            if self._writer is None:
+            if self._writer is None or self._writer.done():  # its task was cancelled
                 self._writer = self.loop.create_future()
             await self._writer
 
@@ -187,8 +190,10 @@ class Connection(asyncio.Protocol):
             self._end(linger=self._in_body or self._in_head or self._lingering)
             return
         if self._queue:
+            self._waiting_headers -= len(self._queue[0].scope["headers"])
             self._begin(self._queue[0])
-        self.resume_reading()
+        if len(self._queue) < 2:  # each answer would let another read wait in memory
+            self.resume_reading()
 
     def finished(self, exchange: Exchange) -> None:
         """End a connection whose application ended without a whole answer."""
@@ -218,6 +223,7 @@ class Connection(asyncio.Protocol):
         self._connections.closed(self)
         self.resume_writing()
         del self._parser  # its callbacks refer to this connection
+        self._request = None  # and so does this; it holds a body
         for exchange in self._queue:
             exchange.disconnect()
         self._queue.clear()
@@ -236,6 +242,15 @@ class Connection(asyncio.Protocol):
         if writer is not None and not writer.done():
             writer.set_result(None)
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return the buffer for the next read; all connections share it, one after the other."""
+        del sizehint
+        return self._connections.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read into the buffer."""
+        self.data_received(bytes(self._connections.read_buffer[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
         """Parse what came, and bound what is not whole yet."""
         if self._lingering:
@@ -245,11 +260,7 @@ class Connection(asyncio.Protocol):
         try:
             self._feed(data)
         except httptools.HttpParserError as error:
-            cause = error.__context__
-            if isinstance(cause, HeadError):
-                self._refuse(cause.problem)
-            else:
-                self._refuse(bad_request("invalid_http", "this is not HTTP/1.1"))
+            self._refuse(_problem_of(error))
             return
         if self._in_body:
             self._bound_body()
@@ -319,9 +330,16 @@ class Connection(asyncio.Protocol):
             and head_bytes(self._target, headers) > MAX_HEAD_BYTES
         ):
             raise HeadError(head_too_large())
-        if len(self._queue) > MAX_PIPELINED:
+        if (
+            len(self._queue) > MAX_PIPELINED
+            or self._waiting_headers + len(headers) > MAX_PIPELINED_HEADERS
+        ):
             raise HeadError(
-                bad_request("too_many_pipelined", f"over {MAX_PIPELINED} requests wait for answers")
+                bad_request(
+                    "too_many_pipelined",
+                    f"over {MAX_PIPELINED} requests, or {MAX_PIPELINED_HEADERS} headers of them,"
+                    " wait for answers",
+                )
             )
         method, version = parser.get_method(), parser.get_http_version()
         check_head(method, version, self._framing)
@@ -359,6 +377,7 @@ class Connection(asyncio.Protocol):
         if len(self._queue) == 1:
             self._begin(exchange)
         else:
+            self._waiting_headers += len(headers)
             self.pause_reading()
 
     def on_body(self, body: bytes) -> None:
@@ -368,7 +387,7 @@ class Connection(asyncio.Protocol):
             self._request.add_body(body)
 
     def on_message_complete(self) -> None:
-        """End the request, unless its body was skipped for the sake of an upgrade."""
+        """End the request, unless its body was skipped because of an upgrade."""
         if self._parser.should_upgrade():
             return
         self._in_body = False
@@ -393,14 +412,14 @@ class Connection(asyncio.Protocol):
             self._refuse(head_too_large())
 
     def _bound_body(self) -> None:
-        """Bound what is no content: the parser keeps a trailer until it is whole."""
+        """Bound the framing of a body: the parser keeps a trailer until it is whole."""
+        self._framing_bytes = max(0, self._framing_bytes + self._arrived_bytes)
         request = self._request
         if request is None or request.complete:
             self._between_bytes += self._arrived_bytes
-            if self._between_bytes > MAX_IGNORED_BYTES:
+            if self._between_bytes > MAX_IGNORED_BYTES or self._framing_bytes > MAX_FRAMING_BYTES:
                 self._transport.close()
             return
-        self._framing_bytes = max(0, self._framing_bytes + self._arrived_bytes)
         if self._framing_bytes > MAX_FRAMING_BYTES:
             self._refuse(bad_request("invalid_http", "the body's framing outweighs its content"))
 
@@ -425,8 +444,9 @@ class Connection(asyncio.Protocol):
         broken, self._request = self._request, None
         self._lingering = True  # nothing is read on
         if broken is not None and broken.complete:
-            broken = None
-        if broken is not None and broken is not self._queue[0]:
+            # A second answer would be taken for that of the next request.
+            self._end(linger=True)
+        elif broken is not None and broken is not self._queue[0]:
             # It waits for its turn; its problem is the last answer.
             broken.keep_alive = False
             broken.refusal = problem
@@ -477,7 +497,9 @@ class Connection(asyncio.Protocol):
         Args:
             now: of the event loop's clock.
         """
-        return 0.0 if self._queue else now - self._since
+        if self._queue or self._transport.is_closing():
+            return 0.0
+        return now - self._since
 
     def check(self, now: float) -> None:
         """End the connection if it is overdue.
@@ -582,6 +604,14 @@ class _BehindHead:
         """Start a later request."""
         if not self.muted:
             self._connection.on_headers_complete()
+
+
+def _problem_of(error: httptools.HttpParserError) -> Problem:
+    """Return what the client is told; here, so that no frame of a connection holds the cause."""
+    cause = error.__context__
+    if isinstance(cause, HeadError):
+        return cause.problem
+    return bad_request("invalid_http", "this is not HTTP/1.1")
 
 
 def _address(address: Any) -> tuple[str, int] | None:

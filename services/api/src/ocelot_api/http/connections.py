@@ -8,7 +8,7 @@ from typing import Final
 
 from starlette.types import ASGIApp
 
-from ocelot_api.http.bounds import EdgeBounds
+from ocelot_api.http.bounds import READ_BYTES, EdgeBounds
 from ocelot_api.http.connection import Connection
 from ocelot_common.telemetry.logs import get_logger
 
@@ -16,6 +16,8 @@ from ocelot_common.telemetry.logs import get_logger
 _CHECK_EVERY_SEC: Final = 0.5
 #: At the limit, so many parts of it make room at a time.
 _EVICTED_PART: Final = 16
+#: Looking at all connections takes a millisecond, more than a request.
+_ROOM_EVERY_SEC: Final = 0.1
 _LOG_EVERY_SEC: Final = 10.0
 
 log = get_logger(__name__)
@@ -33,6 +35,7 @@ class Connections:
         tasks: of requests that are being answered.
         draining: each answer is the last of its connection.
         date_line: the Date header (RFC 9110 §6.6.1).
+        read_buffer: for the next read of any connection.
         waiting: somebody waits for room.
         on_room: called when connections may be accepted again.
     """
@@ -47,10 +50,12 @@ class Connections:
         self.draining = False
         self.waiting = False
         self.date_line = b""
+        self.read_buffer = memoryview(bytearray(READ_BYTES))
         self.on_room: Callable[[], None] = lambda: None
         self._open: set[Connection] = set()
         self._opening = 0
         self._logged_at = -_LOG_EVERY_SEC
+        self._next_room_at = 0.0
         self._every_sec = min(_CHECK_EVERY_SEC, bounds.head_timeout_sec / 4, bounds.stalled_sec / 4)
         self._timer: asyncio.TimerHandle | None = None
         self._check()
@@ -92,10 +97,12 @@ class Connections:
     def _make_room(self) -> None:
         """Close connections that have been idle for long, the longest idle first.
 
-        Where there are none, cut off clients that hardly read their answers: they could hold all
+        If no connection is idle, cut off clients that hardly read their answers: they could hold all
         connections without a token.
         """
         now = self.loop.time()
+        if now < self._next_room_at:
+            return  # `_check` tries again
         least = self.bounds.evict_idle_sec
         idle = [each for each in self._open if each.idle_sec(now) > least]
         idle.sort(key=lambda each: -each.idle_sec(now))
@@ -103,6 +110,8 @@ class Connections:
         evicted = (idle or [each for each in self._open if each.slow])[:number]
         for connection in evicted:
             connection.evict()
+        if not evicted:
+            self._next_room_at = now + _ROOM_EVERY_SEC
         if now - self._logged_at >= _LOG_EVERY_SEC:
             self._logged_at = now
             log.warning("connections_exhausted", open=self.count, evicted=len(evicted))

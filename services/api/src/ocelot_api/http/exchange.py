@@ -188,6 +188,9 @@ class Exchange:
         connection = self._connection
         if connection.last_answers:
             self.keep_alive = False
+        if self._expects_continue and not (self.whole or self._body):
+            # The client may leave out the body that it announced: what it sends next is ambiguous.
+            self.keep_alive = False
         status: int = message["status"]
         headers = list(message.get("headers", ()))
         head = [status_line(status), connection.date_line]

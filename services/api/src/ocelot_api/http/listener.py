@@ -57,7 +57,7 @@ class Listener:
         self,
         listening: socket.socket,
         connections: Connections,
-        protocol: Callable[[], asyncio.Protocol],
+        protocol: Callable[[], asyncio.BaseProtocol],
     ) -> None:
         self._socket = listening
         self._connections = connections
