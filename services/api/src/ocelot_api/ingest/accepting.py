@@ -19,7 +19,7 @@ _STEP_BYTES: Final = 128 * 1024
 #: A fault costs as much as 1,000 bytes of good events. So a request may hold so many faulty events,
 #: and one more per so many bytes: a large body of ordinary events never reaches this bound.
 _FREE_FAULTS: Final = 100
-_BYTES_PER_FAULT: Final = 128
+_BYTES_PER_FAULT: Final = 512
 
 
 class ItemError(msgspec.Struct):
