@@ -51,6 +51,25 @@ def test_nesting_is_measured_as_a_recursive_reading_does(metadata: dict[str, obj
         assert code_of(raw, EventLimits(max_depth=shallower)) == "too_deep"
 
 
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=12))
+def test_nesting_is_measured_beyond_valleys_of_any_depth(depths: list[int]) -> None:
+    raw = event("[" + ",".join('["]",' * depth + "0" + "]" * depth for depth in depths) + "]")
+    assert code_of(raw) == ("too_deep" if max(depths) + 2 > LIMITS.max_depth else "")
+
+
+def test_objects_with_keys_are_counted_before_they_are_decoded() -> None:
+    def checked(**members: str) -> None:
+        inside = "".join(f',"{name}":[{value}]' for name, value in members.items())
+        check_text(f'{{"action":"a","actor":{{"id":"u"}}{inside}}}'.encode(), LIMITS)
+
+    padding = '"' + "x" * 30_000 + '"'
+    checked(targets=",".join(['{"id":"a"}'] * 3_000))
+    checked(metadata=",".join(['{"a":1}'] * 2_000 + ["{ }"] * 500 + [padding]))
+    with pytest.raises(EventError) as caught:
+        checked(metadata=",".join(['{"a":1}'] * 2_010 + [padding]), targets="{}")
+    assert caught.value.code == "too_many_keys"
+
+
 @pytest.mark.parametrize("one", ["[]", "{}", '{"a":{}}', "[[[]]]"])
 def test_containers_are_counted_outside_of_strings_only(one: str) -> None:
     each = one.count("[") + one.count("{")

@@ -11,6 +11,7 @@ from ocelot_common.ids import (
     Ordinals,
     derived_id,
     format_id,
+    format_ids,
     new_id,
     new_id_and_text,
     new_id_text,
@@ -152,3 +153,18 @@ def test_a_request_repeated_without_one_kind_of_item_gives_the_rest_their_ids(
 def test_an_id_by_key_differs_for(other: tuple[str, str, str, bytes]) -> None:
     uid, subject, key, text = other
     assert ids_by_key(uid, subject, key, [text]) != ids_by_key(UID, "billing", "key", [b"{}"])
+
+
+def test_ids_by_key_are_the_same_one_by_one_and_many_at_once() -> None:
+    texts = [b"a", b"b"] * 60 + [b"a"] * 1_000
+    many = IdsByKey("uid", "sub", "key").next_ids(texts)
+    one_by_one = IdsByKey("uid", "sub", "key")
+    assert many == [one_by_one.next(text) for text in texts]
+    seen: dict[bytes, int] = {}
+    for text, made in zip(texts, many, strict=True):
+        ordinal = seen.get(text, 0)
+        seen[text] = ordinal + 1
+        parts = (b"uid", b"sub", b"key", text, b"%d" % ordinal)
+        assert made == derived_id("ocelot/idempotency-key", *parts)
+    assert format_ids(many) == list(map(format_id, many))
+    assert format_ids([]) == IdsByKey("uid", "sub", "key").next_ids([]) == []

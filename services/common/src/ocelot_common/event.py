@@ -20,6 +20,7 @@ from ocelot_common.event_limits import (
     EventError,
     EventLimits,
     check_contents,
+    check_depth,
     check_text,
     has_exponents,
 )
@@ -112,6 +113,8 @@ _Whole2 = _Whole | list[_Whole1] | dict[str, _Whole1]
 _Whole3 = _Whole | list[_Whole2] | dict[str, _Whole2]
 #: How deep an event of these nests at most: itself, `changes`, and the values of `before`.
 _SHALLOW_DEPTH: Final = 5
+#: What none of them holds. Looking for it costs less than the error of decoding it.
+_DEEP: Final = b"[[[[["
 
 
 class AcceptedEvent(Struct, gc=False):
@@ -190,11 +193,15 @@ class EventAcceptor:
         Raises:
             EventError: with the code and path of the first fault.
         """
-        event = self._decode_small(raw) if len(raw) <= self._small else None
+        small = len(raw) <= self._small
+        event = self._decode_small(raw) if small else None
         if event is None:
             exponents = check_text(raw, self._limits)
             event = _decode(raw, _decoder_for(raw, exponents))
-            check_contents(raw, _free_form(event), self._limits)
+            if small:
+                check_depth(raw, self._limits)
+            else:
+                check_contents(raw, _free_form(event), self._limits)
         event_id = None
         if event.id is not UNSET:
             event_id = _check_id(event)
@@ -231,7 +238,8 @@ class EventAcceptor:
                 events = list(map(_shallow_decoder.decode, raws))
             given = [event.occurred_at for event in events if event.occurred_at is not UNSET]
             moments = convert(given, _Times)
-            ids = _take_ids(events) if any(event.id is not UNSET for event in events) else None
+            without = [event.id for event in events].count(UNSET)
+            ids = _take_ids(events) if without < len(events) else None
         except (ValueError, RecursionError):
             return None
         if (
@@ -258,7 +266,7 @@ class EventAcceptor:
         Raises:
             EventError: it is faulty.
         """
-        if has_exponents(raw):
+        if _DEEP in raw or has_exponents(raw):
             return None
         try:
             return _shallow_decoder.decode(raw)

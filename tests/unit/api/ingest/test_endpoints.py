@@ -240,13 +240,14 @@ async def test_the_order_of_ids_is_the_order_of_the_request(http: httpx.AsyncCli
 
 @pytest.mark.parametrize(("good", "status"), [(True, 202), (False, 422)])
 async def test_a_long_answer_counts_until_the_client_has_read_it(
-    world: World, budget: FairPool, metrics: ApiMetrics, good: bool, status: int
+    world: World, metrics: ApiMetrics, good: bool, status: int
 ):
+    budget = FairPool(4 * BUDGET, Refusal("X", "bytes"), metrics.budget_bytes)
     around: Any = world
     settings = ApiSettings(
         mongodb_url="mongodb://x",
         sqs_queue_url="http://x/q",
-        max_bulk_bytes=131_072,
+        max_bulk_bytes=524_288,
         max_bulk_events=1_000,
     )
     ingest = Ingest(
@@ -258,7 +259,7 @@ async def test_a_long_answer_counts_until_the_client_has_read_it(
         settings=settings,
     )
     event = b'{"action":"a","actor":{"id":"u"},"id":"%s"}'
-    faulty = b'{"a":"' + b"x" * 130 + b'"}'  # so long that none is one too many
+    faulty = b'{"a":"' + b"x" * 520 + b'"}'  # so long that none is one too many
     events = [event % str(uuid.uuid4()).encode() if good else faulty for _ in range(900)]
     messages: list[Any] = []
     held: list[int] = []

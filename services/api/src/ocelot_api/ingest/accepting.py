@@ -8,9 +8,9 @@ import msgspec
 from ocelot_api.authentication import Principal
 from ocelot_common.batching import batched
 from ocelot_common.envelope import PackedEvent
-from ocelot_common.event import EventAcceptor, PlainEvents
+from ocelot_common.event import AcceptedEvent, EventAcceptor, PlainEvents
 from ocelot_common.event_limits import EventError
-from ocelot_common.ids import IdsByKey, format_id, new_id_and_text, new_ids_and_texts
+from ocelot_common.ids import IdsByKey, format_id, format_ids, new_id_and_text, new_ids_and_texts
 
 #: Decoded together; decoded events take ten times the bytes of their texts.
 _PLAIN_EVENTS: Final = 128
@@ -18,8 +18,8 @@ _PLAIN_EVENTS: Final = 128
 _STEP_BYTES: Final = 128 * 1024
 #: A fault costs as much as 1,000 bytes of good events. So a request may hold so many faulty events,
 #: and one more per so many bytes: a large body of ordinary events never reaches this bound.
-_FREE_FAULTS: Final = 300
-_BYTES_PER_FAULT: Final = 128
+_FREE_FAULTS: Final = 100
+_BYTES_PER_FAULT: Final = 512
 
 
 class ItemError(msgspec.Struct):
@@ -86,7 +86,12 @@ class Accepting:
 
     def one(self, raw: bytes) -> Accepted:
         """Validate the only event of a request."""
-        self._accept_each((raw,))
+        try:
+            event = self._acceptor.accept(raw)
+        except EventError as error:
+            self._refuse(error)
+        else:
+            self._add(event.id, event.text)
         return self.accepted
 
     def steps(self, raws: Sequence[bytes]) -> Iterator[None]:
@@ -98,7 +103,7 @@ class Accepting:
             TooManyFaultsError: nothing of the request may be stored.
         """
         if len(raws) == 1:
-            self._accept_each(raws)
+            self.one(raws[0])
             return
         total_bytes = 0
         errors = self.accepted.errors
@@ -118,30 +123,48 @@ class Accepting:
                 raise TooManyFaultsError(errors)
 
     def _accept_plain(self, plain: PlainEvents) -> None:
-        by_key = self._by_key
         if plain.ids is not None:
             for event_id, text in zip(plain.ids, plain.texts, strict=True):
                 self._add(event_id, text)
             return
-        if by_key is None:
-            ids, id_texts = new_ids_and_texts(len(plain.texts))
-        else:
-            ids = list(map(by_key.next, plain.texts))
-            id_texts = list(map(format_id, ids))
+        ids, id_texts = self._next_ids(plain.texts)
         self.accepted.events.extend(map(PackedEvent, ids, plain.texts))
         self.accepted.ids.extend(id_texts)
 
+    def _next_ids(self, texts: Sequence[bytes]) -> tuple[list[bytes], list[str]]:
+        """Ids of events that have none, and their forms for people."""
+        if self._by_key is None:
+            return new_ids_and_texts(len(texts))
+        ids = self._by_key.next_ids(texts)
+        return ids, format_ids(ids)
+
     def _accept_each(self, raws: Sequence[bytes]) -> None:
         accept = self._acceptor.accept
-        _, ids, errors = self.accepted
+        outcomes: list[AcceptedEvent | EventError] = []
         for raw in raws:
             try:
-                event = accept(raw)
+                outcomes.append(accept(raw))
             except EventError as error:
-                errors.append(ItemError(len(ids), error.code, error.path, error.detail))
-                ids.append(None)
+                outcomes.append(error)
+        # Many ids at once cost half as much as one by one.
+        made = self._next_ids(
+            [each.text for each in outcomes if type(each) is AcceptedEvent and each.id is None]
+        )
+        new_ids = zip(*made, strict=True)
+        for outcome in outcomes:
+            if isinstance(outcome, EventError):
+                self._refuse(outcome)
+            elif outcome.id is not None:
+                self._add(outcome.id, outcome.text)
             else:
-                self._add(event.id, event.text)
+                event_id, id_text = next(new_ids)
+                self.accepted.ids.append(id_text)
+                self.accepted.events.append(PackedEvent(event_id, outcome.text))
+
+    def _refuse(self, error: EventError) -> None:
+        _, ids, errors = self.accepted
+        errors.append(ItemError(len(ids), error.code, error.path, error.detail))
+        ids.append(None)
 
     def _add(self, event_id: bytes | None, text: bytes) -> None:
         """Add a valid event, unless another one has its id."""

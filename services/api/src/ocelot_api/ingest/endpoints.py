@@ -248,7 +248,7 @@ def _too_faulty(total: int, errors: list[ItemError]) -> Problem:
         422,
         "too_many_faults",
         f"{len(errors)} of the first {errors[-1].index + 1:,} of {total:,} events are not valid, so"
-        " the request was rejected as a whole; the limit is 300, and one more per 128 bytes of"
+        " the request was rejected as a whole; the limit is 100, and one more per 512 bytes of"
         " events. Correct the events in `errors`, or send fewer events per request.",
         members={
             "accepted": 0,
