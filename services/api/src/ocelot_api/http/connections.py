@@ -97,8 +97,8 @@ class Connections:
     def _make_room(self) -> None:
         """Close connections that have been idle for long, the longest idle first.
 
-        If no connection is idle, cut off clients that hardly read their answers: they could hold all
-        connections without a token.
+        If no connection is idle, cut off clients that hardly read their answers: without a token,
+        they could hold all connections.
         """
         now = self.loop.time()
         if now < self._next_room_at:
