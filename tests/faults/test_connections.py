@@ -220,8 +220,8 @@ async def test_an_idle_connection_costs_no_more_memory_than_is_promised(faults: 
     opened: list[socket.socket] = []
 
     def use() -> None:
-        for _ in range(number):
-            opened.append(socket.create_connection(("127.0.0.1", process.port), timeout=60))
+        address = ("127.0.0.1", process.port)
+        opened.extend(socket.create_connection(address, timeout=60) for _ in range(number))
         if kind == "fresh":
             return
         for first in range(0, number, 50):
