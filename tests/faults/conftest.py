@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from faultkit.harness import Access, Harness, open_harness
+from faultkit.large import LARGE_NUMBER, large_events, post_events
 from ocelot_devstack.backends import Backends
 
 _NOTES: Final = pytest.StashKey[list[str]]()
@@ -100,6 +101,25 @@ async def tenants(harness: Harness) -> AsyncIterator[list[Access]]:
     await harness.restore()
     for access in made:
         await harness.maker.provisioner.delete(access.tenant.id, owner="cli", now=True)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def large(harness: Harness) -> AsyncIterator[Access]:
+    """A tenant of 500 large events, both stored and indexed."""
+    access = await harness.tenant()
+    await post_events(harness, access, large_events(1, LARGE_NUMBER))
+    yield access
+    await harness.maker.provisioner.delete(access.tenant.id, owner="cli", now=True)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def small(faults: Harness) -> AsyncIterator[Access]:
+    """Another tenant, with a few events."""
+    access = await faults.tenant()
+    events = [{"action": "small", "actor": {"id": f"u{number}"}} for number in range(20)]
+    await post_events(faults, access, events)
+    yield access
+    await faults.maker.provisioner.delete(access.tenant.id, owner="cli", now=True)
 
 
 @pytest.fixture

@@ -196,15 +196,17 @@ async def test_idle_connections_are_closed_last_and_readiness_ends_first(
     loop = asyncio.get_running_loop()
     signalled = loop.time()
     stopping = asyncio.create_task(delaying.stop(DELAY_SEC + DRAIN_SEC))
-    url = f"{getattr(delaying, 'probes_url', delaying.url)}/readyz"
-    ready: set[int] = set()
+    url = f"{delaying.probes_url}/readyz"
+    causes: dict[str, str] = {}
     async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
 
         async def not_ready() -> bool:
-            ready.add((await http.get(url)).status_code)
-            return 503 in ready
+            answer = await http.get(url)
+            causes.update(answer.json()["causes"])
+            return answer.status_code == 503
 
-        assert await holds(not_ready, timeout_sec=DELAY_SEC - 2 * SLACK_SEC), ready
+        assert await holds(not_ready, timeout_sec=DELAY_SEC - 2 * SLACK_SEC), causes
+        assert "shutting_down" in causes
         # A client that comes now is served.
         answer = await http.post(
             f"{delaying.url}/api/v1/logs",

@@ -16,7 +16,7 @@ import pytest
 from faultkit.client import BULK, Client
 from faultkit.events import batches
 from faultkit.harness import Access, Harness
-from faultkit.readers import growth_of
+from faultkit.memory import growth_of
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
 

@@ -2,88 +2,27 @@
 
 import asyncio
 import json
-import random
 from collections import Counter
-from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 
+from faultkit.client import BULK
 from faultkit.harness import Access, Harness, holds
-from faultkit.readers import UnreadAnswer, growth_of
+from faultkit.large import LARGE_NUMBER, large_events, post_events
+from faultkit.memory import allowed_growth, growth_of
+from faultkit.readers import UnreadAnswer
 from ocelot_devstack.services import ServiceProcess
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
 
 LOGS = "/api/v1/logs"
-BULK = "/api/v1/logs/bulk"
 STATS = "/api/v1/logs/stats"
 EXPORT = "/api/v1/logs/export"
 _MIB = 1024 * 1024
 PAGE_BYTES = 8 * _MIB
-#: docs/operations/guarantees.md: what the api may grow by, in bytes for each byte of the budget of
-#: answers, and beside it (searches that are being answered, connections, caches, allocator).
-ANSWER_FACTOR = 2
-ANSWER_GROWTH_BYTES = 96 * _MIB
-NUMBER = 500
 USED = "ocelot_api_answer_budget_used_bytes"
-
-
-async def post(faults: Harness, access: Access, events: list[dict[str, Any]]) -> None:
-    """Store events and wait until both stores have them."""
-    part: list[dict[str, Any]] = []
-    for event in [*events, None]:
-        if part and (event is None or len(part) == 100):
-            answer = await faults.http.post(
-                f"{faults.api_url}{BULK}", json=part, headers=access.writer
-            )
-            assert answer.status_code == 202, answer.text
-            assert answer.json()["rejected"] == 0, answer.text[:500]
-            part = []
-        if event is not None:
-            part.append(event)
-
-    async def there() -> bool:
-        return await faults.stored_count([access]) == len(events) and await faults.indexed_count(
-            [access]
-        ) == len(events)
-
-    assert await holds(there, timeout_sec=120, every_sec=0.5)
-
-
-def large_events(seed: int, number: int) -> list[dict[str, Any]]:
-    """Events of about 60 KiB; every second one has a character of four bytes."""
-    rng = random.Random(seed)
-    return [
-        {
-            "action": "large",
-            "actor": {"id": f"u{index}"},
-            "metadata": {"blob": rng.randbytes(29_000).hex(), "fox": "🦊" * (index % 2)},
-        }
-        for index in range(number)
-    ]
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def large(harness: Harness) -> AsyncIterator[Access]:
-    """A tenant of 500 large events."""
-    access = await harness.tenant()
-    await post(harness, access, large_events(1, NUMBER))
-    yield access
-    await harness.maker.provisioner.delete(access.tenant.id, owner="cli", now=True)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def small(faults: Harness) -> AsyncIterator[Access]:
-    """Another tenant, with a few events."""
-    access = await faults.tenant()
-    events = [{"action": "small", "actor": {"id": f"u{number}"}} for number in range(20)]
-    await post(faults, access, events)
-    yield access
-    await faults.maker.provisioner.delete(access.tenant.id, owner="cli", now=True)
 
 
 async def check_served(faults: Harness, api: ServiceProcess, access: Access) -> None:
@@ -139,7 +78,7 @@ async def test_unread_answers_stay_within_their_budget_and_others_are_served(
     )
     assert set(statuses) == {200, 503}, "the budget was never used up"
     assert used <= budget / 2, "one tenant has more than half"
-    assert await growth <= ANSWER_FACTOR * budget + ANSWER_GROWTH_BYTES
+    assert await growth <= allowed_growth(bodies=0, answers=budget, connections=0)
     for answer in unread:
         answer.close()
 
@@ -173,7 +112,7 @@ async def test_pages_end_at_their_bytes_and_together_give_every_event_once(
             break
         params["cursor"] = body["next_cursor"]
     await api.stop()
-    assert len(ids) == len(set(ids)) == NUMBER
+    assert len(ids) == len(set(ids)) == LARGE_NUMBER
     assert max(sizes) <= PAGE_BYTES + 1_000
     if not fields:
         assert min(sizes[:-1]) > PAGE_BYTES - 65_536
@@ -272,7 +211,7 @@ async def test_the_api_stays_within_its_memory_with_both_budgets_full(
     """Bodies that SQS swallows, answers that nobody reads, statistics and exports together."""
     bodies, answers = 96 * _MIB, 64 * _MIB
     second = await faults.tenant()
-    await post(faults, second, large_events(2, 300))
+    await post_events(faults, second, large_events(2, 300))
     api = await faults.start(
         "api",
         OCELOT_ANSWER_BUDGET_BYTES=str(answers),
@@ -336,4 +275,4 @@ async def test_the_api_stays_within_its_memory_with_both_budgets_full(
         answer.close()
     await api.stop()
     await faults.maker.provisioner.delete(second.tenant.id, owner="cli", now=True)
-    assert grew <= 3 * bodies + ANSWER_FACTOR * answers + ANSWER_GROWTH_BYTES
+    assert grew <= allowed_growth(bodies=bodies, answers=answers, connections=0)

@@ -69,18 +69,21 @@ class IdleAttack:
 
 
 @asynccontextmanager
-async def idle_connections(port: int, number: int, *, folder: Path) -> AsyncIterator[IdleAttack]:
+async def idle_connections(
+    port: int, number: int, *, folder: Path, per_process: int = _PER_PROCESS
+) -> AsyncIterator[IdleAttack]:
     """Hold so many idle connections to a port of the loopback address; none is given up.
 
     Args:
         port: of the server.
         number: of connections.
         folder: for the processes' output.
+        per_process: connections of one client process.
     """
     async with AsyncExitStack() as cleanup:
         processes = []
-        for index, first in enumerate(range(0, number, _PER_PROCESS)):
-            share = min(_PER_PROCESS, number - first)
+        for index, first in enumerate(range(0, number, per_process)):
+            share = min(per_process, number - first)
             log = folder / f"idle-{index}.log"
 
             async def reporting(log: Path = log) -> bool:
