@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
 #: A moment in which the server has surely read what came before it, on a machine that is not idle.
 SEGMENT_SEC = 0.02
 #: Connections at once.
-AT_ONCE = 40
+#: Below the searches that one tenant may have in flight (32).
+AT_ONCE = 24
 SETTINGS = ("HTTP2-Settings", "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA")
 
 Fields = tuple[tuple[str, str], ...]
