@@ -110,7 +110,7 @@ def ocelot_env(running: Any) -> dict[str, str]:
     """The variables of an administrator of the session's installation."""
     stack = running.stack
     api = next(service for service in stack.services if service.spec.name == "api")
-    backends = stack.installation.service_env(0)
+    backends = stack.installation.service_env(probes_port=0)
     env = {name: os.environ[name] for name in _INHERITED if name in os.environ} | backends
     return env | {
         "OCELOT_API_URL": api.url,
