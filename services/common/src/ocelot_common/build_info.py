@@ -1,4 +1,4 @@
-"""Which build of a service a process runs: for `/version` and the metric `ocelot_build_info`."""
+"""The build information of a process, for `/version` and the metric `ocelot_build_info`."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version

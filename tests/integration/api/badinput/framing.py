@@ -149,7 +149,7 @@ def _chunks() -> Iterator[FramingRow]:
         "a blank behind the size": size + b" " + data,
         "a tab behind the size": size + b"\t" + data,
         "an underscore in the size": b"0_" + size + data,
-        "a size that is no number": b"g" + data,
+        "a size that is not a number": b"g" + data,
         "no size": data,
         "a size of 17 digits": b"1" + b"0" * 16 + data,
         "a size of 2^64 + the right one": b"1" + size.rjust(16, b"0") + data,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocelot_api.authentication import Principal
-from ocelot_api.ingest.accepting import Accepted, accept_events
+from ocelot_api.ingest.accepting import Accepted, Accepting
 from ocelot_common.event import EventAcceptor
 from ocelot_common.event_limits import EventLimits
 from ocelot_common.ids import format_id
@@ -31,7 +31,10 @@ def event(**fields: Any) -> bytes:
 
 def accept(principal: Principal, raws: Sequence[bytes], key: str | None = None) -> Accepted:
     acceptor = EventAcceptor(now_ms=NOW, limits=EventLimits())
-    accepted = accept_events(raws, principal=principal, acceptor=acceptor, key=key)
+    accepting = Accepting(principal=principal, acceptor=acceptor, key=key)
+    for _ in accepting.steps(raws):
+        pass
+    accepted = accepting.accepted
     assert [format_id(event.id) for event in accepted.events] == [
         text for text in accepted.ids if text
     ]

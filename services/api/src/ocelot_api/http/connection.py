@@ -40,7 +40,7 @@ from ocelot_api.http.head import (
 )
 from ocelot_api.http.kernel import unread_bytes, unsent_bytes
 from ocelot_api.middleware import CUT, DRAINING, send_problem
-from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request
+from ocelot_api.problems import Problem, bad_request
 from ocelot_common.ids import format_id, new_id
 from ocelot_common.telemetry.logs import get_logger
 
@@ -468,9 +468,7 @@ class Connection(asyncio.BufferedProtocol):
     def _answer_and_end(self, problem: Problem) -> None:
         if self._transport.is_closing():
             return
-        request_id = format_id(new_id())
-        body = problem.document(request_id)
-        self.write(problem_answer(problem.status, MEDIA_TYPE, body, request_id))
+        self.write(problem_answer(problem, format_id(new_id())))
         self._end(linger=True)
 
     def _end(self, *, linger: bool) -> None:

@@ -2,12 +2,12 @@
 
 import asyncio
 import http
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp, Message, Scope
 
 from ocelot_api.http.bounds import BODY_HIGH_WATER_BYTES, WRITE_BYTES
-from ocelot_api.problems import Problem
+from ocelot_api.problems import MEDIA_TYPE, Problem
 from ocelot_common.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ class Exchange:
 
     Attributes:
         whole: the request's body has arrived.
-        started: the answer's head is written.
         complete: the answer is written.
         gone: the client can't read an answer any more.
         refusal: what is answered in place of the application.
@@ -62,7 +61,6 @@ class Exchange:
         "keep_alive",
         "refusal",
         "scope",
-        "started",
         "task",
         "whole",
     )
@@ -81,11 +79,15 @@ class Exchange:
         self._chunked = False
         self._left: int | None = None  # content that the answer's head promises
         self.whole = False
-        self.started = False
         self.complete = False
         self.gone = False
         self.refusal: Problem | None = None
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the answer's head is written."""
+        return self._head == b""
 
     def add_body(self, body: bytes) -> None:
         """Take a piece of the request's body."""
@@ -157,7 +159,7 @@ class Exchange:
             await connection.writable()
         if self.gone:
             return
-        if message["type"] == "http.response.start" and self._head is None and not self.started:
+        if message["type"] == "http.response.start" and self._head is None:
             self._head = self._start(message)
             return
         if message["type"] != "http.response.body" or self._head is None or self.complete:
@@ -226,7 +228,6 @@ class Exchange:
         if self._head:
             parts.append(self._head)
             self._head = b""
-            self.started = True
         if not self._chunked:
             parts.append(body)
         else:
@@ -249,14 +250,11 @@ class Exchange:
             self._write(view[start:end], last=last and end >= len(body))
 
 
-def problem_answer(status: int, media_type: str, body: bytes, request_id: str) -> bytes:
+def problem_answer(problem: Problem, request_id: str) -> bytes:
     """Return a whole answer that is the last of its connection."""
-    head: list[Any] = [
-        status_line(status),
+    body = problem.document(request_id)
+    head = (
         b"content-type: %b\r\ncontent-length: %d\r\ncache-control: no-store\r\n"
-        % (media_type.encode(), len(body)),
         b"x-content-type-options: nosniff\r\nconnection: close\r\nx-request-id: %b\r\n\r\n"
-        % request_id.encode(),
-        body,
-    ]
-    return b"".join(head)
+    ) % (MEDIA_TYPE.encode(), len(body), request_id.encode())
+    return status_line(problem.status) + head + body

@@ -18,8 +18,8 @@ _PLAIN_EVENTS: Final = 128
 _STEP_BYTES: Final = 128 * 1024
 #: A fault costs as much as 1,000 bytes of good events. So a request may hold so many faulty events,
 #: and one more per so many bytes: a large body of ordinary events never reaches this bound.
-_FREE_FAULTS: Final = 100
-_BYTES_PER_FAULT: Final = 512
+FREE_FAULTS: Final = 100
+BYTES_PER_FAULT: Final = 512
 
 
 class ItemError(msgspec.Struct):
@@ -55,16 +55,6 @@ class TooManyFaultsError(Exception):
     def __init__(self, errors: list[ItemError]) -> None:
         super().__init__(f"over {len(errors)} faulty events")
         self.errors = errors
-
-
-def accept_events(
-    raws: Sequence[bytes], *, principal: Principal, acceptor: EventAcceptor, key: str | None
-) -> Accepted:
-    """Validate events in one go; see `Accepting`."""
-    accepting = Accepting(principal=principal, acceptor=acceptor, key=key)
-    for _ in accepting.steps(raws):
-        pass
-    return accepting.accepted
 
 
 class Accepting:
@@ -119,7 +109,7 @@ class Accepting:
                 if piece is not part:
                     yield
                 self._accept_each(piece)
-            if len(errors) > _FREE_FAULTS + total_bytes // _BYTES_PER_FAULT:
+            if len(errors) > FREE_FAULTS + total_bytes // BYTES_PER_FAULT:
                 raise TooManyFaultsError(errors)
 
     def _accept_plain(self, plain: PlainEvents) -> None:

@@ -14,7 +14,14 @@ from ocelot_api.answers import PIECE_BYTES, send_pieces
 from ocelot_api.authentication import Authenticator, Principal
 from ocelot_api.bodies import read_body
 from ocelot_api.budget import EVENT_BYTES, FairPool, Reservation
-from ocelot_api.ingest.accepting import Accepted, Accepting, ItemError, TooManyFaultsError
+from ocelot_api.ingest.accepting import (
+    BYTES_PER_FAULT,
+    FREE_FAULTS,
+    Accepted,
+    Accepting,
+    ItemError,
+    TooManyFaultsError,
+)
 from ocelot_api.ingest.coalescer import Coalescer, SendFailedError
 from ocelot_api.ingest.splitting import check_json, check_number, split_events
 from ocelot_api.metrics import ApiMetrics
@@ -248,8 +255,9 @@ def _too_faulty(total: int, errors: list[ItemError]) -> Problem:
         422,
         "too_many_faults",
         f"{len(errors)} of the first {errors[-1].index + 1:,} of {total:,} events are not valid, so"
-        " the request was rejected as a whole; the limit is 100, and one more per 512 bytes of"
-        " events. Correct the events in `errors`, or send fewer events per request.",
+        f" the request was rejected as a whole; the limit is {FREE_FAULTS}, and one more per"
+        f" {BYTES_PER_FAULT} bytes of events. Correct the events in `errors`, or send fewer events"
+        " per request.",
         members={
             "accepted": 0,
             "rejected": total,
