@@ -56,6 +56,7 @@ async def serve(settings: JobsSettings, stopping: asyncio.Event) -> None:
         standing = keep_standing_jobs(
             jobs,
             runtime.snapshot,
+            runtime.store,
             every_sec={kind: sec for kind, sec in recurring.items() if kind in work},
         )
         async with runtime.background(standing):

@@ -10,6 +10,7 @@ from ocelot_common.jobs.model import JobKind
 from ocelot_common.jobs.store import JobExistsError, JobStore
 from ocelot_common.registry.model import Tenant, TenantState
 from ocelot_common.registry.snapshot import RegistrySnapshot
+from ocelot_common.registry.store import RegistryStore
 from ocelot_common.telemetry.logs import get_logger
 from ocelot_jobs.periods import CREATED_BY
 
@@ -21,13 +22,18 @@ log = get_logger(__name__)
 
 
 async def keep_standing_jobs(
-    jobs: JobStore, snapshot: RegistrySnapshot, *, every_sec: Mapping[JobKind, int]
+    jobs: JobStore,
+    snapshot: RegistrySnapshot,
+    store: RegistryStore,
+    *,
+    every_sec: Mapping[JobKind, int],
 ) -> None:
     """Queue what is missing; runs until cancelled.
 
     Args:
         jobs: the store.
         snapshot: tells which tenants there are.
+        store: of the registry, which knows a tenant's end before the snapshot does.
         every_sec: of each kind that is worked on here, how often it recurs.
     """
     await snapshot.wait_fresh()
@@ -37,16 +43,24 @@ async def keep_standing_jobs(
         version = snapshot.version
         if version != seen or loop.time() - looked_at >= _LOOK_ANYWAY_SEC:
             try:
-                await _look(jobs, snapshot, every_sec)
+                await queue_missing(jobs, snapshot, store, every_sec)
                 seen, looked_at = version, loop.time()
             except PyMongoError as error:
                 log.warning("standing_jobs_unknown", error=repr(error)[:300])
         await asyncio.sleep(_LOOK_EVERY_SEC)
 
 
-async def _look(
-    jobs: JobStore, snapshot: RegistrySnapshot, every_sec: Mapping[JobKind, int]
+async def queue_missing(
+    jobs: JobStore,
+    snapshot: RegistrySnapshot,
+    store: RegistryStore,
+    every_sec: Mapping[JobKind, int],
 ) -> None:
+    """Queue each recurring job that is not there.
+
+    Raises:
+        pymongo.errors.PyMongoError: MongoDB is away.
+    """
     live = await jobs.live_keys()
     wanted = [(JobKind.PERIODS, ""), (JobKind.DRAIN, "")]
     wanted += [
@@ -56,6 +70,11 @@ async def _look(
         key = f"{kind}:{uid}" if uid else kind.value
         if kind not in every_sec or key in live:
             continue
+        if uid:
+            # A purge that ended its tenant has no live job, and the snapshot may not know yet.
+            tenant = await store.tenant(uid)
+            if tenant is None or not _may_lose_events(tenant):
+                continue
         try:
             await jobs.create(
                 kind, created_by=CREATED_BY, uid=uid, key=key, every_sec=every_sec[kind]
