@@ -1,8 +1,10 @@
 """Event ids: UUIDs as 16 bytes, made or derived (design §5)."""
 
 import hashlib
+import os
 import re
 import struct
+import time
 from collections.abc import Iterable, Sequence
 
 import uuid_utils
@@ -23,9 +25,24 @@ def new_id_and_text() -> tuple[bytes, str]:
 
 
 def new_ids_and_texts(number: int) -> tuple[list[bytes], list[str]]:
-    """As `new_id_and_text`, many at once, in their order."""
-    made = [uuid_utils.uuid7() for _ in range(number)]
-    return [each.bytes for each in made], list(map(str, made))
+    """As `new_id_and_text`, many at once, in their order, in half of the time.
+
+    They share a time and count up from a random number (RFC 9562 §6.2, method 2), so each of them
+    tells its neighbours. They compress to one byte each, those of `new_id` to five.
+    """
+    first = bytearray(os.urandom(16))
+    first[:6] = (time.time_ns() // 1_000_000).to_bytes(6)
+    first[6] = 0x70 | first[6] & 0x0F
+    # Below the variant's two bits, one that is clear: counting up never reaches them.
+    first[8] = 0x80 | first[8] & 0x1F
+    (start,) = _COUNTER.unpack_from(first, 8)
+    head = bytes(first[:8])
+    counters = struct.pack(f">{number}Q", *range(start, start + number))
+    ids = [head + counters[at : at + 8] for at in range(0, 8 * number, 8)]
+    return ids, format_ids(ids)
+
+
+_COUNTER = struct.Struct(">Q")
 
 
 def new_id_text() -> str:
@@ -114,8 +131,9 @@ class IdsByKey:
 
     def __init__(self, uid: str, subject: str, key: str) -> None:
         scope = _with_lengths((uid.encode(), subject.encode(), key.encode()))
-        # As `derived_id`; what all events share is hashed once.
-        self._begun = hashlib.sha256(b"ocelot/idempotency-key" + scope)
+        # 32 bytes for what all events share: hashed once.
+        self._scope = hashlib.sha256(b"ocelot/idempotency-key" + scope).digest()
+        self._first = self._scope + b"0:"
         self._seen: dict[bytes, int] = {}
 
     def next(self, text: bytes) -> bytes:
@@ -127,22 +145,20 @@ class IdsByKey:
         """Return the ids of the request's next events, by their canonical texts.
 
         A client pays 55 bytes for an event, so each step counts: version and variant are set in all
-        ids at once, and no function is called per id but those of the hash.
+        ids at once, and an id takes one hash.
         """
-        seen, begun = self._seen, self._begun
-        get, copy = seen.get, begun.copy
+        seen, first = self._seen, self._first
+        get, sha256 = seen.get, hashlib.sha256
+        fresh = dict.fromkeys(texts, 1)
+        if len(fresh) == len(texts) and seen.keys().isdisjoint(fresh):
+            seen.update(fresh)
+            return _versions_8([sha256(first + text).digest() for text in texts])
         digests = []
         for text in texts:
             ordinal = get(text, 0)
             seen[text] = ordinal + 1
-            digest = copy()
-            # As `_with_lengths`, in a third of its time.
-            if ordinal < 10:
-                digest.update(b"\0%d:%b\0001:%d" % (len(text), text, ordinal))
-            else:
-                digits = b"%d" % ordinal
-                digest.update(b"\0%d:%b\0%d:%b" % (len(text), text, len(digits), digits))
-            digests.append(digest.digest())
+            head = first if ordinal == 0 else b"%b%d:" % (self._scope, ordinal)
+            digests.append(sha256(head + text).digest())
         return _versions_8(digests)
 
 
