@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import zstandard
 
-from ocelot_common.event import Event
+from ocelot_common.event import WholeEvent
 from ocelot_common.ids import new_id
 from ocelot_common.process import tune_garbage_collector
 from ocelot_common.queue.client import sending_client
 from ocelot_common.settings import SqsSettings
 
-_decoder = msgspec.json.Decoder(Event[Any])
+_decoder = msgspec.json.Decoder(WholeEvent)
 _encoder = msgspec.json.Encoder()
 _compressor = zstandard.ZstdCompressor(level=1)
 #: What goes into one message, before compression: about 128 KiB encoded, as the api's envelopes.

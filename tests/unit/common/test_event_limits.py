@@ -162,7 +162,7 @@ def test_a_fault_is_named_by_its_path_however_deep_it_is() -> None:
     assert (caught.value.code, caught.value.path) == ("integer_too_long", "metadata.a[1].b.c[1]")
     long_key = {"a": [0, {"b": {"123456789": 0}}]}
     with pytest.raises(EventError) as caught:
-        check_contents(b'"123456789"', {"metadata": long_key}, limits)
+        check_contents(b'"123456789":0', {"metadata": long_key}, limits)
     assert (caught.value.code, caught.value.path) == ("key_too_long", "metadata.a[1].b")
 
 

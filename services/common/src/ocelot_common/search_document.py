@@ -133,7 +133,7 @@ def document_id(tenant: Tenant, event_id: bytes) -> str:
     return f"{tenant.uid}:{text}" if tenant.shared else text
 
 
-def attrs_of_event(event: Event[Any]) -> Attrs:
+def attrs_of_event(event: Event[Any, Any]) -> Attrs:
     """The `path=value` entries of a decoded event."""
     changes = event.changes or None
     return attrs_of(
@@ -150,7 +150,7 @@ def build_search_document(stored: StoredEvent) -> bytes:
         EventError: the stored text is no event.
     """
     text = stored.text.encode()
-    event: Event[Any] = decode_event(text)
+    event: Event[Any, Any] = decode_event(text)
     attrs = attrs_of_event(event)
     severity = event.severity or DEFAULT_SEVERITY
     source = event.source

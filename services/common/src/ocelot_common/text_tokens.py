@@ -91,13 +91,13 @@ def tokens_of_text(text: str) -> list[str]:
     return words
 
 
-def tokens_of_event(event: Event[Any]) -> list[str]:
+def tokens_of_event(event: Event[Any, Any]) -> list[str]:
     """An event's first 8,000 tokens: of values only, in a fixed order of fields."""
     # All values in one text: one call for an event of ASCII, the usual one.
     return tokens_of_text("\n".join(_values(event)))[:MAX_TOKENS]
 
 
-def _values(event: Event[Any]) -> Iterator[str]:
+def _values(event: Event[Any, Any]) -> Iterator[str]:
     if event.message:
         yield event.message
     yield event.action

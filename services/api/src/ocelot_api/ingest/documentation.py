@@ -7,7 +7,7 @@ import msgspec
 from ocelot_api.operations import NDJSON, SCHEMAS, answer, content, operation, parameter, ref
 from ocelot_api.problem_codes import BODY, EVENT_FAULTS, WRITING
 from ocelot_common.auth.scopes import LOGS_WRITE
-from ocelot_common.event import RESERVED_ACTION_PREFIX, Event
+from ocelot_common.event import RESERVED_ACTION_PREFIX, WholeEvent
 
 Schema = dict[str, Any]
 
@@ -39,9 +39,10 @@ _LOGON: Final[Schema] = {
 def event_schemas() -> Schema:
     """The event and its parts, from the types that validate it."""
     template = SCHEMAS + "{name}"
-    (_,), made = msgspec.json.schema_components([Event], ref_template=template)
-    made["Changes"] = made.pop("Changes__Free_") | {"title": "Changes"}
-    event = made["Event"]
+    (reference,), made = msgspec.json.schema_components([WholeEvent], ref_template=template)
+    made["Changes"] = made.pop("Changes_Any_") | {"title": "Changes"}
+    event = made.pop(reference["$ref"].removeprefix(SCHEMAS)) | {"title": "Event"}
+    made["Event"] = event
     event["description"] = (
         "One audit event. Null counts as given. At most 64 KiB of JSON, 32 levels and 2,000 keys."
     )
@@ -228,7 +229,7 @@ POST_BULK: Final[Schema] = {
                     "too_deep",
                 ),
                 413: ("too_many_events",),
-                422: ("events_rejected", "too_many_faults"),
+                422: ("events_rejected", "too_many_faults", "too_many_containers"),
             },
         ],
     ),

@@ -38,7 +38,7 @@ class EventView:
         self._stored = stored
 
     @cached_property
-    def _event(self) -> Event[Any]:
+    def _event(self) -> Event[Any, Any]:
         return decode_event(self._stored.text.encode())
 
     def time_ms(self, field: str) -> int:
