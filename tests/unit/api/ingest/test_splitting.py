@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocelot_api.ingest.splitting import check_json, check_number, split_events
+from ocelot_api.ingest.splitting import check_density, check_json, check_number, split_events
 from ocelot_api.problems import Problem
 
 A, B = b'{"action":"a"}', b'{"action":"b","metadata":{"x":[1,"]},{"]}}'
@@ -18,6 +18,7 @@ NDJSON = b"application/x-ndjson"
 
 def split(body: bytes, kind: bytes | None = JSON, *, max_events: int = 10_000) -> list[bytes]:
     headers = {} if kind is None else {b"content-type": kind}
+    check_density(body, headers, max_events=max_events)
     check_number(body, headers, max_events=max_events)
     return split_events(body, headers, max_events=max_events)
 
@@ -169,7 +170,7 @@ def test_millions_of_items_are_refused_before_they_take_memory(bomb: str):
     tracemalloc.start()
     began = time.thread_time()
     try:
-        assert problem_of(body, kind).code == "too_many_events"
+        assert problem_of(body, kind).code in ("too_many_events", "too_many_containers")
         assert tracemalloc.get_traced_memory()[1] < 24 * MIB
     finally:
         tracemalloc.stop()
@@ -210,3 +211,27 @@ def test_all_forms_give_the_same_events(events: list[dict[str, object]]):
     assert split(array) == raws
     assert split(b'{"logs":' + array + b"}") == raws
     assert split(b"\n".join(raws), NDJSON) == raws
+
+
+def large(item: bytes) -> bytes:
+    """Two megabytes of events whose metadata repeats an item."""
+    event = b'{"metadata":{"a":[%b]}}' % b",".join([item] * (50_000 // len(item)))
+    return b",".join([event] * (2_000_000 // len(event)))
+
+
+@pytest.mark.parametrize("item", [b"[" * 30 + b"]" * 30, b"[]", b'{"a":{}}', b'"[["'])
+def test_a_large_json_body_of_brackets_is_refused_before_it_is_parsed(item: bytes):
+    for body in (b"[%b]" % large(item), b'{"logs":[%b]}' % large(item)):
+        problem = problem_of(body, max_events=100)
+        assert (problem.status, problem.code) == (422, "too_many_containers")
+        assert "Send the events as NDJSON" in problem.detail
+
+
+@pytest.mark.parametrize("item", [b"[1,2,3,4]", b'{"key":{"a":"b"}}', b'"[      "', b"1"])
+def test_a_large_json_body_may_hold_a_bracket_per_six_bytes(item: bytes):
+    assert len(split(b"[%b]" % large(item), max_events=100)) > 1
+
+
+def test_a_large_body_of_lines_may_hold_any_number_of_brackets():
+    body = large(b"[]").replace(b",{", b"\n{")
+    assert len(split(body, NDJSON, max_events=100)) > 1

@@ -80,8 +80,17 @@ class Accepting:
             event = self._acceptor.accept(raw)
         except EventError as error:
             self._refuse(error)
+            return self.accepted
+        event_id = event.id
+        if event_id is not None:
+            id_text = format_id(event_id)
+        elif self._by_key is None:
+            event_id, id_text = new_id_and_text()
         else:
-            self._add(event.id, event.text)
+            event_id = self._by_key.next(event.text)
+            id_text = format_id(event_id)
+        self.accepted.ids.append(id_text)
+        self.accepted.events.append(PackedEvent(event_id, event.text))
         return self.accepted
 
     def steps(self, raws: Sequence[bytes]) -> Iterator[None]:
@@ -113,20 +122,12 @@ class Accepting:
                 raise TooManyFaultsError(errors)
 
     def _accept_plain(self, plain: PlainEvents) -> None:
-        if plain.ids is not None:
-            for event_id, text in zip(plain.ids, plain.texts, strict=True):
-                self._add(event_id, text)
-            return
-        ids, id_texts = self._next_ids(plain.texts)
-        self.accepted.events.extend(map(PackedEvent, ids, plain.texts))
-        self.accepted.ids.extend(id_texts)
-
-    def _next_ids(self, texts: Sequence[bytes]) -> tuple[list[bytes], list[str]]:
-        """Ids of events that have none, and their forms for people."""
-        if self._by_key is None:
-            return new_ids_and_texts(len(texts))
-        ids = self._by_key.next_ids(texts)
-        return ids, format_ids(ids)
+        if plain.ids is None:
+            ids, id_texts = self._next_ids(plain.texts)
+            self.accepted.events.extend(map(PackedEvent, ids, plain.texts))
+            self.accepted.ids.extend(id_texts)
+        else:
+            self._add_all(list(map(AcceptedEvent, plain.ids, plain.texts)))
 
     def _accept_each(self, raws: Sequence[bytes]) -> None:
         accept = self._acceptor.accept
@@ -136,6 +137,9 @@ class Accepting:
                 outcomes.append(accept(raw))
             except EventError as error:
                 outcomes.append(error)
+        self._add_all(outcomes)
+
+    def _add_all(self, outcomes: Sequence[AcceptedEvent | EventError]) -> None:
         # Many ids at once cost half as much as one by one.
         made = self._next_ids(
             [each.text for each in outcomes if type(each) is AcceptedEvent and each.id is None]
@@ -145,32 +149,32 @@ class Accepting:
             if isinstance(outcome, EventError):
                 self._refuse(outcome)
             elif outcome.id is not None:
-                self._add(outcome.id, outcome.text)
+                self._add_given(outcome.id, outcome.text)
             else:
                 event_id, id_text = next(new_ids)
                 self.accepted.ids.append(id_text)
                 self.accepted.events.append(PackedEvent(event_id, outcome.text))
+
+    def _next_ids(self, texts: Sequence[bytes]) -> tuple[list[bytes], list[str]]:
+        """Ids of events that have none, and their forms for people."""
+        if self._by_key is None:
+            return new_ids_and_texts(len(texts))
+        ids = self._by_key.next_ids(texts)
+        return ids, format_ids(ids)
 
     def _refuse(self, error: EventError) -> None:
         _, ids, errors = self.accepted
         errors.append(ItemError(len(ids), error.code, error.path, error.detail))
         ids.append(None)
 
-    def _add(self, event_id: bytes | None, text: bytes) -> None:
-        """Add a valid event, unless another one has its id."""
+    def _add_given(self, event_id: bytes, text: bytes) -> None:
+        """Add an event with an id of its client, unless another one has it."""
         events, ids, errors = self.accepted
-        if event_id is not None:
-            if self._texts.setdefault(event_id, text) != text:
-                errors.append(_duplicate(len(ids)))
-                ids.append(None)
-                return
-            ids.append(format_id(event_id))
-        elif self._by_key is None:
-            event_id, id_text = new_id_and_text()
-            ids.append(id_text)
-        else:
-            event_id = self._by_key.next(text)
-            ids.append(format_id(event_id))
+        if self._texts.setdefault(event_id, text) != text:
+            errors.append(_duplicate(len(ids)))
+            ids.append(None)
+            return
+        ids.append(format_id(event_id))
         events.append(PackedEvent(event_id, text))
 
 

@@ -9,16 +9,18 @@ seven at 128 KiB.
 import asyncio
 import time
 import traceback
+from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 import msgspec
 
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.timers import TimeLimits
-from ocelot_common.envelope import MAX_ENCODED_BYTES, Envelope, PackedEvent, Segment, pack
+from ocelot_common.envelope import MAX_ENCODED_BYTES, Envelope, Segment, pack
 from ocelot_common.queue.client import MAX_BATCH_ENTRIES, SEND_TIMEOUT_SEC, SqsClient
 from ocelot_common.queue.sending import MAX_CALL_BYTES, SQS_ERRORS, Outgoing, send_call
 from ocelot_common.telemetry.logs import get_logger
@@ -157,19 +159,14 @@ class Coalescer:
         if len(events) == 1:  # a request of one event: every microsecond counts
             yield segment, len(events[0].text) + _EVENT_OVERHEAD
             return
-        size = sum([len(event.text) for event in events]) + _EVENT_OVERHEAD * len(events)
-        if size <= bound:
-            yield segment, size
-            return
-        piece: list[PackedEvent] = []
-        size = 0
-        for event in events:
-            if piece and size >= bound:
-                yield msgspec.structs.replace(segment, events=piece), size
-                piece, size = [], 0
-            piece.append(event)
-            size += len(event.text) + _EVENT_OVERHEAD
-        yield msgspec.structs.replace(segment, events=piece), size
+        ends = list(accumulate([len(event.text) + _EVENT_OVERHEAD for event in events]))
+        begin, behind = 0, 0
+        while begin < len(events):
+            # The event that reaches the bound is the piece's last.
+            end = min(bisect_left(ends, behind + bound, begin) + 1, len(events))
+            piece = events[begin:end] if end - begin < len(events) else events
+            yield msgspec.structs.replace(segment, events=piece), ends[end - 1] - behind
+            begin, behind = end, ends[end - 1]
 
     def _envelope_bytes(self) -> int:
         return int(ENVELOPE_TARGET_BYTES / self._ratio)

@@ -23,7 +23,13 @@ from ocelot_api.ingest.accepting import (
     TooManyFaultsError,
 )
 from ocelot_api.ingest.coalescer import Coalescer, SendFailedError
-from ocelot_api.ingest.splitting import check_json, check_number, split_events
+from ocelot_api.ingest.splitting import (
+    LARGE_BYTES,
+    check_density,
+    check_json,
+    check_number,
+    split_events,
+)
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import headers_of, note_problem, request_id_of, traceparent
 from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request, unavailable
@@ -43,8 +49,6 @@ _SINGLE_BODY_FACTOR: Final = 2
 #: A bulk request is validated for so long before others have their turn.
 _TURN_SEC: Final = 0.010
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
-#: Above it, other requests have their turn between the steps of splitting.
-_LARGE_BYTES: Final = 1024 * 1024
 _JSON: Final = (b"content-type", b"application/json")
 
 
@@ -123,9 +127,10 @@ class Ingest:
         atomic: bool,
     ) -> bytes:
         body = await self._body(receive, headers, self._settings.max_bulk_bytes, reservation)
-        check_number(body, headers, max_events=self._settings.max_bulk_events)
-        if len(body) > _LARGE_BYTES:
-            await asyncio.sleep(0)
+        for check in (check_density, check_number):
+            check(body, headers, max_events=self._settings.max_bulk_events)
+            if len(body) > LARGE_BYTES:
+                await asyncio.sleep(0)
         raws = split_events(body, headers, max_events=self._settings.max_bulk_events)
         reservation.grow(len(raws) * EVENT_BYTES)
         accepting = self._accepting(principal, headers)

@@ -7,6 +7,7 @@ import msgspec
 
 from ocelot_api.problems import Problem, bad_request
 from ocelot_common.event import json_fault
+from ocelot_common.event_limits import BYTES_PER_CONTAINER, FREE_CONTAINERS, count_openings
 
 _JSON_TYPES: Final = frozenset({b"application/json", b"text/json", b""})
 _NDJSON_TYPES: Final = frozenset(
@@ -36,6 +37,8 @@ _object = msgspec.json.Decoder(_Logs)
 _counted_array = msgspec.json.Decoder(list[_Anything])
 _counted_object = msgspec.json.Decoder(_CountedLogs)
 
+#: Above it, each step of splitting leaves others their turn.
+LARGE_BYTES: Final = 1024 * 1024
 #: Lines for each event of NDJSON that is taken: blank ones may stand between.
 _LINES_AN_EVENT: Final = 4
 #: Commas for each event of a body that is split as it is: an item of one byte costs 140 bytes and
@@ -65,6 +68,28 @@ def check_json(headers: dict[bytes, bytes]) -> None:
         raise Problem(415, "unsupported_media_type", "send the event as application/json")
 
 
+def check_density(body: bytes, headers: dict[bytes, bytes], *, max_events: int) -> None:
+    """Refuse a large body so full of brackets that no step of its parsing would be short enough.
+
+    Parsing takes 55 ms for 16 MiB of arrays in arrays, and 40 for as many as events may hold.
+
+    Raises:
+        Problem: 422.
+    """
+    if len(body) <= LARGE_BYTES or media_type(headers) not in _JSON_TYPES:
+        return
+    most = max_events * FREE_CONTAINERS + len(body) // BYTES_PER_CONTAINER
+    openings = count_openings(body)
+    if openings > most:
+        raise Problem(
+            422,
+            "too_many_containers",
+            f"a JSON body of {len(body):,} bytes may have {most:,} opening brackets, those in"
+            f" strings included; this one has {openings:,}. Send the events as NDJSON, or fewer per"
+            " request",
+        )
+
+
 def check_number(body: bytes, headers: dict[bytes, bytes], *, max_events: int) -> None:
     """Refuse a body of far too many items before each becomes an object of its own.
 
@@ -90,9 +115,10 @@ def split_events(body: bytes, headers: dict[bytes, bytes], *, max_events: int) -
     """
     kind = media_type(headers)
     if kind in _NDJSON_TYPES:
-        if body.count(b"\n") > max_events * _LINES_AN_EVENT:
+        most = max_events * _LINES_AN_EVENT
+        events = body.split(b"\n", most)  # counting them first would take as long again
+        if len(events) > most:
             raise _too_many(max_events)
-        events = body.split(b"\n")
         if min(map(len, events)) < _SHORTEST_EVENT:  # a look costs less than a copy
             events = [line for line in events if line and not line.isspace()]
     elif kind in _JSON_TYPES:
