@@ -303,6 +303,24 @@ SEEDS: Final[dict[str, Write]] = {
     "small events": _seed(size=1, events=10_000),
     "small events in an array": _seed(size=1, events=10_000, form="array"),
     "small events under a key": _seed(size=1, events=10_000, keyed=True),
+    "small events without an id, but with one of null": _seed(
+        size=1, events=10_000, member=',"id":null', keyed=True
+    ),
+    "small events that nest deep": _seed(
+        pattern=("[" * 25 + "]" * 25,), size=1, events=10_000, depth=1, keyed=True
+    ),
+    "small events that nest deep, twice": _seed(
+        pattern=('"\\\\"', "[" * 25 + "]" * 25), size=60, events=4_000, depth=1, keyed=True
+    ),
+    "small events with a number that takes long to read": _seed(
+        pattern=("5e-324", "0"), size=2, events=10_000, form="array", keyed=True
+    ),
+    "events with a long integer that nest deep": _seed(
+        pattern=("9" * 999,), size=1, events=10_000, depth=28
+    ),
+    "arrays too deep in an array of 16 MiB": _seed(
+        pattern=("[" * 400 + "]" * 400,), size=65_000, events=1_000, form="array"
+    ),
     "one id": _seed(size=1, events=10_000, member=MEMBERS[13]),
     "one id, other texts": _seed(pattern=("%d",), size=1, events=10_000, member=MEMBERS[13]),
     "targets": _seed(size=1, events=1_000, member=MEMBERS[6]),

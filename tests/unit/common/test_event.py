@@ -30,7 +30,7 @@ def accept(raw: bytes, limits: EventLimits = LIMITS) -> AcceptedEvent:
     except EventError:
         assert plain is None
         raise
-    assert plain is None or plain in (
+    assert plain is None or (plain.texts, plain.ids) in (
         ([accepted.text], [accepted.id]),
         ([accepted.text], accepted.id),
     )
@@ -246,7 +246,8 @@ TAKEN: dict[str, str] = {
 def test_what_was_given_stays_and_what_was_absent_stays_absent_for(members: str) -> None:
     raw = with_members("")[:-1] + (b"," if members and members[0] != "," else b"")
     raw += members.encode() + b"}"
-    assert accept(raw) == AcceptedEvent(None, raw)
+    accepted = accept(raw)
+    assert (accepted.id, accepted.text) == (None, raw)
 
 
 PLAIN = {
@@ -288,6 +289,20 @@ def test_it_takes_less_time_to_accept(members: str) -> None:
 def test_among_plain_events_a_closer_look_is_needed_at(members: str) -> None:
     acceptor = EventAcceptor(now_ms=NOW, limits=LIMITS)
     assert acceptor.accept_plain([with_members(""), with_members(members)]) is None
+
+
+def test_arrays_and_objects_beyond_one_per_six_bytes_are_counted_where_events_nest_deep() -> None:
+    raw = with_members(f'"metadata":{{"a":{"[" * 20}{"]" * 20}}}')
+    acceptor = EventAcceptor(now_ms=NOW, limits=LIMITS)
+    plain = acceptor.accept_plain([raw] * 10)
+    assert plain is not None
+    assert plain.surplus == 10 * 21 - 10 * len(raw) // 6 > 0
+    shallow = acceptor.accept_plain([with_members("")] * 10)
+    assert shallow is not None
+    assert shallow.surplus == 0
+    deeper = with_members(f'"metadata":{{"a":[{",".join(["[" * 20 + "]" * 20] * 2)}]}}')
+    assert acceptor.accept_plain([deeper]) is None
+    assert acceptor.accept(deeper).surplus == 2 + 1 + 1 + 40 - len(deeper) // 6 > 0
 
 
 def test_where_few_levels_are_allowed_no_event_is_plain() -> None:

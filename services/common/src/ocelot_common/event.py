@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, convert
 
 from ocelot_common.event_limits import (
+    BYTES_PER_CONTAINER,
     EventError,
     EventLimits,
     check_contents,
@@ -130,10 +131,17 @@ _SHALLOW_DEPTH: Final = 5
 
 
 class AcceptedEvent(Struct, gc=False):
-    """A valid event: the client's id as 16 bytes, or None, and the text of record."""
+    """A valid event.
+
+    Attributes:
+        id: the client's, 16 bytes, or None.
+        text: of record.
+        surplus: arrays and objects beyond one per `BYTES_PER_CONTAINER`, if it was counted.
+    """
 
     id: bytes | None
     text: bytes
+    surplus: int = 0
 
 
 class PlainEvents(NamedTuple):
@@ -142,10 +150,12 @@ class PlainEvents(NamedTuple):
     Attributes:
         texts: of record.
         ids: those that the client gave, by position; None if it gave no id at all.
+        surplus: as of `AcceptedEvent`, of all together.
     """
 
     texts: list[bytes]
     ids: list[bytes | None] | None
+    surplus: int
 
 
 _decoder = msgspec.json.Decoder(WholeEvent)
@@ -238,9 +248,10 @@ class EventAcceptor:
             EventError: with the code and path of the first fault.
         """
         small = len(raw) <= self._small
+        surplus = 0
         event = _decode_small(raw) if small else None
         if event is None:
-            exponents = check_text(raw, self._limits)
+            exponents, surplus = check_text(raw, self._limits)
             event = _decode_outline(raw)
             if text := _free_text(event):
                 decode = partial(_deep_decoder.decode, exponents=exponents)
@@ -264,7 +275,7 @@ class EventAcceptor:
         source = event.source
         if source and source.ip and not is_ip_address(source.ip):
             raise EventError("invalid_ip", "source.ip", "not an IPv4 or IPv6 address")
-        return AcceptedEvent(event_id, _encoder.encode(event))
+        return AcceptedEvent(event_id, _encoder.encode(event), surplus)
 
     def accept_plain(self, raws: Sequence[bytes]) -> PlainEvents | None:
         """Bring events into their form of record that are all plain: valid, small and not too deep.
@@ -279,7 +290,7 @@ class EventAcceptor:
             return None
         try:
             events = list(map(_outline_decoder.decode, raws))
-            self._fill_in_all(events)
+            openings = self._fill_in_all(events)
             given = [event.occurred_at for event in events if event.occurred_at is not UNSET]
             moments = convert(given, _Times)
             without = [event.id for event in events].count(UNSET)
@@ -292,33 +303,44 @@ class EventAcceptor:
             or not all(is_ip_address(ip) for ip in {e.source.ip for e in events if e.source} if ip)
         ):
             return None
-        return PlainEvents(list(map(_encoder.encode, events)), ids)
+        surplus = max(0, openings - sum(map(len, raws)) // BYTES_PER_CONTAINER) if openings else 0
+        return PlainEvents(list(map(_encoder.encode, events)), ids, surplus)
 
-    def _fill_in_all(self, events: Sequence[Event[Any, Any]]) -> None:
+    def _fill_in_all(self, events: Sequence[Event[Any, Any]]) -> int:
         """Decode the free-form parts of many events.
+
+        Returns:
+            The number of their arrays and objects, where it was counted; else 0.
 
         Raises:
             ValueError: one is faulty, may nest too deep, or may hold a number that takes long to
                 read.
             RecursionError: one is nested too deep.
         """
+        openings = 0
         if filled := [event for event in events if event.metadata is not UNSET]:
             metadata: list[Any] = [event.metadata for event in filled]
-            metadata = self._decode_all(metadata, _shallow_metadata_decoder, _deep_metadata_decoder)
+            metadata, openings = self._decode_all(
+                metadata, _shallow_metadata_decoder, _deep_metadata_decoder
+            )
             for event, value in zip(filled, metadata, strict=True):
                 event.metadata = value
         if filled := [event for event in events if event.changes is not UNSET]:
             changes: list[Any] = [event.changes for event in filled]
-            changes = self._decode_all(changes, _shallow_changes_decoder, _deep_changes_decoder)
+            changes, more = self._decode_all(
+                changes, _shallow_changes_decoder, _deep_changes_decoder
+            )
+            openings += more
             for event, value in zip(filled, changes, strict=True):
                 event.changes = value
+        return openings
 
     def _decode_all(
         self,
         texts: Sequence[msgspec.Raw],
         shallow: msgspec.json.Decoder[list[Any]],
         deep: _DeepDecoder[list[Any]],
-    ) -> list[Any]:
+    ) -> tuple[list[Any], int]:
         """Decode texts, by types that bound the nesting or by counting brackets.
 
         The second takes longer, and is done for a while once some nested deep.
@@ -327,16 +349,17 @@ class EventAcceptor:
         exponents = count_exponents(joined) if has_exponents(joined) else 0
         if not exponents and not self._deep:
             try:
-                return shallow.decode(joined)
+                return shallow.decode(joined), 0
             except msgspec.ValidationError:
                 self._deep = True
         each = list(map(bytes, texts))
+        openings = list(map(count_openings, each))
         # The event itself is a level.
-        if max(map(count_openings, each)) >= self._limits.max_depth:
+        if max(openings) >= self._limits.max_depth:
             raise ValueError("may nest too deep")
         if exponents and any(map(has_many_exponents, each)):
             raise ValueError("may hold too many numbers that take long to read")
-        return deep.decode(joined, exponents=exponents)
+        return deep.decode(joined, exponents=exponents), sum(openings)
 
     def _check_time(self, text: str) -> None:
         try:

@@ -70,15 +70,24 @@ class EventError(ValueError):
         self.detail = detail
 
 
-def check_text(raw: bytes, limits: EventLimits) -> int:
+class Density(NamedTuple):
+    """What in a text takes longer than its bytes.
+
+    Attributes:
+        exponents: numbers that may take long to read; text in strings may look like one.
+        surplus: arrays and objects beyond one per `BYTES_PER_CONTAINER`.
+    """
+
+    exponents: int
+    surplus: int
+
+
+def check_text(raw: bytes, limits: EventLimits) -> Density:
     """Refuse an event by its bytes alone, before it is decoded.
 
     Args:
         raw: the event's JSON text; it need not be valid.
         limits: the bounds.
-
-    Returns:
-        How many numbers may take long to read; text in strings may look like one.
 
     Raises:
         EventError: `event_too_large`, `too_many_containers` or `too_many_exponents`.
@@ -90,21 +99,26 @@ def check_text(raw: bytes, limits: EventLimits) -> int:
             "",
             f"the event has {size:,} bytes, at most {limits.max_event_bytes:,} are taken",
         )
-    containers = FREE_CONTAINERS + size // BYTES_PER_CONTAINER
     openings = count_openings(raw)
-    if openings > containers and (count_openings(outside := _outside_strings(raw)) > containers):
-        if _begins_deep(outside, limits.max_depth):
-            raise _too_deep(limits)
-        raise EventError(
-            "too_many_containers",
-            "",
-            f"an event of {size:,} bytes may have {containers:,} arrays and objects, empty ones"
-            f" included ({FREE_CONTAINERS}, and one per {BYTES_PER_CONTAINER} bytes)",
-        )
+    surplus = openings - size // BYTES_PER_CONTAINER
+    if surplus > FREE_CONTAINERS:
+        outside = _outside_strings(raw)
+        surplus = count_openings(outside) - size // BYTES_PER_CONTAINER
+        if surplus > FREE_CONTAINERS:
+            if _begins_deep(outside, limits.max_depth):
+                raise _too_deep(limits)
+            containers = FREE_CONTAINERS + size // BYTES_PER_CONTAINER
+            raise EventError(
+                "too_many_containers",
+                "",
+                f"an event of {size:,} bytes may have {containers:,} arrays and objects, empty ones"
+                f" included ({FREE_CONTAINERS}, and one per {BYTES_PER_CONTAINER} bytes)",
+            )
+    surplus = max(0, surplus)
     if openings > limits.max_keys:
         _check_objects(raw, limits)
     if not has_exponents(raw):
-        return 0
+        return Density(0, surplus)
     most = _most_exponents(size)
     exponents = count_exponents(raw, most + 1)
     if exponents > most and count_exponents(_outside_strings(raw), most + 1) > most:
@@ -115,7 +129,7 @@ def check_text(raw: bytes, limits: EventLimits) -> int:
             f" ({FREE_EXPONENTS}, and one per {BYTES_PER_EXPONENT} bytes); write them without an"
             " exponent or as strings",
         )
-    return exponents
+    return Density(exponents, surplus)
 
 
 def _check_objects(raw: bytes, limits: EventLimits) -> None:

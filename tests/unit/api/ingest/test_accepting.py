@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocelot_api.authentication import Principal
-from ocelot_api.ingest.accepting import Accepted, Accepting
+from ocelot_api.ingest.accepting import MAX_SURPLUS, Accepted, Accepting, TooDenseError
 from ocelot_common.event import EventAcceptor
 from ocelot_common.event_limits import EventLimits
 from ocelot_common.ids import format_id
@@ -179,3 +179,21 @@ def test_ids_by_key_do_not_depend_on_position(
     assert len(set(ids_of(again).values())) == len(kept)
     for position, text in enumerate(kept):
         assert ids_of(again)[len(bad) + position] in by_text[text]
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["decoded at once", "decoded one by one"])
+def test_dense_events_that_nest_deep_are_taken_up_to_a_number_per_request(
+    principal: Principal, *, twice: bool
+):
+    deep = json.loads("[" * 28 + "]" * 28)
+    raw = event(metadata={"a": [deep, deep] if twice else deep}).replace(b" ", b"")
+    surplus = raw.count(b"[") + raw.count(b"{") - len(raw) // 6
+    most = MAX_SURPLUS // surplus // 128 * 128  # counted in steps
+    assert len(accept(principal, [raw] * most).events) == most
+    with pytest.raises(TooDenseError):
+        accept(principal, [raw] * (most + 256))
+
+
+def test_ordinary_events_are_never_too_dense(principal: Principal):
+    nested = event(metadata={"a": {"b": {"c": {"d": {"e": {"f": [1, "[[[["]}}}}}})
+    assert len(accept(principal, [nested] * 10_000).events) == 10_000

@@ -20,6 +20,9 @@ _STEP_BYTES: Final = 128 * 1024
 #: and one more per so many bytes: a large body of ordinary events never reaches this bound.
 FREE_FAULTS: Final = 100
 BYTES_PER_FAULT: Final = 512
+#: Arrays and objects beyond one per 6 bytes, which each event may have a few of: the events of a
+#: request, together. Each takes 0.1 µs and more.
+MAX_SURPLUS: Final = 4_096
 
 
 class ItemError(msgspec.Struct):
@@ -57,6 +60,10 @@ class TooManyFaultsError(Exception):
         self.errors = errors
 
 
+class TooDenseError(Exception):
+    """A request's events hold too many arrays and objects for their bytes."""
+
+
 class Accepting:
     """Validates a request's events step by step and assigns the ids that are missing.
 
@@ -73,6 +80,7 @@ class Accepting:
         if key is not None:
             self._by_key = IdsByKey(principal.tenant.uid, principal.subject, key)
         self._texts: dict[bytes, bytes] = {}  # by the ids that clients gave
+        self._surplus = 0
 
     def one(self, raw: bytes) -> Accepted:
         """Validate the only event of a request."""
@@ -100,6 +108,7 @@ class Accepting:
 
         Raises:
             TooManyFaultsError: nothing of the request may be stored.
+            TooDenseError: the same.
         """
         if len(raws) == 1:
             self.one(raws[0])
@@ -113,15 +122,18 @@ class Accepting:
             total_bytes += size
             if plain := self._acceptor.accept_plain(part):
                 self._accept_plain(plain)
-                continue
-            for piece in _pieces(part, size):
-                if piece is not part:
-                    yield
-                self._accept_each(piece)
+            else:
+                for piece in _pieces(part, size):
+                    if piece is not part:
+                        yield
+                    self._accept_each(piece)
             if len(errors) > FREE_FAULTS + total_bytes // BYTES_PER_FAULT:
                 raise TooManyFaultsError(errors)
+            if self._surplus > MAX_SURPLUS:
+                raise TooDenseError
 
     def _accept_plain(self, plain: PlainEvents) -> None:
+        self._surplus += plain.surplus
         if plain.ids is None:
             ids, id_texts = self._next_ids(plain.texts)
             self.accepted.events.extend(map(PackedEvent, ids, plain.texts))
@@ -134,9 +146,12 @@ class Accepting:
         outcomes: list[AcceptedEvent | EventError] = []
         for raw in raws:
             try:
-                outcomes.append(accept(raw))
+                event = accept(raw)
             except EventError as error:
                 outcomes.append(error)
+            else:
+                outcomes.append(event)
+                self._surplus += event.surplus
         self._add_all(outcomes)
 
     def _add_all(self, outcomes: Sequence[AcceptedEvent | EventError]) -> None:

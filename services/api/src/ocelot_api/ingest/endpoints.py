@@ -17,9 +17,11 @@ from ocelot_api.budget import EVENT_BYTES, FairPool, Reservation
 from ocelot_api.ingest.accepting import (
     BYTES_PER_FAULT,
     FREE_FAULTS,
+    MAX_SURPLUS,
     Accepted,
     Accepting,
     ItemError,
+    TooDenseError,
     TooManyFaultsError,
 )
 from ocelot_api.ingest.coalescer import Coalescer, SendFailedError
@@ -39,6 +41,7 @@ from ocelot_api.timers import TimeLimits
 from ocelot_common.auth.scopes import LOGS_WRITE
 from ocelot_common.envelope import Segment
 from ocelot_common.event import EventAcceptor
+from ocelot_common.event_limits import BYTES_PER_CONTAINER
 from ocelot_common.registry.snapshot import RegistrySnapshot
 from ocelot_common.timestamps import now_ms
 
@@ -145,6 +148,9 @@ class Ingest:
         except TooManyFaultsError as error:
             self._metrics.count_rejected(len(raws))
             raise _too_faulty(len(raws), error.errors) from None
+        except TooDenseError:
+            self._metrics.count_rejected(len(raws))
+            raise _too_dense(len(raws)) from None
         accepted = accepting.accepted
         self._metrics.count_rejected(len(accepted.errors))
         del raws, body
@@ -269,6 +275,17 @@ def _too_faulty(total: int, errors: list[ItemError]) -> Problem:
             "ids": [None] * total,
             "errors": errors,
         },
+    )
+
+
+def _too_dense(total: int) -> Problem:
+    return Problem(
+        422,
+        "too_many_containers",
+        f"{total:,} events hold over {MAX_SURPLUS:,} arrays and objects more than one per"
+        f" {BYTES_PER_CONTAINER} bytes, so the request was rejected as a whole; send fewer events"
+        " per request",
+        members={"accepted": 0, "rejected": total, "ids": [None] * total, "errors": []},
     )
 
 
