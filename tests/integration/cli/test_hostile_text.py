@@ -33,6 +33,7 @@ from ocelot_common.holds import HoldStore
 from ocelot_common.ids import format_id, new_id
 from ocelot_common.jobs.model import Job, JobError, JobState
 from ocelot_common.jobs.store import to_document
+from ocelot_common.provisioning.database import prepare_database
 from ocelot_common.registry.model import Isolation, Tenant, TenantState
 from ocelot_common.registry.store import RegistryStore, RegistryTransaction
 from ocelot_common.terminal import is_safe
@@ -312,7 +313,7 @@ async def database(
     name = f"hostile_{secrets.token_hex(4)}"
     found = client[name]
     store = RegistryStore(found)
-    await store.prepare()
+    await prepare_database(found)
     now = datetime.now(UTC)
     rows = [
         Tenant(

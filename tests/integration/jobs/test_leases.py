@@ -11,6 +11,7 @@ import pytest_asyncio
 from ocelot_common import mongo
 from ocelot_common.jobs.model import JobKind, JobState
 from ocelot_common.jobs.store import JobExistsError, JobStore
+from ocelot_common.provisioning.database import prepare_database
 from ocelot_jobs import leases
 from ocelot_jobs.leases import Lease, LeaseLostError, claim
 
@@ -24,7 +25,7 @@ async def store(mongodb_url: str) -> AsyncIterator[JobStore]:
     client = mongo.connect(mongodb_url, app_name="tests")
     name = f"jobs_{secrets.token_hex(4)}"
     jobs = JobStore(client[name])
-    await jobs.prepare()
+    await prepare_database(client[name])
     yield jobs
     await client.drop_database(name)
     await client.close()

@@ -10,6 +10,7 @@ import pytest_asyncio
 from ocelot_common import mongo
 from ocelot_common.jobs.model import JobKind, JobState
 from ocelot_common.jobs.store import JobStore
+from ocelot_common.provisioning.database import prepare_database
 from ocelot_common.provisioning.tenants import Provisioner, TenantSpec
 from ocelot_common.registry.snapshot import RegistrySnapshot
 from ocelot_common.registry.store import RegistryStore
@@ -26,8 +27,7 @@ async def registry(mongodb_url: str) -> AsyncIterator[RegistryStore]:
     client = mongo.connect(mongodb_url, app_name="tests")
     name = f"standing_{secrets.token_hex(4)}"
     store = RegistryStore(client[name])
-    await store.prepare()
-    await JobStore(client[name]).prepare()
+    await prepare_database(client[name])
     yield store
     await client.drop_database(name)
     await client.close()

@@ -201,7 +201,7 @@ async def _open(
 
 def _registry_cause(snapshot: RegistrySnapshot) -> str | None:
     if snapshot.unconfirmed_sec > REGISTRY_GRACE_SEC:
-        return "the registry has not been read"
+        return snapshot.cause
     return None
 
 

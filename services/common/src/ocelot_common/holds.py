@@ -50,10 +50,6 @@ class HoldStore:
         )
         self._holds = self._database[HOLDS]
 
-    async def prepare(self) -> None:
-        """Make the index; safe to repeat."""
-        await self._holds.create_index([("t", ASCENDING)], name="t")
-
     async def place(self, uid: str, *, reason: str, owner: str) -> Hold:
         """Place a hold; when this returns, nothing of the tenant is deleted any more."""
         hold = Hold(

@@ -19,6 +19,8 @@ DEAD_LETTERS: Final = "dead_letters"
 JOBS: Final = "jobs"
 HOLDS: Final = "holds"
 TENANT_STATUS: Final = "tenant_status"
+PROBES: Final = "probes"
+INSTALLATION: Final = "installation"
 
 #: The space that all tenants of the Shared tier have in common.
 SHARED_SPACE: Final = "logs_shared"

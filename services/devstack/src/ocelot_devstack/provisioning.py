@@ -8,6 +8,7 @@ from typing import Final
 from ocelot_common import mongo, opensearch
 from ocelot_common.auth.keys import SigningKey, load_signing_key, publish_key
 from ocelot_common.auth.tokens import mint_token
+from ocelot_common.provisioning.database import prepare_database
 from ocelot_common.provisioning.tenants import Provisioner, TenantSpec
 from ocelot_common.registry.model import Isolation, Tenant
 from ocelot_common.registry.store import RegistryStore
@@ -60,7 +61,7 @@ async def open_tenant_maker(installation: Installation) -> AsyncIterator[TenantM
             search = opensearch.connect(installation.opensearch_url)
             stack.push_async_callback(search.close)
         store = RegistryStore(client[installation.mongodb_database])
-        await store.prepare()
+        await prepare_database(store.database)
         key = load_signing_key(installation.signing_key_file)
         await publish_key(store, key)
         prefix = installation.index_prefix

@@ -14,6 +14,7 @@ from ocelot_common.holds import HoldStore
 from ocelot_common.jobs.model import JobKind
 from ocelot_common.jobs.store import JobStore
 from ocelot_common.process import run_until_signalled
+from ocelot_common.provisioning.database import prepare_database_when_possible
 from ocelot_common.provisioning.indices import IndexMaker
 from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.settings import load
@@ -59,7 +60,8 @@ async def serve(settings: JobsSettings, stopping: asyncio.Event) -> None:
             runtime.store,
             every_sec={kind: sec for kind, sec in recurring.items() if kind in work},
         )
-        async with runtime.background(standing):
+        preparing = prepare_database_when_possible(runtime.database)
+        async with runtime.background(preparing, standing):
             await run_job(runner, stopping=stopping, drain_timeout_sec=settings.drain_timeout_sec)
 
 

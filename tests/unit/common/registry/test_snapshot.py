@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 from pymongo.errors import AutoReconnect
 
+from ocelot_common.registry.mark import NotPreparedError
 from ocelot_common.registry.model import Space, Tenant, TenantState, VerificationKey
 from ocelot_common.registry.snapshot import STALE_SEC, RegistrySnapshot
 from ocelot_common.registry.store import RegistryStore
@@ -20,6 +21,7 @@ class FakeStore:
     Attributes:
         asked: the version of each read of one kind.
         confirmed: how often the version was asked for.
+        asked_for_mark: how often the mark of a prepared MongoDB was asked for.
         error: what every call raises.
         error_of: the kind whose read fails.
         written_after: what others write as soon as a kind has been read.
@@ -31,6 +33,7 @@ class FakeStore:
         self.current = 0
         self.asked: list[int] = []
         self.confirmed = 0
+        self.asked_for_mark = 0
         self.error: Exception | None = None
         self.error_of: type | None = None
         self.written_after: dict[type, list[Tenant | Space | VerificationKey]] = {}
@@ -39,6 +42,11 @@ class FakeStore:
     def put(self, *rows: Tenant | Space | VerificationKey) -> None:
         self.rows += rows
         self.current = max(row.version for row in self.rows)
+
+    async def require_prepared(self) -> None:
+        self.asked_for_mark += 1
+        if self.error:
+            raise self.error
 
     async def version(self) -> int:
         if self.error:
@@ -102,6 +110,26 @@ async def until(condition: Callable[[], object]) -> None:
 async def test_a_snapshot_is_not_fresh_before_its_first_read(snapshot: RegistrySnapshot) -> None:
     assert not snapshot.fresh
     assert snapshot.unconfirmed_sec == float("inf")
+
+
+async def test_nothing_is_read_before_mongodb_has_been_prepared(
+    store: FakeStore, make_tenant: Make
+) -> None:
+    snapshot = RegistrySnapshot(cast("RegistryStore", store), poll_sec=0.01)
+    store.put(make_tenant(version=2), space(2))
+    store.error = NotPreparedError("not prepared")
+    with pytest.raises(NotPreparedError):
+        await snapshot.confirm()
+    await snapshot.start()
+    await until(lambda: "not prepared" in snapshot.cause)
+    assert (store.asked, store.confirmed, snapshot.fresh) == ([], 0, False)
+    store.error = None
+    await asyncio.wait_for(snapshot.wait_fresh(), 60)
+    asked = store.asked_for_mark
+    await until(lambda: store.confirmed > 3)
+    await snapshot.close()
+    assert snapshot.live_tenant("acme") is not None
+    assert store.asked_for_mark == asked, "it is asked for until it is seen, and not again"
 
 
 async def test_a_read_brings_tenants_spaces_and_keys(

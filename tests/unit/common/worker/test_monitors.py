@@ -156,6 +156,7 @@ async def test_a_cancellation_that_comes_with_a_report_is_not_lost() -> None:
 
 class FakeSnapshot:
     fresh = True
+    cause = "the registry has not been read"
 
 
 async def test_the_gate_is_shut_while_the_registry_is_unconfirmed() -> None:
@@ -163,7 +164,9 @@ async def test_the_gate_is_shut_while_the_registry_is_unconfirmed() -> None:
     snapshot.fresh = False
     async with running(watch_registry(cast("RegistrySnapshot", snapshot), gate)):
         await until(lambda: not gate.is_open)
-        assert list(gate.causes) == ["registry"]
+        assert gate.causes == {"registry": "the registry has not been read"}
+        snapshot.cause = "MongoDB is away"
+        await until(lambda: gate.causes == {"registry": "MongoDB is away"})
         snapshot.fresh = True
         await until(lambda: gate.is_open)
         snapshot.fresh = False

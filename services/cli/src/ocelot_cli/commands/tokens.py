@@ -19,6 +19,7 @@ from ocelot_common.auth.keys import (
 )
 from ocelot_common.auth.scopes import ROLES, SCOPES
 from ocelot_common.auth.tokens import EVERY_TENANT, mint_token
+from ocelot_common.provisioning.database import prepare_database
 from ocelot_common.registry.model import Tenant
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.settings import SigningSettings, TokenSettings
@@ -51,7 +52,7 @@ def create(
         key = load_signing_key(path)
         names = TokenSettings()
         async with administration() as admin:
-            await admin.store.prepare()
+            await prepare_database(admin.store.database)
             tenants = await _tenants(admin.store, tenant)
             ready_at = await publish_key(admin.store, key)
             wait_sec = (ready_at - datetime.now(UTC)).total_seconds()

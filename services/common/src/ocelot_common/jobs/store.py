@@ -1,12 +1,12 @@
 """The collection `jobs`: how jobs are asked for, listed and stopped."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from bson import Int64
-from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo import DESCENDING, ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import DuplicateKeyError
@@ -19,9 +19,6 @@ from ocelot_common.mongo import MAJORITY
 from ocelot_common.names import JOBS
 
 Document = dict[str, Any]
-
-#: Jobs that ended are forgotten after so long.
-_KEPT: Final = timedelta(days=90)
 
 
 class JobExistsError(Exception):
@@ -50,23 +47,6 @@ class JobStore:
     def collection(self) -> AsyncCollection[Document]:
         """For leases, whose writes are conditional."""
         return self._jobs
-
-    async def prepare(self) -> None:
-        """Make the indexes; safe to repeat."""
-        await self._jobs.create_index(
-            [("key", ASCENDING)],
-            name="live_key",
-            unique=True,
-            partialFilterExpression={"live": True, "key": {"$type": "string"}},
-        )
-        await self._jobs.create_index([("live", ASCENDING), ("due_at", ASCENDING)], name="live_due")
-        await self._jobs.create_index([("t", ASCENDING), ("_id", DESCENDING)], name="t_id")
-        await self._jobs.create_index(
-            [("finished_at", ASCENDING)],
-            name="finished_at",
-            expireAfterSeconds=int(_KEPT.total_seconds()),
-            partialFilterExpression={"live": False},
-        )
 
     async def create(
         self,

@@ -1,14 +1,13 @@
 """The MongoDB collection of a space: zstd blocks, and the indexes of its reads (design §4)."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from pymongo import ASCENDING, IndexModel
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import CollectionInvalid
 
 from ocelot_common.names import SHARED_SPACE
+from ocelot_common.provisioning.database import create_collection
 from ocelot_common.registry.model import Space
 
 Document = dict[str, Any]
@@ -28,11 +27,9 @@ _BY_FILTER: Final = (
 
 async def ensure_collection(database: AsyncDatabase[Document], space: Space) -> None:
     """Make a space's collection and indexes; safe to repeat."""
-    if space.collection not in await database.list_collection_names(
-        filter={"name": space.collection}
-    ):
-        with suppress(CollectionInvalid):  # another process was faster
-            await database.create_collection(space.collection, storageEngine=_ZSTD)
+    present = await database.list_collection_names(filter={"name": space.collection})
+    if not present:
+        await create_collection(database, space.collection, storageEngine=_ZSTD)
     keys = _BY_TIME if space.search_enabled else (*_BY_TIME, *_BY_FILTER)
     await database[space.collection].create_indexes([_index(space, key) for key in keys])
 

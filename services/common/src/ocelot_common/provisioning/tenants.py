@@ -11,9 +11,9 @@ from pymongo.errors import DuplicateKeyError
 from ocelot_common import names
 from ocelot_common.dead_letters import DeadLetterStore
 from ocelot_common.holds import HoldStore
-from ocelot_common.jobs.store import JobStore
 from ocelot_common.names import Period
 from ocelot_common.provisioning.collections import ensure_collection
+from ocelot_common.provisioning.database import prepare_database
 from ocelot_common.provisioning.indices import IndexMaker
 from ocelot_common.registry.model import Isolation, Space, Tenant, TenantState
 from ocelot_common.registry.store import RegistryStore, RegistryTransaction
@@ -87,7 +87,6 @@ class Provisioner:
         self._index_prefix = index_prefix
         self._indices = IndexMaker(store, opensearch) if opensearch else None
         self._dead_letters = DeadLetterStore(store.database)
-        self._jobs = JobStore(store.database)
         self._holds = HoldStore(store.database)
         self._clock = clock
 
@@ -100,9 +99,7 @@ class Provisioner:
             ProvisioningError: the isolation differs from the existing one's.
         """
         names.check_tenant_id(spec.id)
-        await self._store.prepare()
-        await self._jobs.prepare()
-        await self._holds.prepare()
+        await prepare_database(self._store.database)
         existing = await self._store.live_tenant(spec.id)
         if existing is None:
             existing = await self._claim(spec)

@@ -41,6 +41,7 @@ class RegistrySnapshot:
         self._keys: dict[str, VerificationKey] = {}
         self._version = 0
         self._confirmed_at: float | None = None
+        self._fault = ""
         self._first_read = asyncio.Event()
         self._reading = asyncio.Lock()
         self._polling: asyncio.Task[None] | None = None
@@ -61,6 +62,13 @@ class RegistrySnapshot:
     def fresh(self) -> bool:
         """Whether the snapshot may be acted on."""
         return self.unconfirmed_sec < STALE_SEC
+
+    @property
+    def cause(self) -> str:
+        """Why the snapshot may not be acted on, for people; read it where `fresh` is false."""
+        if self._confirmed_at is None:
+            return f"the registry has not been read: {self._fault or 'this process just started'}"
+        return f"the registry has not been confirmed for 30 s: {self._fault}"
 
     def tenant(self, uid: str) -> Tenant | None:
         """An incarnation of a tenant, Deleted ones too."""
@@ -128,6 +136,7 @@ class RegistrySnapshot:
         One read of one number where nothing was.
 
         Raises:
+            NotPreparedError: MongoDB has not been prepared, so nothing may be read from it yet.
             pymongo.errors.PyMongoError: the registry can't be read now.
         """
         asked_at = self._clock()
@@ -135,10 +144,12 @@ class RegistrySnapshot:
             if self._confirmed_at is not None and self._confirmed_at >= asked_at:
                 return  # a read that began after this call has answered it
             began = self._clock()
+            if self._confirmed_at is None:
+                await self._store.require_prepared()
             version = await self._store.version()
             if version != self._version or self._confirmed_at is None:
                 await self._read(version)
-            self._confirmed_at = began
+            self._confirmed_at, self._fault = began, ""
             self._first_read.set()
 
     async def _read(self, version: int) -> None:
@@ -171,6 +182,7 @@ class RegistrySnapshot:
             try:
                 await self.confirm()
             except PyMongoError as error:
+                self._fault = str(error)[:200]
                 log.warning(
                     "registry_unconfirmed",
                     error=type(error).__name__,

@@ -1,20 +1,19 @@
 """Reads and writes of the registry. Every write draws the next version in its transaction."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
-from pymongo import ASCENDING, ReturnDocument
+from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import CollectionInvalid
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 
 from ocelot_common import names
 from ocelot_common.mongo import MAJORITY
+from ocelot_common.registry.mark import require_mark
 from ocelot_common.registry.model import Space, Tenant, TenantState, VerificationKey
 
 Document = dict[str, Any]
@@ -27,14 +26,6 @@ _KINDS: Final[dict[type, str]] = {
     Space: names.SPACES,
     VerificationKey: names.KEYS,
 }
-# Made before anything writes them: a transaction that makes a collection may collide with another.
-_OTHERS: Final = (
-    names.COUNTERS,
-    names.DEAD_LETTERS,
-    names.JOBS,
-    names.HOLDS,
-    names.TENANT_STATUS,
-)
 
 
 class RegistryStore:
@@ -57,24 +48,13 @@ class RegistryStore:
         """The database, with majority reads and writes."""
         return self._database
 
-    async def prepare(self) -> None:
-        """Make collections and indexes; safe to repeat."""
-        present = set(await self._database.list_collection_names())
-        for name in (*_KINDS.values(), *_OTHERS):
-            if name not in present:
-                await _create_if_missing(self._database, name)
-        # One live incarnation an id: the claim of an id is this index's unique insert.
-        await self._database[names.TENANTS].create_index(
-            [("id", ASCENDING)],
-            name="live_id",
-            unique=True,
-            partialFilterExpression={"live": True},
-        )
-        for name in _KINDS.values():
-            await self._database[name].create_index([("version", ASCENDING)], name="version")
-        await self._database[names.DEAD_LETTERS].create_index(
-            [("t", ASCENDING), ("last_seen", ASCENDING)], name="t_last_seen"
-        )
+    async def require_prepared(self) -> None:
+        """Return if the registry's collections and indexes exist.
+
+        Raises:
+            NotPreparedError: they do not.
+        """
+        await require_mark(self._database)
 
     async def version(self) -> int:
         """The registry's version: 0 before its first write."""
@@ -189,8 +169,3 @@ def to_document(row: Tenant | Space | VerificationKey, version: int) -> Document
     if isinstance(row, Tenant):
         document["live"] = row.state is not TenantState.DELETED
     return document
-
-
-async def _create_if_missing(database: AsyncDatabase[Document], name: str) -> None:
-    with suppress(CollectionInvalid):  # another process was faster
-        await database.create_collection(name)

@@ -9,7 +9,7 @@ import pymongo
 from pymongo.asynchronous.database import AsyncDatabase
 
 from ocelot_common.mongo import MAJORITY
-from ocelot_common.names import COUNTERS
+from ocelot_common.names import PROBES
 from ocelot_common.queue.gate import Gate
 from ocelot_common.registry.snapshot import RegistrySnapshot
 from ocelot_common.telemetry.logs import get_logger
@@ -23,16 +23,22 @@ _PROBE_TIMEOUT_SEC = 3.0
 log = get_logger(__name__)
 
 
+def hold_for_registry(snapshot: RegistrySnapshot, gate: Gate) -> None:
+    """Hold the gate until `watch_registry` releases it: a process that starts is not ready."""
+    gate.hold(_REGISTRY, snapshot.cause)
+
+
 async def watch_registry(snapshot: RegistrySnapshot, gate: Gate) -> None:
-    """Hold the gate while the registry is unconfirmed (design §8); runs until cancelled."""
+    """Hold the gate while the registry is unconfirmed; runs until cancelled."""
     while True:
         if snapshot.fresh:
             if _REGISTRY in gate.causes:
                 log.info("gate_released", cause=_REGISTRY)
             gate.release(_REGISTRY)
-        elif _REGISTRY not in gate.causes:
-            gate.hold(_REGISTRY, "the registry has not been confirmed for 30 s")
-            log.warning("gate_held", cause=_REGISTRY)
+        else:
+            if _REGISTRY not in gate.causes:
+                log.warning("gate_held", cause=_REGISTRY)
+            gate.hold(_REGISTRY, snapshot.cause)
         await asyncio.sleep(_CHECK_SEC)
 
 
@@ -116,12 +122,12 @@ class BackendMonitor:
 
 def store_probe(database: AsyncDatabase[Document], process: str) -> Callable[[], Awaitable[None]]:
     """A probe that writes with majority: a ping succeeds on a store that can't be written."""
-    counters = database[COUNTERS].with_options(write_concern=MAJORITY)
+    probes = database[PROBES].with_options(write_concern=MAJORITY)
 
     async def probe() -> None:
         with pymongo.timeout(_PROBE_TIMEOUT_SEC):
-            await counters.update_one(
-                {"_id": f"probe:{process}"}, {"$set": {"at": datetime.now(UTC)}}, upsert=True
+            await probes.update_one(
+                {"_id": process}, {"$set": {"at": datetime.now(UTC)}}, upsert=True
             )
 
     return probe

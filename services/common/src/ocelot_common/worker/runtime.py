@@ -24,7 +24,12 @@ from ocelot_common.settings import WorkerSettings
 from ocelot_common.telemetry.logs import configure_logs, get_logger
 from ocelot_common.telemetry.metrics import process_registry
 from ocelot_common.telemetry.tracing import configure_tracing
-from ocelot_common.worker.monitors import BackendMonitor, store_probe, watch_registry
+from ocelot_common.worker.monitors import (
+    BackendMonitor,
+    hold_for_registry,
+    store_probe,
+    watch_registry,
+)
 
 Document = dict[str, Any]
 
@@ -78,6 +83,7 @@ class WorkerRuntime:
                 registry=registry,
             )
         )
+        hold_for_registry(self.snapshot, self.gate)
         self.store_monitor = BackendMonitor(
             "mongodb", self.gate, store_probe(database, service), errors=(PyMongoError,)
         )
@@ -90,7 +96,7 @@ class WorkerRuntime:
             asyncio.ensure_future(task)
             for task in (
                 watch_registry(self.snapshot, self.gate),
-                self.store_monitor.run(),
+                self._watch_store(),
                 *tasks,
             )
         ]
@@ -101,6 +107,11 @@ class WorkerRuntime:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
             await self.snapshot.close()
+
+    async def _watch_store(self) -> None:
+        # The probe writes, and a write before MongoDB has been prepared makes a collection.
+        await self.snapshot.wait_fresh()
+        await self.store_monitor.run()
 
 
 @asynccontextmanager

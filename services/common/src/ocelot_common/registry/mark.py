@@ -1,0 +1,42 @@
+"""The mark that says that MongoDB has been prepared.
+
+A process that reads or writes before the indexes exist can double what they keep single. So the
+mark is written last, and api, consumer and indexer do nothing before they have seen it.
+"""
+
+from typing import Any, Final
+
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import PyMongoError
+
+from ocelot_common.names import INSTALLATION
+
+#: Raise it when `prepare_database` makes something that other processes need.
+LAYOUT: Final = 1
+_KEY: Final = "layout"
+
+
+class NotPreparedError(PyMongoError):
+    """MongoDB can be reached, but its collections and indexes have not been made yet."""
+
+
+async def write_mark(database: AsyncDatabase[dict[str, Any]]) -> None:
+    """Record that this release's collections and indexes exist; a newer mark stays."""
+    await database[INSTALLATION].update_one(
+        {"_id": _KEY}, {"$max": {"version": LAYOUT}}, upsert=True
+    )
+
+
+async def require_mark(database: AsyncDatabase[dict[str, Any]]) -> None:
+    """Return if MongoDB has been prepared for this release.
+
+    Raises:
+        NotPreparedError: it has not.
+        pymongo.errors.PyMongoError: MongoDB can't be read now.
+    """
+    mark = await database[INSTALLATION].find_one({"_id": _KEY})
+    if mark is None or mark["version"] < LAYOUT:
+        raise NotPreparedError(
+            f"the database {database.name!r} has not been prepared;"
+            " start the jobs process, or create a tenant with `ocelot tenants create`"
+        )
