@@ -158,7 +158,7 @@ async def test_searches_filter_by_words_options_and_time(running: Any, ocelot: A
     assert await actors("--limit", "1", "--sort", "occurred_at") == ["ann"]
     table = await ocelot.ok("search", "red", **tokens(access, "reader"))
     assert "the red report" in table.out
-    assert "1 of 1 events, from opensearch" in table.err
+    assert "1 of 1 event, from opensearch" in table.err
     wrong = await ocelot("search", "--sort", "actor", **tokens(access, "reader"))
     assert wrong.status == 1
     assert wrong.err.startswith("error: 400")

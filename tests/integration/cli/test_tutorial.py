@@ -87,7 +87,7 @@ def read(printed: str) -> Answer:
     times: list[str] = []
     over_time = lines[0].split()[0] == "from"
     for line in lines:
-        if found := re.fullmatch(r"(?:[\d,]+ of )?([\d,]+) events, from opensearch", line):
+        if found := re.fullmatch(r"(?:[\d,]+ of )?([\d,]+) events?, from opensearch", line):
             total = number(found[1])
         elif found := re.fullmatch(r"([\d,]+) different \S+", line):
             distinct.append(number(found[1]))

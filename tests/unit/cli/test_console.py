@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ocelot_cli.console import GuardedConsole, guarded_streams, plain, show_json, show_line
+from ocelot_cli.console import GuardedConsole, counted, guarded_streams, plain, show_json, show_line
 from ocelot_common.terminal import is_safe
 
 UNSAFE = "\x00\x07\n\r\x1b\x7f\x80\x9b\u200b\u200f\u202e\u2066\u2028\ufeff\ud800\U000e0041"
@@ -85,3 +85,10 @@ def test_ndjson_is_the_same_value_in_one_line(capsys: pytest.CaptureFixture[str]
     assert json.loads(shown) == value
     assert "Zoë 🦊" in shown
     assert is_safe(shown.removesuffix("\n"))
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 jobs"), (1, "1 job"), (2, "2 jobs"), (12_000, "12,000 jobs")]
+)
+def test_a_noun_is_singular_behind_one_alone(number: int, text: str):
+    assert counted(number, "job") == text

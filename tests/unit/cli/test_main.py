@@ -331,7 +331,7 @@ def test_a_search_shows_a_table_in_which_an_events_text_is_only_text(send: Any):
 
     assert result.exit_code == 0
     assert r"closes [/b] and \u001b[31mpaints" in result.stdout
-    assert "1 of 1 events, from opensearch" in result.stderr
+    assert "1 of 1 event, from opensearch" in result.stderr
 
 
 def test_a_search_shows_times_in_utc(send: Any):
@@ -393,4 +393,4 @@ def test_discarding_asks_first():
     result = ocelot("dead-letters", "discard", "abc", stdin=b"n\n")
 
     assert result.exit_code == 1
-    assert "Forget 1 letters for good?" in result.output
+    assert "Forget 1 letter for good?" in result.output

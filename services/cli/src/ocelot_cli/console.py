@@ -110,6 +110,16 @@ def plain(text: str) -> Text:
     return Text(escape(text))
 
 
+def plural(number: int, noun: str) -> str:
+    """Return the noun as it stands behind a number: `event` behind 1, else `events`."""
+    return noun if number == 1 else f"{noun}s"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 event`, `12,000 events`."""
+    return f"{number:,} {plural(number, noun)}"
+
+
 def show_json(content: bytes) -> None:
     """Print JSON with indentation, in colour on a terminal."""
     text = msgspec.json.format(content, indent=2).decode()

@@ -51,4 +51,4 @@ def test_an_api_that_is_away_leaves_a_file_to_go_on_with(
         )
         assert result.exit_code == 1
         assert "error: the api at http://127.0.0.1:9 was away for 1 s" in result.stderr
-        assert "0 events are there; the same command with --resume goes on" in result.stderr
+        assert "the file has 0 events; the same command with --resume goes on" in result.stderr

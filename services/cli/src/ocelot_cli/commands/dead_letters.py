@@ -16,7 +16,7 @@ from ocelot_cli.administration import (
     tenant_ids,
     uid_of,
 )
-from ocelot_cli.console import fail, out, plain, say, show_json, show_line
+from ocelot_cli.console import counted, fail, out, plain, say, show_json, show_line
 from ocelot_cli.sqs import queues
 from ocelot_common.dead_letters import DeadLetterStore, Reason, Stage
 from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
@@ -84,7 +84,7 @@ def list_letters(
         )
         table.add_row(*map(plain, row))
     out.print(table)
-    say(f"{len(letters)} dead letters")
+    say(counted(len(letters), "dead letter"))
 
 
 @app.command()
@@ -138,14 +138,14 @@ def discard(
 ) -> None:
     """Forget letters; their content is gone for good."""
     if not yes:
-        typer.confirm(f"Forget {len(keys)} letters for good?", abort=True, err=True)
+        typer.confirm(f"Forget {counted(len(keys), 'letter')} for good?", abort=True, err=True)
 
     async def work() -> int:
         async with desk() as at:
             letters = [await _one(at, key) for key in keys]
             return sum([await at.letters.remove(letter["_id"]) for letter in letters])
 
-    say(f"{run_on_backends(work())} dead letters forgotten")
+    say(f"{counted(run_on_backends(work()), 'dead letter')} forgotten")
 
 
 async def _retry(

@@ -8,7 +8,7 @@ import httpx
 import typer
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client
-from ocelot_cli.console import FAILED, complain, fail, say
+from ocelot_cli.console import FAILED, complain, counted, fail, say
 from ocelot_cli.durations import parse_moment
 from ocelot_cli.environment import api_access
 from ocelot_cli.export.download import Download
@@ -115,11 +115,12 @@ def export(
     state = made.state
     if status:
         if made.resumable:
-            say(f"{state.events:,} events are there; the same command with --resume goes on")
+            so_far = counted(state.events, "event")
+            say(f"the file has {so_far}; the same command with --resume goes on")
         raise typer.Exit(status)
     rate = (state.events - already) / max(time.monotonic() - began, 0.001)
     say(
-        f"{state.events:,} events, {state.bytes / 1e6:,.1f} MB, {rate:,.0f}/s;"
+        f"{counted(state.events, 'event')}, {state.bytes / 1e6:,.1f} MB, {rate:,.0f}/s;"
         f" nothing that was stored before {state.complete_until} is missing"
     )
 

@@ -13,7 +13,7 @@ from ocelot_cli.administration import (
     tenant_of,
     uid_of,
 )
-from ocelot_cli.console import out, plain, say, show_line
+from ocelot_cli.console import counted, out, plain, say, show_line
 from ocelot_common.holds import Hold, HoldStore
 from ocelot_common.provisioning.tenants import ProvisioningError
 
@@ -73,7 +73,7 @@ def list_holds(
         )
         table.add_row(*map(plain, row))
     out.print(table)
-    say(f"{len(holds)} holds")
+    say(counted(len(holds), "hold"))
 
 
 @app.command()

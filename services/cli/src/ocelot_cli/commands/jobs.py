@@ -16,7 +16,7 @@ from ocelot_cli.administration import (
     tenant_of,
     uid_of,
 )
-from ocelot_cli.console import err, fail, out, plain, say, show_json, show_line
+from ocelot_cli.console import counted, err, fail, out, plain, plural, say, show_json, show_line
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.jobs.model import Job, JobKind, JobState
 from ocelot_common.jobs.rebuild import MAX_IDS, RebuildPhase, request_rebuild_of_tenant
@@ -78,7 +78,7 @@ def list_jobs(
         )
         table.add_row(*map(plain, row))
     out.print(table)
-    say(f"{len(jobs)} jobs")
+    say(counted(len(jobs), "job"))
 
 
 @app.command()
@@ -174,7 +174,8 @@ def rebuild(
     if job.state is not JobState.SUCCEEDED:
         reason = f": {job.errors[-1].detail}" if job.errors else ""
         fail(f"the rebuild is {job.state}{reason}")
-    say(f"rebuilt: {_progress(job)} events")
+    total = job.progress.get("total", job.progress.get("done", 0))
+    say(f"rebuilt: {_progress(job)} {plural(total, 'event')}")
 
 
 async def _follow(jobs: JobStore, job: Job) -> Job:

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client, problem_text
-from ocelot_cli.console import fail, out, plain, say, show_json, show_line
+from ocelot_cli.console import counted, fail, out, plain, say, show_json, show_line
 from ocelot_cli.environment import api_access
 from ocelot_cli.event_table import event_table
 from ocelot_cli.filters import (
@@ -107,7 +107,7 @@ async def _pages(
     out.file.flush()
     total = body["total"]
     at_least = "at least " if total["relation"] == "gte" else ""
-    say(f"{shown:,} of {at_least}{total['value']:,} events, from {body['backend']}")
+    say(f"{shown:,} of {at_least}{counted(total['value'], 'event')}, from {body['backend']}")
 
 
 def stats(
@@ -163,7 +163,7 @@ def stats(
         about = "about " if count["relation"] == "approximate" else ""
         out.print(plain(f"{about}{count['value']:,} different {field}"))
     out.file.flush()
-    say(f"{body['total']:,} events, from {body['backend']}")
+    say(f"{counted(body['total'], 'event')}, from {body['backend']}")
 
 
 def _counts(body: dict[str, Any]) -> Table:

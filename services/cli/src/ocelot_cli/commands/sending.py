@@ -10,7 +10,7 @@ import httpx
 import typer
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client
-from ocelot_cli.console import FAILED, REJECTED, complain, fail, out, plain, say, show_line
+from ocelot_cli.console import FAILED, REJECTED, complain, counted, fail, out, plain, say, show_line
 from ocelot_cli.environment import api_access
 from ocelot_cli.mapping import Mapping, MappingError, load_mapping, shipped_mappings
 from ocelot_cli.transfer.account import Account
@@ -145,7 +145,7 @@ def _dry_run(
         except UnreadableError as error:
             fail(str(error))
     if account.rejected:
-        say(f"{account.rejected:,} of {account.read:,} lines can't be mapped")
+        say(f"{account.rejected:,} of {counted(account.read, 'line')} can't be mapped")
         raise typer.Exit(REJECTED)
 
 
@@ -180,7 +180,7 @@ def _transfer(
             status = FAILED
         account.summary(time.monotonic() - began)
     if status == 0 and account.open:
-        say(f"{account.open:,} lines are not accounted for: a defect of this program")
+        say(f"{counted(account.open, 'line')} not accounted for: a defect of this program")
         status = FAILED
     if status == 0 and account.rejected:
         status = REJECTED

@@ -8,6 +8,7 @@ from typing import Final
 import httpx
 import msgspec
 
+from ocelot_cli.console import counted
 from ocelot_cli.export.forms import Form
 from ocelot_cli.export.output import Output
 from ocelot_cli.transfer.progress import ProgressReport
@@ -94,7 +95,7 @@ class Download:
             if self._state.events == before:
                 raise
             reason = str(error) or type(error).__name__
-            self._report(f"{reason}; going on behind {self._state.events:,} events")
+            self._report(f"{reason}; going on behind {counted(self._state.events, 'event')}")
             return False
         return True
 
@@ -135,7 +136,9 @@ class Download:
         last_id = _events.decode(lines[-1]).id
         self._output.write(content, events=len(lines), last_id=last_id)
         state = self._state
-        self._progress.show(state.bytes, f"{state.events:,} events", state.events - self._already)
+        self._progress.show(
+            state.bytes, counted(state.events, "event"), state.events - self._already
+        )
 
 
 class _Reading:
@@ -174,7 +177,8 @@ class _Reading:
             raise UnavailableError("the api's answer was cut")
         if (trailer.events, trailer.sha256) != (self._events, self._sha256.hexdigest()):
             raise RefusedError(
-                f"what arrived is not what the api sent: {self._events:,} events instead of"
+                "what arrived is not what the api sent:"
+                f" {counted(self._events, 'event')} instead of"
                 f" {trailer.events:,}, or others; remove the file and begin anew"
             )
         if not trailer.complete:
