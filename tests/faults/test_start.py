@@ -21,7 +21,8 @@ from ocelot_common import mongo
 from ocelot_common.ids import format_id, new_id
 from ocelot_common.jobs.model import Job, JobKind
 from ocelot_common.jobs.store import JobStore, to_document
-from ocelot_common.provisioning.tenants import Provisioner, TenantSpec
+from ocelot_common.provisioning.claiming import TenantSpec
+from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.registry.store import RegistryStore
 from ocelot_devstack.backends import Backends
 from ocelot_devstack.pytest_plugin import SERVICE_ENV, dev_settings

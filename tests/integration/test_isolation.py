@@ -8,7 +8,8 @@ import pytest
 
 from ocelot_common.ids import format_id
 from ocelot_common.provisioning import indices
-from ocelot_common.provisioning.tenants import OwnerError, ProvisioningError, TenantSpec
+from ocelot_common.provisioning.claiming import TenantSpec
+from ocelot_common.provisioning.errors import OwnerError, ProvisioningError
 from ocelot_common.registry.model import Isolation, TenantState
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]

@@ -16,8 +16,9 @@ from ocelot_common.ids import format_id, new_id
 from ocelot_common.jobs.doubles import end_doubles
 from ocelot_common.jobs.model import Job, JobKind, JobState
 from ocelot_common.jobs.store import JobStore, to_document
+from ocelot_common.provisioning.claiming import TenantSpec
 from ocelot_common.provisioning.database import prepare_database
-from ocelot_common.provisioning.tenants import Provisioner, TenantSpec
+from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.queue.gate import Gate
 from ocelot_common.registry.mark import LAYOUT, NotPreparedError, require_mark, write_mark
 from ocelot_common.registry.store import RegistryStore

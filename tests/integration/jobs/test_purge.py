@@ -11,7 +11,7 @@ import pytest
 from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
 from ocelot_common.holds import HoldStore
 from ocelot_common.ids import format_id, new_id
-from ocelot_common.provisioning.tenants import HeldError
+from ocelot_common.provisioning.errors import HeldError
 from ocelot_common.registry.model import Isolation, Tenant, TenantState
 from ocelot_common.timestamps import now_ms, to_datetime
 

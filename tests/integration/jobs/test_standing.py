@@ -10,8 +10,9 @@ import pytest_asyncio
 from ocelot_common import mongo
 from ocelot_common.jobs.model import JobKind, JobState
 from ocelot_common.jobs.store import JobStore
+from ocelot_common.provisioning.claiming import TenantSpec
 from ocelot_common.provisioning.database import prepare_database
-from ocelot_common.provisioning.tenants import Provisioner, TenantSpec
+from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.registry.snapshot import RegistrySnapshot
 from ocelot_common.registry.store import RegistryStore
 from ocelot_jobs.leases import claim

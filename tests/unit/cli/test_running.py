@@ -11,7 +11,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 from ocelot_cli.administration import run_on_backends
 from ocelot_cli.running import run
 from ocelot_cli.sqs import queues
-from ocelot_common.provisioning.tenants import TenantNotFoundError
+from ocelot_common.provisioning.errors import TenantNotFoundError
 from ocelot_common.queue.sending import SendError
 from ocelot_common.settings import ProvisioningSettings, read
 

@@ -13,12 +13,9 @@ from ocelot_cli.console import fail
 from ocelot_cli.environment import use_dev_backends
 from ocelot_cli.running import backend, first_line, run, verbose
 from ocelot_common import mongo, opensearch
+from ocelot_common.provisioning.errors import ProvisioningError, TenantNotFoundError
 from ocelot_common.provisioning.indices import ForeignIndexError
-from ocelot_common.provisioning.tenants import (
-    Provisioner,
-    ProvisioningError,
-    TenantNotFoundError,
-)
+from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.registry.model import Tenant
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.settings import ProvisioningSettings, read

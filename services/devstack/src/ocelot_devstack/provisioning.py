@@ -8,8 +8,9 @@ from typing import Final
 from ocelot_common import mongo, opensearch
 from ocelot_common.auth.keys import SigningKey, load_signing_key, publish_key
 from ocelot_common.auth.tokens import mint_token
+from ocelot_common.provisioning.claiming import TenantSpec
 from ocelot_common.provisioning.database import prepare_database
-from ocelot_common.provisioning.tenants import Provisioner, TenantSpec
+from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.registry.model import Isolation, Tenant
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.settings import TokenSettings

@@ -12,7 +12,8 @@ from pymongo.read_concern import ReadConcern
 from ocelot_common.dead_letters import DeadLetterStore
 from ocelot_common.holds import HoldStore
 from ocelot_common.mongo import MAJORITY, events_of
-from ocelot_common.provisioning.tenants import HeldError, Provisioner
+from ocelot_common.provisioning.errors import HeldError
+from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.registry.model import Home, Tenant, TenantState
 from ocelot_common.registry.store import RegistryStore, RegistryTransaction
 from ocelot_common.stored import event_id_of, store_key

@@ -15,7 +15,7 @@ from ocelot_cli.administration import (
 )
 from ocelot_cli.console import counted, out, plain, say, show_line
 from ocelot_common.holds import Hold, HoldStore
-from ocelot_common.provisioning.tenants import ProvisioningError
+from ocelot_common.provisioning.errors import ProvisioningError
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -21,7 +21,7 @@ from ocelot_common.ids import format_id, parse_id
 from ocelot_common.jobs.model import Job, JobKind, JobState
 from ocelot_common.jobs.rebuild import MAX_IDS, RebuildPhase, request_rebuild_of_tenant
 from ocelot_common.jobs.store import JobExistsError, JobStore, to_document
-from ocelot_common.provisioning.tenants import TenantNotFoundError
+from ocelot_common.provisioning.errors import TenantNotFoundError
 from ocelot_common.registry.model import Home
 from ocelot_common.timestamps import parse_rfc3339, to_datetime
 

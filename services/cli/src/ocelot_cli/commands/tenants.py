@@ -10,7 +10,8 @@ from rich.table import Table
 from ocelot_cli.administration import administration, run_on_backends, tenant_of
 from ocelot_cli.console import fail, out, plain, say, show_json
 from ocelot_common.names import Period
-from ocelot_common.provisioning.tenants import TenantNotFoundError, TenantSpec
+from ocelot_common.provisioning.claiming import TenantSpec
+from ocelot_common.provisioning.errors import TenantNotFoundError
 from ocelot_common.registry.model import Isolation, Space, Tenant
 from ocelot_common.terminal import escape
 

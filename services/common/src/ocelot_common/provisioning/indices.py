@@ -70,6 +70,10 @@ class IndexMaker:
         log.info("index_made", index=index, building=building)
         return await self._record(space.name, made)
 
+    async def found_under(self, space: Space) -> list[str]:
+        """The indices whose names are those of a space, whoever made them, in order."""
+        return sorted(await self._opensearch.indices.get_alias(index=f"{space.alias}_*"))
+
     async def exists(self, index: str) -> bool:
         """Whether an index of ours is there and can be written."""
         return await self._indices_behind(write_alias(index)) == [index]

@@ -6,16 +6,21 @@ from typing import Any, Final
 
 import msgspec
 from opensearchpy import AsyncOpenSearch
-from pymongo.errors import DuplicateKeyError
 
 from ocelot_common import names
 from ocelot_common.dead_letters import DeadLetterStore
 from ocelot_common.holds import HoldStore
-from ocelot_common.names import Period
+from ocelot_common.provisioning.claiming import TenantClaims, TenantSpec
 from ocelot_common.provisioning.collections import ensure_collection
 from ocelot_common.provisioning.database import prepare_database
+from ocelot_common.provisioning.errors import (
+    HeldError,
+    OwnerError,
+    ProvisioningError,
+    TenantNotFoundError,
+)
 from ocelot_common.provisioning.indices import IndexMaker
-from ocelot_common.registry.model import Isolation, Space, Tenant, TenantState
+from ocelot_common.registry.model import Space, Tenant, TenantState
 from ocelot_common.registry.store import RegistryStore, RegistryTransaction
 from ocelot_common.stored import key_range
 from ocelot_common.telemetry.logs import get_logger
@@ -26,42 +31,6 @@ GRACE: Final = timedelta(days=7)
 _PURGE_BATCH: Final = 1_000
 
 log = get_logger(__name__)
-
-
-class ProvisioningError(Exception):
-    """A request that can't be met as things are; the message says why."""
-
-
-class TenantNotFoundError(ProvisioningError):
-    """No live tenant has this id."""
-
-
-class HeldError(ProvisioningError):
-    """The tenant has a legal hold."""
-
-
-class OwnerError(ProvisioningError):
-    """The tenant belongs to somebody else."""
-
-
-class TenantSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tenant is asked to be.
-
-    Attributes:
-        owner: `cli`, or `namespace/name` of a Tenant resource.
-        isolation: can't be changed later.
-        period, shards, replicas: of a Dedicated tenant's indices.
-    """
-
-    id: str
-    owner: str
-    display_name: str = ""
-    isolation: Isolation = Isolation.DEDICATED
-    retention_days: int | None = None
-    max_event_bytes: int | None = None
-    period: Period = Period.MONTH
-    shards: int = 1
-    replicas: int = 0
 
 
 class Provisioner:
@@ -84,8 +53,8 @@ class Provisioner:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
-        self._index_prefix = index_prefix
         self._indices = IndexMaker(store, opensearch) if opensearch else None
+        self._claims = TenantClaims(store, self._indices, index_prefix=index_prefix, clock=clock)
         self._dead_letters = DeadLetterStore(store.database)
         self._holds = HoldStore(store.database)
         self._clock = clock
@@ -96,13 +65,14 @@ class Provisioner:
         Raises:
             ValueError: the id can't be one.
             OwnerError: the id belongs to somebody else.
+            LeftoverDataError: the stores hold data where the tenant's events would be kept.
             ProvisioningError: the isolation differs from the existing one's.
         """
         names.check_tenant_id(spec.id)
         await prepare_database(self._store.database)
         existing = await self._store.live_tenant(spec.id)
         if existing is None:
-            existing = await self._claim(spec)
+            existing = await self._claims.claim(spec)
         self._check_owner(existing, spec.owner)
         if existing.isolation is not spec.isolation:
             raise ProvisioningError(
@@ -192,56 +162,6 @@ class Provisioner:
         await self._dead_letters.remove_all_of(uid)
         log.info("tenant_purged", tenant=tenant.id, uid=uid)
         return await self._update(uid, purged_at=self._clock())
-
-    async def _claim(self, spec: TenantSpec) -> Tenant:
-        """Insert the tenant with its space; the unique index on live ids decides a race."""
-        uid = names.new_uid()
-        first = not await self._store.was_used(spec.id)
-        shared = spec.isolation is Isolation.SHARED
-        space_name = names.SHARED_SPACE if shared else names.space_name(spec.id, uid, first=first)
-        space = await self._store.space(space_name) or Space(
-            name=space_name,
-            version=0,
-            key=names.new_uid(),
-            collection=space_name,
-            search_enabled=self._indices is not None,
-            alias=self._index_prefix + space_name,
-            period=Period.MONTH if shared else spec.period,
-            shards=1 if shared else spec.shards,
-            replicas=0 if shared else spec.replicas,
-        )
-        tenant = Tenant(
-            uid=uid,
-            id=spec.id,
-            version=0,
-            display_name=spec.display_name or spec.id,
-            owner=spec.owner,
-            isolation=spec.isolation,
-            state=TenantState.ACTIVE,
-            space=space_name,
-            retention_days=spec.retention_days,
-            max_event_bytes=spec.max_event_bytes,
-            created_at=self._clock(),
-        )
-        # The collection comes first: a consumer that knows a tenant never makes it by an insert.
-        await ensure_collection(self._store.database, space)
-
-        async def work(transaction: RegistryTransaction) -> None:
-            if await transaction.get(Space, space_name) is None:
-                await transaction.insert(space)
-            await transaction.insert(tenant)
-
-        try:
-            await self._store.write(work)
-        except DuplicateKeyError:
-            winner = await self._store.live_tenant(spec.id)
-            if winner is None:
-                raise ProvisioningError(
-                    f"the tenant {spec.id!r} is being made by another process; try again"
-                ) from None
-            return winner
-        log.info("tenant_created", tenant=tenant.id, uid=uid, isolation=spec.isolation)
-        return tenant
 
     async def _ensure_resources(self, space: Space) -> None:
         await ensure_collection(self._store.database, space)
