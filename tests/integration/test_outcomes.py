@@ -284,12 +284,13 @@ async def test_an_id_that_is_not_stored_is_given_back_and_not_indexed(running: A
     assert await running.database["dead_letters"].count_documents({"t": access.tenant.uid}) == 0
 
 
+@pytest.mark.usefixtures("jobs_stopped")
 async def test_what_opensearch_refuses_is_a_letter_and_the_rest_is_searchable(running: Any):
     access = await running.tenant()
     space = await running.space_of(access.tenant)
     entry = space.range_at(datetime.now(UTC))
-    # An index with a mapping that some events do not fit takes the place of ours in one step, or
-    # the jobs would find it missing.
+    # An index with a mapping that some events do not fit takes the place of ours in one step. The
+    # jobs would find ours missing.
     hostile = f"{entry.index}_hostile"
     await running.search.indices.create(
         index=hostile,

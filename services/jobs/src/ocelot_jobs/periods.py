@@ -1,4 +1,4 @@
-"""Keeps the indices as the registry says: made ahead, made again, rebuilt, dropped (design §8)."""
+"""Keeps indices and aliases as the registry says: made ahead, made again, rebuilt, dropped."""
 
 from datetime import datetime
 from typing import Final
@@ -9,7 +9,7 @@ from pymongo.errors import PyMongoError
 
 from ocelot_common.jobs.rebuild import request_rebuild_of_space
 from ocelot_common.jobs.store import JobExistsError, JobStore
-from ocelot_common.names import SHARED_SPACE, period_at
+from ocelot_common.names import SHARED_SPACE, period_at, write_alias
 from ocelot_common.provisioning.indices import ForeignIndexError, IndexMaker, NoIndexError
 from ocelot_common.registry.model import Space
 from ocelot_common.registry.snapshot import RegistrySnapshot
@@ -43,16 +43,23 @@ class Periods:
         """See to every space; what fails for one does not keep the others."""
         await self._snapshot.confirm()
         spaces = self._live_spaces()
-        missing = await self._indices.missing(spaces)
+        present = await self._indices.present()
         now = await server_time(self._store.database)
-        numbers = {"done": 0, "missing": len(missing), "failed": 0}
+        numbers = {"done": 0, "missing": 0, "aliases": 0, "failed": 0}
         faults: list[str] = []
         for space in spaces:
-            lost = [entry for holder, entry in missing if holder.name == space.name]
+            lost = [
+                entry
+                for entry in space.indices
+                if write_alias(entry.index) not in present.get(entry.index, ())
+            ]
+            numbers["missing"] += len(lost)
             try:
                 for entry in lost:
                     log.warning("index_missing", index=entry.index)
                     await self._indices.ensure_period(space.name, entry.start)
+                if not lost:  # else these are seen to, and more is known the next time
+                    numbers["aliases"] += await self._indices.restore_aliases(space, present)
                 await self._make_ahead(space, now)
                 await self._drop_retired(space, now)
             except (TransportError, PyMongoError, NoIndexError, ForeignIndexError) as error:

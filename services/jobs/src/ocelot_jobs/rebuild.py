@@ -350,7 +350,7 @@ class Rebuild:
         await self._indices.put_in_use(space, target.index)
         await self._switch_registry(lease, spec.space, target)
         space = await self._space(spec.space)
-        await self._indices.lead_aliases(space, _entry(space, target))
+        await self._indices.restore_aliases(space, await self._indices.present(space))
         log.info("rebuild_switched", space=spec.space, index=target.index)
 
     async def _switch_registry(self, lease: Lease, space: str, target: Target) -> None:
@@ -375,8 +375,7 @@ class Rebuild:
         """Stop to write the old indices; they are dropped when they have been kept long enough."""
         checkpoint = _checkpoint(lease)
         space = await self._space(spec.space)
-        for target in checkpoint.targets:
-            await self._indices.lead_aliases(space, _entry(space, target))
+        await self._indices.restore_aliases(space, await self._indices.present(space))
         await self._change_space(lease, spec.space, checkpoint, self._withdrawn(checkpoint.targets))
 
     def _withdrawn(self, targets: list[Target]) -> Callable[[Space], Space]:

@@ -148,6 +148,6 @@ class TenantClaims:
         if document is not None:
             uid = str(document.get("t"))[:40]
             return f"the collection {space.collection!r} holds events of the uid {uid}"
-        if self._indices is not None and (found := await self._indices.found_under(space)):
-            return f"the index {found[0]!r} exists"
+        if self._indices is not None and (found := await self._indices.present(space)):
+            return f"the index {min(found)!r} exists"
         return None

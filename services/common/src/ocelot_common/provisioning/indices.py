@@ -1,6 +1,5 @@
 """The OpenSearch indices of a space, one a period, made explicitly and never by a write."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -9,6 +8,7 @@ from opensearchpy.exceptions import NotFoundError, RequestError
 
 from ocelot_common.names import PeriodRange, index_name, period_alias, period_at, write_alias
 from ocelot_common.opensearch import error_type
+from ocelot_common.provisioning.aliases import Present, alias_actions
 from ocelot_common.registry.model import IndexRange, Space
 from ocelot_common.registry.store import RegistryStore, RegistryTransaction
 from ocelot_common.search_document import index_body
@@ -38,7 +38,7 @@ class IndexMaker:
         self._opensearch = opensearch
 
     async def ensure_period(self, space_name: str, moment: datetime) -> Space:
-        """Make sure that events received at `moment` have an index behind their alias.
+        """Make sure that events received at `moment` have an index with all its aliases.
 
         An index that is made for a range which holds documents is marked `building`: it may lack
         some of them, and a silently empty index would be a lie.
@@ -53,8 +53,15 @@ class IndexMaker:
             raise NoIndexError(f"the space {space_name!r} has no search index")
         period = period_at(space.period, moment)
         known = space.range_at(moment)
-        if known is not None and await self.exists(known.index):
-            return space
+        present = await self.present(space)
+        if known is not None and known.index in present:
+            try:
+                await self.restore_aliases(space, present)
+            except ForeignIndexError as error:
+                # Ours was deleted, and something else was written under its name.
+                log.warning("index_replaced", index=known.index, error=str(error))
+            else:
+                return space
         alias = known.alias if known else period_alias(space.alias, period.label)
         behind = await self._indices_behind(alias)
         if behind:  # made by a process that died before it recorded it
@@ -70,24 +77,37 @@ class IndexMaker:
         log.info("index_made", index=index, building=building)
         return await self._record(space.name, made)
 
-    async def found_under(self, space: Space) -> list[str]:
-        """The indices whose names are those of a space, whoever made them, in order."""
-        return sorted(await self._opensearch.indices.get_alias(index=f"{space.alias}_*"))
-
     async def exists(self, index: str) -> bool:
         """Whether an index of ours is there and can be written."""
         return await self._indices_behind(write_alias(index)) == [index]
 
-    async def missing(self, spaces: Iterable[Space]) -> list[tuple[Space, IndexRange]]:
-        """The ranges whose index was deleted behind our back; one request for all."""
-        wanted = [(space, entry) for space in spaces for entry in space.indices]
-        if not wanted:
-            return []
-        present = await self._opensearch.indices.get_alias(
-            params={"filter_path": "*.aliases", "expand_wildcards": "all"}
+    async def present(self, space: Space | None = None) -> dict[str, frozenset[str]]:
+        """The aliases of all indices, or of those whose names are a space's."""
+        answer = await self._opensearch.indices.get_alias(
+            index=f"{space.alias}_*" if space else None, params={"expand_wildcards": "all"}
         )
-        there = {alias for index in present.values() for alias in index["aliases"]}
-        return [(space, entry) for space, entry in wanted if write_alias(entry.index) not in there]
+        return {index: frozenset(found["aliases"]) for index, found in answer.items()}
+
+    async def restore_aliases(self, space: Space, present: Present) -> int:
+        """Make the aliases of a space what the registry says; returns how many were wrong.
+
+        One request, so that nobody finds a period's alias without an index; safe to repeat.
+
+        Args:
+            space: as the registry has it.
+            present: what `present` returned.
+
+        Raises:
+            ForeignIndexError: an index that should get an alias is not this installation's.
+        """
+        actions = alias_actions(space, present)
+        if not actions:
+            return 0
+        for index in {action["add"]["index"] for action in actions if "add" in action}:
+            await self._check_ours(space, index)
+        await self._opensearch.indices.update_aliases(body={"actions": actions})
+        log.info("aliases_restored", space=space.name, aliases=len(actions))
+        return len(actions)
 
     def next_index(self, space: Space, entry: IndexRange) -> str:
         """A name for the index that a rebuild of this range fills: of none that is kept."""
@@ -113,6 +133,7 @@ class IndexMaker:
             if error_type(error) != "resource_already_exists_exception":
                 raise
             await self._check_ours(space, index)
+            await self._opensearch.indices.put_alias(index=index, name=write_alias(index))
 
     async def put_in_use(self, space: Space, index: str) -> None:
         """Give an index that was filled the settings of one that is searched; safe to repeat."""
@@ -122,22 +143,6 @@ class IndexMaker:
         changed = {name: settings[name] for name in ("number_of_replicas", "refresh_interval")}
         await self._opensearch.indices.put_settings(index=index, body={"index": changed})
         await self._opensearch.indices.refresh(index=index)
-
-    async def lead_aliases(self, space: Space, entry: IndexRange) -> None:
-        """Lead the aliases of a range to the index that is searched, and away from others.
-
-        One request, so that nobody finds both or none; safe to repeat.
-        """
-        behind = await self._indices_behind(entry.alias)
-        names = (entry.alias, space.alias)
-        add = [{"add": {"index": entry.index, "alias": name}} for name in names]
-        remove = [
-            {"remove": {"index": index, "alias": name, "must_exist": False}}
-            for index in behind
-            if index != entry.index
-            for name in names
-        ]
-        await self._opensearch.indices.update_aliases(body={"actions": [*add, *remove]})
 
     async def remove(self, index: str) -> None:
         """Delete an index by its name; one that is not there is no error."""

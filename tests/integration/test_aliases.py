@@ -1,0 +1,77 @@
+"""Aliases that somebody removed or moved are what the registry says again, and lose no event."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from ocelot_common.names import new_uid, write_alias
+
+pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
+
+LINE = msgspec.json.encode({"action": "document.update", "actor": {"id": "u"}})
+
+
+async def aliases_of(running: Any, index: str) -> set[str]:
+    answer = await running.search.indices.get_alias(index=index)
+    return set(answer[index]["aliases"])
+
+
+async def change(running: Any, *actions: tuple[str, str, str]) -> None:
+    body = {"actions": [{verb: {"index": index, "alias": name}} for verb, index, name in actions]}
+    await running.search.indices.update_aliases(body=body)
+
+
+@pytest.mark.parametrize("which", ["period", "space", "write", "all"])
+async def test_a_removed_alias_is_restored_and_the_index_stays_as_it_was(running: Any, which: str):
+    access = await running.tenant()
+    await running.post_lines(access, [LINE])
+    await running.until_indexed(access.tenant, 1)
+    space = await running.space_of(access.tenant)
+    entry = space.indices[0]
+    names = {"period": entry.alias, "space": space.alias, "write": write_alias(entry.index)}
+    removed = list(names.values()) if which == "all" else [names[which]]
+    await change(running, *(("remove", entry.index, name) for name in removed))
+
+    async def restored() -> bool:
+        return await aliases_of(running, entry.index) == set(names.values())
+
+    await running.eventually(restored, what="the aliases")
+    await running.post_lines(access, [LINE, LINE])
+    await running.until_indexed(access.tenant, 3)
+    assert (await running.space_of(access.tenant)).indices == space.indices
+    answer = (await running.http.get("/api/v1/logs", headers=access.reader)).json()
+    assert answer["backend"] == "opensearch"
+
+
+async def test_aliases_that_lead_to_anothers_index_leave_it(running: Any):
+    access = await running.tenant()
+    space = await running.space_of(access.tenant)
+    entry, foreign = space.indices[0], f"{space.alias.partition('_')[0]}_foreign-{new_uid()}"
+    await running.search.indices.create(index=foreign)
+    await change(
+        running,
+        ("add", foreign, space.alias),
+        ("add", foreign, entry.alias),
+        ("remove", entry.index, entry.alias),
+    )
+
+    async def restored() -> bool:
+        own = await aliases_of(running, entry.index)
+        return await aliases_of(running, foreign) == set() and {entry.alias, space.alias} <= own
+
+    await running.eventually(restored, what="the aliases")
+    assert await running.search.indices.exists(index=foreign), "only its aliases are ours"
+
+
+@pytest.mark.usefixtures("jobs_stopped")
+async def test_the_indexer_restores_an_index_without_aliases_by_itself(running: Any):
+    access = await running.tenant()
+    space = await running.space_of(access.tenant)
+    entry = space.indices[0]
+    names = (entry.alias, space.alias, write_alias(entry.index))
+    await change(running, *(("remove", entry.index, name) for name in names))
+    await running.post_lines(access, [LINE])
+    await running.until_indexed(access.tenant, 1)
+    assert await aliases_of(running, entry.index) == set(names)
+    assert (await running.space_of(access.tenant)).indices == space.indices
