@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
 STARTS: Final = 7
 QUICK_STARTS: Final = 2
 SERVICES: Final = ("api", "consumer", "indexer", "jobs", "jobs")
-RECURRING: Final = {"periods": 1, "drain": 1, "purge": 1}
+RECURRING: Final = {"periods": 1, "drain": 1, "sweep": 1, "purge": 1}
 READY_SEC: Final = 300.0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ocelot_common.ids import format_id
-from ocelot_common.provisioning import indices
+from ocelot_common.provisioning import removal
 from ocelot_common.provisioning.claiming import TenantSpec
 from ocelot_common.provisioning.errors import OwnerError, ProvisioningError
 from ocelot_common.registry.model import Isolation, TenantState
@@ -215,7 +215,7 @@ async def test_writing_an_id_that_others_have_changes_nothing_of_theirs(
 async def test_a_tenant_made_again_after_a_purge_sees_nothing_of_the_old_one(
     running: Any, isolation: Isolation, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(indices, "_REMOVED_AT_ONCE", 2)
+    monkeypatch.setattr(removal, "_INDEXED_AT_ONCE", 2)
     old = await running.tenant(isolation=isolation)
     name = old.tenant.id
     await running.post_lines(old, events_of(name))

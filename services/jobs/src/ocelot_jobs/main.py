@@ -16,6 +16,7 @@ from ocelot_common.jobs.store import JobStore
 from ocelot_common.process import run_until_signalled
 from ocelot_common.provisioning.database import prepare_database_when_possible
 from ocelot_common.provisioning.indices import IndexMaker
+from ocelot_common.provisioning.removal import DataRemoval
 from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.settings import load
 from ocelot_common.worker.runtime import WorkerRuntime, open_runtime, run_job
@@ -28,6 +29,7 @@ from ocelot_jobs.runner import JobRunner, Work
 from ocelot_jobs.sections import Sections
 from ocelot_jobs.settings import JobsSettings
 from ocelot_jobs.standing import keep_standing_jobs
+from ocelot_jobs.sweep import Sweep
 
 
 async def serve(settings: JobsSettings, stopping: asyncio.Event) -> None:
@@ -53,6 +55,7 @@ async def serve(settings: JobsSettings, stopping: asyncio.Event) -> None:
             JobKind.PERIODS: settings.upkeep_every_sec,
             JobKind.DRAIN: settings.upkeep_every_sec,
             JobKind.PURGE: settings.purge_every_sec,
+            JobKind.SWEEP: settings.purge_every_sec,
         }
         standing = keep_standing_jobs(
             jobs,
@@ -82,7 +85,8 @@ def _work(
             dead_letters=dead_letters,
             opensearch=search,
             metrics=metrics,
-        )
+        ),
+        JobKind.SWEEP: Sweep(store=runtime.store, removal=DataRemoval(runtime.store, search)),
     }
     queues = [
         DeadQueue(name, url, stage)

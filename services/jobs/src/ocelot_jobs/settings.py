@@ -47,5 +47,6 @@ class JobsSettings(WorkerSettings):
         default=3600,
         alias="OCELOT_PURGE_EVERY_SEC",
         ge=1,
-        description="How often what has passed its retention is deleted; it is hidden at once",
+        description="How often events past their retention, which are hidden at once, and what was"
+        " written for deleted tenants are removed",
     )

@@ -62,7 +62,7 @@ async def queue_missing(
         pymongo.errors.PyMongoError: MongoDB is away.
     """
     live = await jobs.live_keys()
-    wanted = [(JobKind.PERIODS, ""), (JobKind.DRAIN, "")]
+    wanted = [(JobKind.PERIODS, ""), (JobKind.DRAIN, ""), (JobKind.SWEEP, "")]
     wanted += [
         (JobKind.PURGE, tenant.uid) for tenant in snapshot.tenants() if _may_lose_events(tenant)
     ]

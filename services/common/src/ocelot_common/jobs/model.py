@@ -20,6 +20,7 @@ class JobKind(StrEnum):
     PURGE = "purge"
     PERIODS = "periods"
     DRAIN = "drain"
+    SWEEP = "sweep"
 
 
 class JobState(StrEnum):

@@ -1,5 +1,6 @@
 """The OpenSearch indices of a space, one a period, made explicitly and never by a write."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,7 +18,6 @@ from ocelot_common.telemetry.logs import get_logger
 Document = dict[str, Any]
 
 _MAX_GENERATIONS: Final = 1_000
-_REMOVED_AT_ONCE: Final = 10_000
 
 log = get_logger(__name__)
 
@@ -144,6 +144,13 @@ class IndexMaker:
         await self._opensearch.indices.put_settings(index=index, body={"index": changed})
         await self._opensearch.indices.refresh(index=index)
 
+    async def own(self, space: Space) -> list[str]:
+        """The indices of a space that exist, also those that the registry does not know."""
+        found = await self._opensearch.indices.get_mapping(
+            index=f"{space.alias}_*", params={"expand_wildcards": "all"}
+        )
+        return sorted(index for index, each in found.items() if _space_key(each) == space.key)
+
     async def remove(self, index: str) -> None:
         """Delete an index by its name; one that is not there is no error."""
         try:
@@ -177,8 +184,7 @@ class IndexMaker:
 
     async def _check_ours(self, space: Space, index: str) -> None:
         answer = await self._opensearch.indices.get_mapping(index=index)
-        meta = answer[index]["mappings"].get("_meta", {})
-        if meta.get("space_key") != space.key:
+        if _space_key(answer[index]) != space.key:
             raise ForeignIndexError(
                 f"the index {index} belongs to another installation or program;"
                 " set OCELOT_INDEX_PREFIX to keep this installation's names apart"
@@ -199,7 +205,7 @@ class IndexMaker:
     async def _record(self, space_name: str, made: IndexRange) -> Space:
         async def work(transaction: RegistryTransaction) -> Space:
             space = await transaction.get(Space, space_name)
-            if space is None:
+            if space is None or space.retired:
                 raise NoIndexError(f"the space {space_name!r} is gone")
             present = space.range_at(made.start)
             if present is not None and present.index == made.index:
@@ -218,36 +224,10 @@ class IndexMaker:
         await self.ensure_period(space.name, moment)
         await self.ensure_period(space.name, period_at(space.period, moment).end)
 
-    async def remove_all(self, space: Space) -> None:
-        """Delete the indices of a space, each by its own name; safe to repeat."""
-        for entry in space.indices:
-            for index in entry.written:
-                await self.remove(index)
-        for retired in space.retired_indices:
-            await self.remove(retired.index)
 
-    async def remove_tenant(self, space: Space, uid: str) -> None:
-        """Delete one tenant's documents from the indices of a shared space.
-
-        A part a request: one for all would outlast every time-out.
-        """
-        written = [index for entry in space.indices for index in entry.written]
-        for index in [*written, *(retired.index for retired in space.retired_indices)]:
-            left = True
-            while left:
-                answer = await self._opensearch.delete_by_query(
-                    index=index,
-                    body={"query": {"term": {"t": uid}}},
-                    params={
-                        "routing": uid,
-                        "conflicts": "proceed",
-                        "refresh": "true",
-                        "max_docs": str(_REMOVED_AT_ONCE),
-                    },
-                    ignore_unavailable=True,
-                )
-                # What an indexer wrote meanwhile is a conflict, and deleted by the next request.
-                left = answer["deleted"] + answer["version_conflicts"] > 0
+def _space_key(described: Mapping[str, Any]) -> object:
+    """What an index says of itself: the key of its space, or None where it is nobody's."""
+    return described["mappings"].get("_meta", {}).get("space_key")
 
 
 def _generation(index: str) -> int:

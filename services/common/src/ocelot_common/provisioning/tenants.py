@@ -8,7 +8,6 @@ import msgspec
 from opensearchpy import AsyncOpenSearch
 
 from ocelot_common import names
-from ocelot_common.dead_letters import DeadLetterStore
 from ocelot_common.holds import HoldStore
 from ocelot_common.provisioning.claiming import TenantClaims, TenantSpec
 from ocelot_common.provisioning.collections import ensure_collection
@@ -20,15 +19,13 @@ from ocelot_common.provisioning.errors import (
     TenantNotFoundError,
 )
 from ocelot_common.provisioning.indices import IndexMaker
+from ocelot_common.provisioning.removal import DataRemoval
 from ocelot_common.registry.model import Space, Tenant, TenantState
 from ocelot_common.registry.store import RegistryStore, RegistryTransaction
-from ocelot_common.stored import key_range
 from ocelot_common.telemetry.logs import get_logger
 
 #: How long a deleted tenant can be had back.
 GRACE: Final = timedelta(days=7)
-#: Documents removed from a shared collection at a time.
-_PURGE_BATCH: Final = 1_000
 
 log = get_logger(__name__)
 
@@ -55,7 +52,7 @@ class Provisioner:
         self._store = store
         self._indices = IndexMaker(store, opensearch) if opensearch else None
         self._claims = TenantClaims(store, self._indices, index_prefix=index_prefix, clock=clock)
-        self._dead_letters = DeadLetterStore(store.database)
+        self._removal = DataRemoval(store, opensearch)
         self._holds = HoldStore(store.database)
         self._clock = clock
 
@@ -144,22 +141,11 @@ class Provisioner:
         if tenant is None or tenant.live:
             raise ProvisioningError(f"{uid} is no deleted tenant")
         space = await self._space_of(tenant)
-        if space.search_enabled and self._indices is None:
-            raise ProvisioningError(
-                "this tenant's events are in OpenSearch too: set OPENSEARCH_URL to purge them"
-            )
-        database = self._store.database
         if tenant.shared:
-            if self._indices and space.search_enabled:
-                await self._indices.remove_tenant(space, uid)
-            await self._remove_documents(space, uid)
+            await self._removal.from_shared_space(space, [uid])
         else:
             # As it is retired: no rebuild gives it an index after this.
-            space = await self._retire(space)
-            if self._indices and space.search_enabled:
-                await self._indices.remove_all(space)
-            await database.drop_collection(space.collection)
-        await self._dead_letters.remove_all_of(uid)
+            await self._removal.of_space(await self._retire(space), uid)
         log.info("tenant_purged", tenant=tenant.id, uid=uid)
         return await self._update(uid, purged_at=self._clock())
 
@@ -220,13 +206,3 @@ class Provisioner:
             return retired
 
         return await self._store.write(work)
-
-    async def _remove_documents(self, space: Space, uid: str) -> None:
-        collection = self._store.database[space.collection]
-        first, last = key_range(uid)
-        while True:
-            cursor = collection.find({"_id": {"$gte": first, "$lte": last}}, {"_id": 1})
-            keys = [document["_id"] async for document in cursor.limit(_PURGE_BATCH)]
-            if not keys:
-                return
-            await collection.delete_many({"_id": {"$in": keys}})
