@@ -147,9 +147,16 @@ def test_an_index_is_made_with_its_aliases_and_never_maps_by_itself() -> None:
     assert body["aliases"] == {"write": {}, "read": {}}
     assert body["settings"]["index"]["number_of_shards"] == 3
     assert body["settings"]["index"]["number_of_replicas"] == 2
+    assert "auto_expand_replicas" not in body["settings"]["index"]
     assert body["settings"]["index"]["codec"] == "best_compression"
     assert body["mappings"]["dynamic"] is False
     assert body["mappings"]["_meta"] == {"space_key": "key"}
     assert body["mappings"]["properties"]["event"] == {"type": "object", "enabled": False}
     analyzer = body["mappings"]["properties"]["text"]["analyzer"]
     assert analyzer in body["settings"]["analysis"]["analyzer"]
+
+
+def test_an_index_without_a_number_of_replicas_leaves_it_to_the_number_of_nodes() -> None:
+    body = index_body(space_key="key", shards=1, replicas=None, aliases=[])
+    assert body["settings"]["index"]["auto_expand_replicas"] == "0-1"
+    assert "number_of_replicas" not in body["settings"]["index"]

@@ -13,6 +13,7 @@ from ocelot_cli.console import fail
 from ocelot_cli.environment import use_dev_backends
 from ocelot_cli.running import backend, first_line, run, verbose
 from ocelot_common import mongo, opensearch
+from ocelot_common.provisioning.claiming import SharedSpaceSpec
 from ocelot_common.provisioning.errors import ProvisioningError, TenantNotFoundError
 from ocelot_common.provisioning.indices import ForeignIndexError
 from ocelot_common.provisioning.tenants import Provisioner
@@ -87,5 +88,10 @@ async def administration() -> AsyncIterator[Administration]:
             search = opensearch.connect(settings.opensearch_url)
             stack.push_async_callback(search.close)
         store = RegistryStore(client[settings.mongodb_database])
-        provisioner = Provisioner(store, search, index_prefix=settings.index_prefix)
+        provisioner = Provisioner(
+            store,
+            search,
+            index_prefix=settings.index_prefix,
+            shared=SharedSpaceSpec(settings.shared_shards, settings.shared_replicas),
+        )
         yield Administration(store, provisioner)

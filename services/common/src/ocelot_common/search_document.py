@@ -71,15 +71,36 @@ ANALYSIS: Final[dict[str, Any]] = {
 }
 
 
-def index_body(*, space_key: str, shards: int, replicas: int, aliases: list[str]) -> dict[str, Any]:
-    """The body of the request that makes an index of the space with this key."""
+REFRESH_INTERVAL: Final = "1s"
+#: One replica as soon as there are two data nodes, none before: OpenSearch counts the nodes itself.
+_AUTOMATIC_REPLICAS: Final = "0-1"
+
+
+def replica_settings(replicas: int | None) -> dict[str, Any]:
+    """The settings of an index for a number of replicas; None leaves it to the number of nodes."""
+    if replicas is None:
+        return {"auto_expand_replicas": _AUTOMATIC_REPLICAS}
+    return {"number_of_replicas": replicas}
+
+
+def index_body(
+    *, space_key: str, shards: int, replicas: int | None, aliases: list[str]
+) -> dict[str, Any]:
+    """The body of the request that makes an index of the space with this key.
+
+    Args:
+        space_key: tells indices of installations apart that share an OpenSearch.
+        shards: primary shards.
+        replicas: as for `replica_settings`.
+        aliases: of the index.
+    """
     return {
         "settings": {
             "index": {
                 "number_of_shards": shards,
-                "number_of_replicas": replicas,
+                **replica_settings(replicas),
                 "codec": "best_compression",
-                "refresh_interval": "1s",
+                "refresh_interval": REFRESH_INTERVAL,
                 # Refreshes stay on for an index that nobody has searched for a while: what is
                 # stored is searchable within two seconds, by the first search too.
                 "search.idle.after": "3650d",

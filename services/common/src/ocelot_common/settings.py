@@ -84,6 +84,22 @@ class ProvisioningSettings(MongoSettings, OpenSearchSettings):
         description="What the names of new indices begin with, ending in '_'; for installations"
         " that share an OpenSearch",
     )
+    shared_shards: int = Field(
+        default=1,
+        alias="OCELOT_SHARED_SHARDS",
+        ge=1,
+        le=64,
+        description="Primary shards of an index of the Shared tier; read when the tier's first"
+        " tenant is created",
+    )
+    shared_replicas: int | None = Field(
+        default=None,
+        alias="OCELOT_SHARED_REPLICAS",
+        ge=0,
+        le=5,
+        description="Replicas of an index of the Shared tier, read at the same time; left out: 1"
+        " where OpenSearch has more than one data node, else 0",
+    )
 
 
 class TelemetrySettings(Settings):

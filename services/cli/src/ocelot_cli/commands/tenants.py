@@ -1,7 +1,7 @@
 """`ocelot tenants`."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
@@ -20,6 +20,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Make, list, suspend and delete tenants.",
 )
+
+#: In the place of a value that a tenant does not have.
+_NOT_SET: Final = "not set"
 
 TenantId = Annotated[str, typer.Argument(metavar="ID", help="The tenant's id.")]
 Owner = Annotated[str, typer.Option(help="Who owns the tenant; only its owner may change it.")]
@@ -42,7 +45,15 @@ def create(
     ] = None,
     period: Annotated[Period, typer.Option(help="How much time one index holds.")] = Period.MONTH,
     shards: Annotated[int, typer.Option(min=1, max=64, help="Primary shards of an index.")] = 1,
-    replicas: Annotated[int, typer.Option(min=0, max=5, help="Replicas of an index.")] = 0,
+    replicas: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=5,
+            help="Replicas of an index; left out: 1 where OpenSearch has more than one data node,"
+            " else 0.",
+        ),
+    ] = None,
     owner: Owner = "cli",
 ) -> None:
     """Make a tenant, or bring back one that is being deleted: the same data and tokens."""
@@ -61,8 +72,12 @@ def create(
         replicas=replicas,
     )
 
-    if tier is Isolation.SHARED and (period, shards, replicas) != (Period.MONTH, 1, 0):
-        fail("--period, --shards and --replicas are for dedicated tenants", status=2)
+    if tier is Isolation.SHARED and (period, shards, replicas) != (Period.MONTH, 1, None):
+        fail(
+            "--period, --shards and --replicas are for dedicated tenants; OCELOT_SHARED_SHARDS and"
+            " OCELOT_SHARED_REPLICAS are for the indices of all shared ones",
+            status=2,
+        )
 
     async def work() -> tuple[Tenant, list[str]]:
         async with administration() as admin:
@@ -191,7 +206,7 @@ def _unmet(spec: TenantSpec, tenant: Tenant, space: Space | None) -> list[str]:
     present = (msgspec.structs.asdict(space) if space else {}) | msgspec.structs.asdict(tenant)
     left_out = msgspec.structs.asdict(TenantSpec(id=spec.id, owner=spec.owner))
     return [
-        f"{name} {present[name]}"
+        f"{name} {_NOT_SET if present[name] is None else present[name]}"
         for name, wanted in msgspec.structs.asdict(spec).items()
         if wanted not in (left_out[name], present.get(name, wanted))
     ]

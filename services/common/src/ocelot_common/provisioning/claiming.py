@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 from pymongo.errors import DuplicateKeyError
@@ -24,7 +25,8 @@ class TenantSpec(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         owner: `cli`, or `namespace/name` of a Tenant resource.
         isolation: can't be changed later.
-        period, shards, replicas: of a Dedicated tenant's indices.
+        period, shards: of a Dedicated tenant's indices.
+        replicas: the same; None: one where there is more than one data node, else none.
     """
 
     id: str
@@ -35,7 +37,19 @@ class TenantSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_event_bytes: int | None = None
     period: Period = Period.MONTH
     shards: int = 1
-    replicas: int = 0
+    replicas: int | None = None
+
+
+class SharedSpaceSpec(NamedTuple):
+    """What the indices of the Shared tier are to be when its first tenant is created.
+
+    Attributes:
+        shards: primary shards of an index.
+        replicas: of an index; None: one where there is more than one data node, else none.
+    """
+
+    shards: int = 1
+    replicas: int | None = None
 
 
 class TenantClaims:
@@ -45,6 +59,7 @@ class TenantClaims:
         store: the registry.
         indices: None where the installation has no OpenSearch.
         index_prefix: what the names of new indices begin with.
+        shared: of the Shared tier's indices.
         clock: the time, aware.
     """
 
@@ -54,11 +69,13 @@ class TenantClaims:
         indices: IndexMaker | None,
         *,
         index_prefix: str,
+        shared: SharedSpaceSpec,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._indices = indices
         self._index_prefix = index_prefix
+        self._shared = shared
         self._clock = clock
 
     async def claim(self, spec: TenantSpec) -> Tenant:
@@ -132,8 +149,8 @@ class TenantClaims:
             search_enabled=self._indices is not None,
             alias=self._index_prefix + name,
             period=Period.MONTH if shared else spec.period,
-            shards=1 if shared else spec.shards,
-            replicas=0 if shared else spec.replicas,
+            shards=self._shared.shards if shared else spec.shards,
+            replicas=self._shared.replicas if shared else spec.replicas,
         )
         found = "the space exists" if present else await self._leftovers(space)
         if found is None:

@@ -12,7 +12,7 @@ from ocelot_common.opensearch import error_type
 from ocelot_common.provisioning.aliases import Present, alias_actions
 from ocelot_common.registry.model import IndexRange, Space
 from ocelot_common.registry.store import RegistryStore, RegistryTransaction
-from ocelot_common.search_document import index_body
+from ocelot_common.search_document import REFRESH_INTERVAL, index_body, replica_settings
 from ocelot_common.telemetry.logs import get_logger
 
 Document = dict[str, Any]
@@ -137,10 +137,7 @@ class IndexMaker:
 
     async def put_in_use(self, space: Space, index: str) -> None:
         """Give an index that was filled the settings of one that is searched; safe to repeat."""
-        settings = index_body(
-            space_key=space.key, shards=space.shards, replicas=space.replicas, aliases=[]
-        )["settings"]["index"]
-        changed = {name: settings[name] for name in ("number_of_replicas", "refresh_interval")}
+        changed = {"refresh_interval": REFRESH_INTERVAL, **replica_settings(space.replicas)}
         await self._opensearch.indices.put_settings(index=index, body={"index": changed})
         await self._opensearch.indices.refresh(index=index)
 

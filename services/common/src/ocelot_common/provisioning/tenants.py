@@ -9,7 +9,7 @@ from opensearchpy import AsyncOpenSearch
 
 from ocelot_common import names
 from ocelot_common.holds import HoldStore
-from ocelot_common.provisioning.claiming import TenantClaims, TenantSpec
+from ocelot_common.provisioning.claiming import SharedSpaceSpec, TenantClaims, TenantSpec
 from ocelot_common.provisioning.collections import ensure_collection
 from ocelot_common.provisioning.database import prepare_database
 from ocelot_common.provisioning.errors import (
@@ -38,6 +38,8 @@ class Provisioner:
         opensearch: None where the installation has none: search then runs on MongoDB.
         index_prefix: what the names of new indices begin with, for installations that share an
             OpenSearch.
+        shared: what the Shared tier's indices are to be; None: one shard, and replicas as the
+            number of data nodes allows.
         clock: the time, aware.
     """
 
@@ -47,11 +49,18 @@ class Provisioner:
         opensearch: AsyncOpenSearch | None,
         *,
         index_prefix: str = "",
+        shared: SharedSpaceSpec | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._indices = IndexMaker(store, opensearch) if opensearch else None
-        self._claims = TenantClaims(store, self._indices, index_prefix=index_prefix, clock=clock)
+        self._claims = TenantClaims(
+            store,
+            self._indices,
+            index_prefix=index_prefix,
+            shared=shared or SharedSpaceSpec(),
+            clock=clock,
+        )
         self._removal = DataRemoval(store, opensearch)
         self._holds = HoldStore(store.database)
         self._clock = clock

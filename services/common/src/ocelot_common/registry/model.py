@@ -147,6 +147,7 @@ class Space(msgspec.Struct, frozen=True, kw_only=True):
         key: random; stands in every index of the space too, so that installations which share an
             OpenSearch notice that they would share an index.
         alias: the read alias, and what the names of its indices begin with.
+        replicas: of each index; None: one where there is more than one data node, else none.
     """
 
     name: str = field(name="_id")
@@ -157,7 +158,7 @@ class Space(msgspec.Struct, frozen=True, kw_only=True):
     alias: str
     period: Period = Period.MONTH
     shards: int = 1
-    replicas: int = 0
+    replicas: int | None = None
     indices: list[IndexRange] = []
     retired_indices: list[RetiredIndex] = []
     retired: bool = False
