@@ -26,6 +26,18 @@ def an_installation(settings: DevSettings) -> Installation:
     )
 
 
+@pytest.mark.parametrize("there_before", [False, True])
+def test_the_folder_of_the_logs_is_for_its_owner_alone(
+    settings: DevSettings, there_before: bool
+) -> None:
+    folder = settings.state_dir / "log"
+    if there_before:
+        folder.mkdir(parents=True, mode=0o755)
+        folder.chmod(0o755)
+    assert settings.make_log_dir() == folder
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
 def test_the_file_says_where_everything_is_and_only_to_its_owner(settings: DevSettings) -> None:
     settings.state_dir.mkdir()
     tenants = {"acme": {"admin": "a", "writer": "w", "reader": "r"}}

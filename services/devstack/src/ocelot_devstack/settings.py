@@ -76,6 +76,13 @@ class DevSettings(Settings):
         port = getattr(self, f"{name}_port", 0)
         return port if isinstance(port, int) else 0
 
+    def make_log_dir(self) -> Path:
+        """Return the folder of the logs, which name tenants and clients, for its owner alone."""
+        folder = self.state_dir / "log"
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)  # also one of an older release
+        return folder
+
     def aws_env(self) -> dict[str, str]:
         """Region and keys: the caller's own for a running SQS, else those of the local one."""
         local = {

@@ -166,7 +166,7 @@ class Stack:
             probes_port=probes_port,
             port=port,
             env=env,
-            log_path=self.settings.state_dir / "log" / self.name / f"{label}.log",
+            log_path=self.settings.make_log_dir() / self.name / f"{label}.log",
         )
         self.services.append(process)
         await process.start()

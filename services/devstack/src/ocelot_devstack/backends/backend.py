@@ -4,7 +4,6 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import ClassVar, Final
 
 from ocelot_devstack.console import Report
@@ -32,11 +31,6 @@ class Backend(ABC):
         self.version = ""
         self.url = ""
         self.process: ManagedProcess | None = None
-
-    @property
-    def log_path(self) -> Path:
-        """Where its output goes."""
-        return self.settings.state_dir / "log" / f"{self.title.lower()}.log"
 
     async def borrow(self) -> None:
         """Check the running one, if a variable names one.
@@ -102,7 +96,7 @@ class Backend(ABC):
             self.title,
             argv,
             env={**inherited, **(env or {})},
-            log_path=self.log_path,
+            log_path=self.settings.make_log_dir() / f"{self.title.lower()}.log",
             ready=ready,
             stop_sec=stop_sec,
         )
