@@ -168,6 +168,17 @@ async def test_a_mark_of_a_newer_release_stays_and_is_enough(
     await database["installation"].insert_one({"_id": "layout", "version": LAYOUT + 1})
     await write_mark(database)
     await require_mark(database)
-    await database["installation"].update_one({"_id": "layout"}, {"$set": {"version": LAYOUT - 1}})
+    mark = await database["installation"].find_one({"_id": "layout"})
+    assert mark is not None
+    assert mark["version"] == LAYOUT + 1
+
+
+@pytest.mark.parametrize("version", [LAYOUT - 1, None, "1", {}])
+async def test_a_mark_of_an_older_release_or_of_another_type_is_not_enough_and_is_replaced(
+    database: AsyncDatabase[dict[str, Any]], version: object
+):
+    await database["installation"].insert_one({"_id": "layout", "version": version})
     with pytest.raises(NotPreparedError):
         await require_mark(database)
+    await write_mark(database)
+    await require_mark(database)

@@ -22,8 +22,10 @@ class NotPreparedError(PyMongoError):
 
 async def write_mark(database: AsyncDatabase[dict[str, Any]]) -> None:
     """Record that this release's collections and indexes exist; a newer mark stays."""
+    # Not the operator `$max`, for which any text is more than a number.
+    present = {"$cond": [{"$isNumber": "$version"}, "$version", LAYOUT]}
     await database[INSTALLATION].update_one(
-        {"_id": _KEY}, {"$max": {"version": LAYOUT}}, upsert=True
+        {"_id": _KEY}, [{"$set": {"version": {"$max": [present, LAYOUT]}}}], upsert=True
     )
 
 
@@ -35,7 +37,8 @@ async def require_mark(database: AsyncDatabase[dict[str, Any]]) -> None:
         pymongo.errors.PyMongoError: MongoDB can't be read now.
     """
     mark = await database[INSTALLATION].find_one({"_id": _KEY})
-    if mark is None or mark["version"] < LAYOUT:
+    version = mark.get("version") if mark else None
+    if not isinstance(version, int) or version < LAYOUT:
         raise NotPreparedError(
             f"the database {database.name!r} has not been prepared;"
             " start the jobs process, or create a tenant with `ocelot tenants create`"
