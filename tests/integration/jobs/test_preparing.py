@@ -139,13 +139,15 @@ async def test_a_doubled_job_that_somebody_works_on_is_tidied_up_and_does_not_re
         job = await store.get(doubled)
         return job is not None and job.state is JobState.CANCELLED
 
-    await until(both_run)
-    await prepare_database(database)
-    await until(one_ended)
-    assert work.tidied == [doubled]
-    assert [job.id for job in await store.find() if job.live] == [kept]
-    runner.stop()
-    await running
+    try:
+        await until(both_run)
+        await prepare_database(database)
+        await until(one_ended)
+        assert work.tidied == [doubled]
+        assert [job.id for job in await store.find() if job.live] == [kept]
+    finally:
+        runner.stop()
+        await running
 
 
 async def test_a_doubled_job_that_has_a_checkpoint_is_tidied_up_by_its_next_owner(
