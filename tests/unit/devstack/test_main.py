@@ -2,6 +2,8 @@ import asyncio
 
 import pytest
 
+from ocelot_common.provisioning.errors import ProvisioningError
+from ocelot_devstack import main as main_module
 from ocelot_devstack.interrupts import Interrupts
 from ocelot_devstack.main import main
 
@@ -17,6 +19,19 @@ def test_a_wrong_setting_is_named_by_its_variable(
     message = capsys.readouterr().err
     assert "OCELOT_DEV_API_PORT: " in message
     assert "OCELOT_DEV_OPENSEARCH_PORT: Input should be less than or equal to 9299" in message
+
+
+def test_demo_tenants_that_can_not_be_created_are_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def up(*_: object, **__: object) -> int:
+        raise ProvisioningError("the index 'logs_acme_2026-11_000001' exists")
+
+    monkeypatch.setattr(main_module, "up", up)
+    with pytest.raises(SystemExit) as ended:
+        main(["up"])
+    assert ended.value.code == 1
+    assert "the index 'logs_acme_2026-11_000001' exists" in capsys.readouterr().err
 
 
 async def test_one_key_press_passed_on_twice_counts_once() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from ocelot_common.provisioning.errors import ProvisioningError
 from ocelot_devstack.console import complain
 from ocelot_devstack.dev_run import up
 from ocelot_devstack.errors import DevstackError
@@ -33,6 +34,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             name = str(fault["loc"][0])
             variable = name if name.isupper() else f"{ENV_PREFIX}{name.upper()}"
             complain(f"{variable}: {fault['msg']}")
-    except DevstackError as error:
+    except (DevstackError, ProvisioningError) as error:
         complain(str(error))
     raise SystemExit(1)
