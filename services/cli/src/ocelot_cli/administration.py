@@ -14,6 +14,7 @@ from ocelot_cli.environment import use_dev_backends
 from ocelot_cli.running import backend, first_line, run, verbose
 from ocelot_common import mongo, opensearch
 from ocelot_common.provisioning.indices import ForeignIndexError
+from ocelot_common.provisioning.queue_keys import QueueKeyError
 from ocelot_common.provisioning.tenants import (
     Provisioner,
     ProvisioningError,
@@ -40,7 +41,7 @@ def run_on_backends(work: Coroutine[Any, Any, T]) -> T:
         fail(f"{backend('MongoDB', 'MONGODB_URL')} can't be used: {reason}")
     except TransportError as error:
         fail(f"{backend('OpenSearch', 'OPENSEARCH_URL')} can't be used: {first_line(error)}")
-    except (ProvisioningError, ForeignIndexError) as error:
+    except (ProvisioningError, ForeignIndexError, QueueKeyError) as error:
         fail(str(error))
 
 

@@ -20,6 +20,8 @@ class JobKind(StrEnum):
     PURGE = "purge"
     PERIODS = "periods"
     DRAIN = "drain"
+    RETRY = "retry"
+    ACCEPT = "accept"
 
 
 class JobState(StrEnum):
