@@ -1,5 +1,6 @@
 """The way back after the loss of a key: an administrator accepts what nobody can authenticate."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -81,8 +82,7 @@ class Accept:
             )
         counts: Counter[str] = Counter(messages=0, events=0, refused=0)
         rows: Counter[tuple[str, str, str]] = Counter()
-        for queue in self._queues:
-            await self._read(queue, lease, counts, rows)
+        await asyncio.gather(*(self._read(queue, lease, counts, rows) for queue in self._queues))
         report = [[*row, number] for row, number in rows.most_common(_MOST_ROWS)]
         await lease.save(checkpoint={"report": report}, progress=counts)
 

@@ -219,3 +219,21 @@ def test_the_use_of_a_key_is_told_once(path: Path) -> None:
         held.open(sign(b"x", KEY, Purpose.INDEX, sent_at=sent_at), Purpose.INDEX)
     assert held.take_used() == {KEY.kid: (5, 9)}
     assert held.take_used() == {}
+
+
+def test_the_key_that_signs_follows_the_registry_and_the_file(path: Path) -> None:
+    clock = Clock()
+    write(path, KEY, OTHER_KEY)
+    known = {KEY.kid: row(KEY), OTHER_KEY.kid: row(OTHER_KEY)}
+    held = QueueKeys(KeyFile(path, clock=clock), known.get)
+    assert held.signing_key() == KEY
+    known[KEY.kid] = row(KEY, QueueKeyState.LOST)
+    assert held.signing_key() == OTHER_KEY
+    known[KEY.kid] = row(KEY)
+    assert held.signing_key() == KEY
+    write(path, KEY)
+    clock.now = 1.0
+    assert held.signing_key() == KEY
+    del known[KEY.kid]
+    with pytest.raises(NoSigningKeyError):
+        held.signing_key()
