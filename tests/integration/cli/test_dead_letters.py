@@ -185,7 +185,7 @@ async def test_an_authenticated_letter_of_no_tenant_comes_back_as_a_letter(
 
     retried = await ocelot.ok("dead-letters", "retry", garbage.key)
 
-    assert "1 left: the content was not authenticated, or cannot be read" in retried.err
+    assert "1 left: the content was not authenticated, cannot be read" in retried.err
     shown = json.loads((await ocelot.ok("dead-letters", "show", garbage.key)).out)
     assert shown["content"] == body
     await ocelot.ok("dead-letters", "discard", garbage.key, "--yes")
@@ -209,7 +209,7 @@ async def test_what_was_not_authenticated_is_never_signed(running: Any, ocelot: 
 
     retried = await ocelot.ok("dead-letters", "retry", notice.key, planted.key)
 
-    assert "2 left: the content was not authenticated, or cannot be read" in retried.err
+    assert "2 left: the content was not authenticated, cannot be read" in retried.err
     assert "sent again" not in retried.err
     await running.post_lines(access, [TEXT])  # what comes later is stored
     assert len(await running.until_stored(access.tenant, 1)) == 1

@@ -9,6 +9,7 @@ from ocelot_common.dead_letters import Reason, Stage
 from ocelot_common.envelope import Envelope, Origin, PackedEvent, Segment, pack, unpack
 from ocelot_common.ids import derived_id
 from ocelot_common.index_message import pack_index_messages, unpack_index_message
+from ocelot_common.queue.moving import MAX_MESSAGE_BYTES
 from ocelot_common.queue.sending import Outgoing
 from ocelot_common.signed_text import ForgedError, QueueKey, SignedText, parse
 from ocelot_common.timestamps import now_ms, to_ms
@@ -33,7 +34,7 @@ def messages_of_letter(
         new_id: give a conflict's event an id of its own, always the same one.
 
     Raises:
-        NotResignableError: its content was never authenticated, or cannot be read.
+        NotResignableError: its content was never authenticated, cannot be read, or is too large.
     """
     if letter["reason"] == Reason.UNAUTHENTICATED:
         raise NotResignableError("its content was not authenticated")
@@ -60,7 +61,7 @@ def messages_of_letter(
         [PackedEvent(event_id, letter["content"].encode())],
         Origin.RETRY,
     )
-    yield Outgoing(pack(Envelope(uid, [segment]), key, sent_at=now_ms()), uid)
+    yield _sendable(pack(Envelope(uid, [segment]), key, sent_at=now_ms()), uid)
 
 
 def resigned(message: SignedText, stage: Stage, key: QueueKey) -> Iterator[Outgoing]:
@@ -69,7 +70,7 @@ def resigned(message: SignedText, stage: Stage, key: QueueKey) -> Iterator[Outgo
     The caller knows that its content may be signed.
 
     Raises:
-        NotResignableError: the content cannot be read.
+        NotResignableError: the content cannot be read, or is too large.
     """
     try:
         if stage is Stage.INDEX:
@@ -86,7 +87,14 @@ def resigned(message: SignedText, stage: Stage, key: QueueKey) -> Iterator[Outgo
         msgspec.structs.replace(segment, origin=Origin.RETRY) for segment in envelope.segments
     ]
     body = pack(Envelope(envelope.uid, segments), key, sent_at=now_ms())
-    yield Outgoing(body, envelope.uid or _NO_TENANT)
+    yield _sendable(body, envelope.uid or _NO_TENANT)
+
+
+def _sendable(body: str, group: str) -> Outgoing:
+    message = Outgoing(body, group)
+    if message.size > MAX_MESSAGE_BYTES:
+        raise NotResignableError(f"its message has {message.size:,} bytes; SQS takes 1 MiB")
+    return message
 
 
 def _parsed(text: str) -> SignedText:

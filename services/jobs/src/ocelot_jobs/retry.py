@@ -17,7 +17,10 @@ from ocelot_common.timestamps import to_ms
 from ocelot_jobs.leases import JobFailedError, Lease, TryAgainError
 from ocelot_jobs.resigning import NotResignableError, messages_of_letter
 
-_LETTERS_AT_ONCE: Final = 100
+#: A letter may hold 4 MB.
+_LETTERS_AT_ONCE: Final = 20
+#: What a repeated attempt at a job must not count again.
+_ENDED: Final = ("sent", "dropped")
 
 log = get_logger(__name__)
 
@@ -68,7 +71,7 @@ class Retry:
             keys = await self._dead_letters.keys_of(spec.get("uid"))
         if not isinstance(keys, list):
             raise JobFailedError("the job names no dead letters")
-        counts: Counter[str] = Counter(lease.job.progress)
+        counts: Counter[str] = Counter({what: lease.job.progress.get(what, 0) for what in _ENDED})
         failed = 0
         for part in batched(keys, _LETTERS_AT_ONCE):
             letters = await self._dead_letters.get(part)

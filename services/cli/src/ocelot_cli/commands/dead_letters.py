@@ -36,7 +36,7 @@ _RETRIED: Final = {
     "sent": "sent again",
     "conflict": "left: the id is taken by other content; --new-id stores it beside",
     "dropped": "dropped: the tenant is gone, or the event past its cutoff",
-    "unreadable": "left: the content was not authenticated, or cannot be read",
+    "unreadable": "left: the content was not authenticated, cannot be read, or is too large",
 }
 
 
