@@ -6,6 +6,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocelot_common import envelope as module
 from ocelot_common.envelope import (
     MAX_EVENTS,
     MAX_UNPACKED_BYTES,
@@ -109,9 +110,6 @@ MALFORMED: dict[str, bytes] = {
     "more events than any release sends": body(
         [UID, [["w", 1, "r", "", [[b"i" * 16, b""]] * (MAX_EVENTS + 1)]]]
     ),
-    "many more events, which are not decoded": body(
-        [UID, [["w", 1, "r", "", [[b"i" * 16, b"text" * 5]] * (MAX_EVENTS + 1)]]]
-    ),
     "a map": body({"uid": UID}),
     "no segments": body([UID]),
     "a uid that is no text": body([1, []]),
@@ -160,3 +158,13 @@ def test_a_damaged_envelope_raises_nothing_else(envelope: Envelope, data: st.Dat
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(MalformedError):
         unpack(authenticated(bytes(raw)))
+
+
+def test_very_many_events_are_refused_before_they_are_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Decoded, they would take ten times their bytes."""
+    monkeypatch.setattr(module, "_decoder", None)
+    events = [[b"i" * 16, b"t" * 30]] * (MAX_EVENTS + 1)
+    with pytest.raises(MalformedError, match="more than 200,000 events"):
+        unpack(authenticated(body([UID, [["w", 1, "r", "", events]]])))
