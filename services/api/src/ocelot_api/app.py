@@ -156,7 +156,7 @@ async def _open(
     # SQS and OpenSearch are not asked: their failures are answered request by request.
     readiness.add_check("registry", lambda: _registry_cause(snapshot))
     keys = QueueKeys(key_file, snapshot.queue_key)
-    readiness.add_check("queue_keys", lambda: _keys_cause(keys))
+    readiness.add_check("queue_keys", lambda: _keys_cause(snapshot, keys))
     await snapshot.start()
     stack.push_async_callback(snapshot.close)
     metrics.registry_age.set_function(lambda: snapshot.unconfirmed_sec)
@@ -212,7 +212,9 @@ def _registry_cause(snapshot: RegistrySnapshot) -> str | None:
     return None
 
 
-def _keys_cause(keys: QueueKeys) -> str | None:
+def _keys_cause(snapshot: RegistrySnapshot, keys: QueueKeys) -> str | None:
+    if _registry_cause(snapshot):
+        return None  # which keys are active is not known
     try:
         keys.signing_key()
     except NoSigningKeyError as error:

@@ -1,8 +1,10 @@
 """Following a job until it has ended."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import datetime
+from math import inf
 from typing import Final
 
 from ocelot_cli.console import err, fail, plain, say
@@ -13,17 +15,21 @@ from ocelot_common.timestamps import parse_rfc3339, to_datetime
 _POLL_SEC: Final = 0.5
 
 
-async def follow(jobs: JobStore, job: Job, progress: Callable[[Job], str]) -> Job:
+async def follow(
+    jobs: JobStore, job: Job, progress: Callable[[Job], str], *, wait_sec: float = inf
+) -> Job:
     """Tell how far a job is until it has ended; not on a terminal, only when its phase changes.
 
     Args:
         jobs: the store.
         job: to follow.
         progress: what to tell of it.
+        wait_sec: return the job as it is after so many seconds.
     """
     said = ""
+    deadline = time.monotonic() + wait_sec
     with err.status("") as status:
-        while job.live:
+        while job.live and time.monotonic() < deadline:
             status.update(plain(progress(job)))
             if not err.is_terminal and job.phase != said:
                 said = job.phase

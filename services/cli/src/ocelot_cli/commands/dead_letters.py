@@ -29,6 +29,10 @@ app = typer.Typer(
 )
 
 Keys = Annotated[list[str], typer.Argument(metavar="KEY…", help="Keys, or their beginnings.")]
+WaitSec = Annotated[
+    float,
+    typer.Option("--wait-sec", min=0, help="Seconds to wait for a job; it goes on afterwards."),
+]
 Letter = dict[str, Any]
 
 #: What a retry's progress counts, for people.
@@ -113,6 +117,7 @@ def retry(
             "--new-id", help="Give a conflict's event an id of its own; always the same one."
         ),
     ] = False,
+    wait_sec: WaitSec = 3_600.0,
 ) -> None:
     """Send what failed again, with its id and time of arrival. Safe to repeat.
 
@@ -129,16 +134,16 @@ def retry(
                 spec |= {"all": True, "uid": await uid_of(at.admin.store, tenant)}
             else:
                 spec["keys"] = [(await _one(at, key))["_id"] for key in keys or ()]
-            return await _run(at, JobKind.RETRY, spec)
+            return await _run(at, JobKind.RETRY, spec, wait_sec)
 
     job = run_on_backends(work())
     for what, text in _RETRIED.items():
         if number := job.progress.get(what):
             say(f"{number} {text}")
-    if not any(job.progress.values()):
-        say("no letters")
     if job.state is not JobState.SUCCEEDED:
         fail(_failure(job))
+    if not any(job.progress.values()):
+        say("no letters")
 
 
 @app.command()
@@ -152,6 +157,7 @@ def accept(
         str | None, typer.Option("--sent-to", metavar="TIME", help="Only messages signed before.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    wait_sec: WaitSec = 3_600.0,
 ) -> None:
     """Store events whose messages nobody can authenticate any more, because their key is lost.
 
@@ -170,7 +176,8 @@ def accept(
     async def run_job(*, confirmed: bool) -> tuple[Job, dict[str, str]]:
         async with desk() as at:
             names = await tenant_ids(at.admin.store)
-            return await _run(at, JobKind.ACCEPT, {**spec, "confirmed": confirmed}), names
+            job = await _run(at, JobKind.ACCEPT, {**spec, "confirmed": confirmed}, wait_sec)
+            return job, names
 
     counted, names = run_on_backends(run_job(confirmed=False))
     if counted.state is not JobState.SUCCEEDED:
@@ -210,17 +217,18 @@ def discard(
     say(f"{run_on_backends(work())} dead letters forgotten")
 
 
-async def _run(at: Desk, kind: JobKind, spec: dict[str, Any]) -> Job:
+async def _run(at: Desk, kind: JobKind, spec: dict[str, Any], wait_sec: float) -> Job:
     """Have a job done; Ctrl-C ends the waiting and not the job."""
     jobs = JobStore(at.admin.store.database)
     job = await jobs.create(kind, created_by="cli", spec=spec)
     note(f"job {job.id}; `ocelot jobs show {job.id}` tells how far it is")
-    return await follow(jobs, job, lambda each: f"{each.kind} {each.state}")
+    return await follow(jobs, job, lambda each: f"{each.kind} {each.state}", wait_sec=wait_sec)
 
 
 def _failure(job: Job) -> str:
     reason = f": {job.errors[-1].detail}" if job.errors else ""
-    return f"the job {job.id} is {job.state}{reason}"
+    goes_on = "; it goes on if a process of jobs runs" if job.live else ""
+    return f"the job {job.id} is {job.state}{reason}{goes_on}"
 
 
 async def _one(at: Desk, key: str) -> Letter:

@@ -18,6 +18,7 @@ from ocelot_common.provisioning.queue_keys import (
 )
 from ocelot_common.queue.keys import add_key, new_queue_key
 from ocelot_common.registry.model import QueueKeyRow
+from ocelot_common.terminal import escape
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -113,7 +114,7 @@ def lost(
     their events. Example: ocelot queue-keys lost q1a2b3c4d5e6
     """
     if not yes:
-        typer.confirm(f"Give up the key {kid}?", abort=True, err=True)
+        typer.confirm(f"Give up the key {escape(kid)}?", abort=True, err=True)
 
     async def work() -> QueueKeyRow:
         async with administration() as admin:
