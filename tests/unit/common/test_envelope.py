@@ -107,6 +107,9 @@ MALFORMED: dict[str, bytes] = {
     "an empty frame": compressed(b""),
     "the frame of version 1": body([1, SAMPLE]),
     "an origin that there is not": body([UID, [["w", 1, "r", "", [], "client"]]]),
+    "more segments than any release sends": body(
+        [UID, [["", 1, "", "", [], "api"]] * (MAX_EVENTS + 1)]
+    ),
     "more events than any release sends": body(
         [UID, [["w", 1, "r", "", [[b"i" * 16, b""]] * (MAX_EVENTS + 1)]]]
     ),

@@ -68,7 +68,8 @@ class Envelope(msgspec.Struct, array_like=True, gc=False):
     """Segments of one tenant."""
 
     uid: str
-    segments: list[Segment]
+    # Empty ones cost 20 times their bytes; msgspec refuses the list by its length alone.
+    segments: Annotated[list[Segment], msgspec.Meta(max_length=MAX_EVENTS)]
 
 
 _encoder = msgspec.msgpack.Encoder()
