@@ -21,6 +21,7 @@ from ocelot_common.process import tune_garbage_collector
 from ocelot_common.queue.client import working_client
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.settings import SqsSettings
+from ocelot_common.signed_text import parse
 from ocelot_common.stored import build_document
 
 BATCH = 4_000
@@ -49,7 +50,7 @@ async def main() -> None:
             )
         )
         for body in bodies
-        for segment in unpack(body).segments
+        for segment in unpack(parse(body)).segments
         for event in segment.events
     ]
     async with working_client(settings) as sqs:

@@ -23,10 +23,12 @@ from ocelot_common.ids import new_id
 from ocelot_common.index_message import pack_index_messages
 from ocelot_common.provisioning.collections import ensure_collection
 from ocelot_common.queue.depth import read_depth
+from ocelot_common.queue.keys import KeyFile
 from ocelot_common.queue.receiver import WAIT_SEC
 from ocelot_common.queue.sending import Outgoing, send_all
 from ocelot_common.registry.model import Home, IndexRange, Space, Tenant
 from ocelot_common.search_document import index_body
+from ocelot_common.signed_text import QueueKey
 from ocelot_common.timestamps import now_ms
 from ocelot_devstack.provisioning import TenantMaker
 from ocelot_devstack.queues import open_sqs
@@ -122,7 +124,12 @@ async def timed_worker(
     return number / seconds
 
 
-def envelopes(uid: str, number: int) -> list[str]:
+def signing_key(stack: Stack) -> QueueKey:
+    """The key with which the installation signs."""
+    return KeyFile(stack.installation.queue_keys_file).keys[0]
+
+
+def envelopes(uid: str, number: int, key: QueueKey) -> list[str]:
     """Envelopes of so many events, as the api makes them."""
     now = now_ms()
     packed = (
@@ -130,7 +137,7 @@ def envelopes(uid: str, number: int) -> list[str]:
         for n in range(number)
     )
     return [
-        pack(Envelope(uid, [Segment("bench", now, "", "", list(part))]))
+        pack(Envelope(uid, [Segment("bench", now, "", "", list(part))]), key, sent_at=now)
         for part in batched(packed, EVENTS_PER_ENVELOPE)
     ]
 
@@ -144,7 +151,7 @@ async def consumer_row(
     assert space is not None
     client = mongo.connect(stack.mongodb_url, app_name="bench")
     database = client[stack.installation.mongodb_database]
-    bodies = envelopes(tenant.uid, events)
+    bodies = envelopes(tenant.uid, events, signing_key(stack))
     file = state / "envelopes"
     file.write_text("\n".join(bodies))
     worker = await stack.start_service("consumer", extra_env={"SQS_INDEX_QUEUE_URL": ""})
@@ -280,7 +287,7 @@ async def indexing(
     bodies = [
         body
         for part in batched(ids, IDS_PER_MESSAGE)
-        for body in pack_index_messages(tenant.uid, part)
+        for body in pack_index_messages(tenant.uid, part, signing_key(stack), sent_at=now_ms())
     ]
     search = opensearch.connect(stack.opensearch_url)
     yield Indexing(stack, space, entry, ids, bodies, search, report)

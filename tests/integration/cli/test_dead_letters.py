@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 
 from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
+from ocelot_common.envelope import Envelope, PackedEvent, Segment
 from ocelot_common.ids import format_id, new_id
 from ocelot_common.mongo import events_of
+from ocelot_common.signed_text import Purpose, sign
 from ocelot_common.stored import build_document
 from ocelot_common.timestamps import now_ms
+from queuekit.signing import OTHER_KEY, ingest_text, key_of
+
+TEXT = b'{"action":"doc.read","actor":{"id":"u"}}'
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
 
@@ -170,26 +175,84 @@ async def test_a_retry_of_what_the_index_refused_indexes_it_again(
     assert len(await running.stored(access.tenant)) == 1
 
 
-async def test_a_letter_of_no_tenant_comes_back_as_the_same_letter(running: Any, ocelot: Any):
-    garbage = DeadLetter(
+async def test_an_authenticated_letter_of_no_tenant_comes_back_as_a_letter(
+    running: Any, ocelot: Any
+):
+    content = f"not an envelope {secrets.token_hex(8)}".encode()
+    body = sign(content, key_of(running.stack), Purpose.INGEST, sent_at=now_ms())
+    garbage = whole_letter(body, Reason.MALFORMED)
+    await DeadLetterStore(running.database).put([garbage])
+
+    retried = await ocelot.ok("dead-letters", "retry", garbage.key)
+
+    assert "1 left: the content was not authenticated, cannot be read" in retried.err
+    shown = json.loads((await ocelot.ok("dead-letters", "show", garbage.key)).out)
+    assert shown["content"] == body
+    await ocelot.ok("dead-letters", "discard", garbage.key, "--yes")
+
+
+async def test_what_was_not_authenticated_is_never_signed(running: Any, ocelot: Any):
+    access = await running.tenant()
+    segment = Segment("w", now_ms(), "r", "", [PackedEvent(new_id(), TEXT)])
+    forged = ingest_text(Envelope(access.tenant.uid, [segment]), OTHER_KEY)
+    notice = whole_letter(forged, Reason.UNAUTHENTICATED)
+    planted = DeadLetter(
         stage=Stage.STORE,
-        reason=Reason.MALFORMED,
-        uid="",
+        reason=Reason.UNAUTHENTICATED,
+        uid=access.tenant.uid,
+        event_id=new_id(),
+        content=TEXT.decode(),
+        detail="a test's",
+        received_at=now_ms(),
+    )
+    await DeadLetterStore(running.database).put([notice, planted])
+
+    retried = await ocelot.ok("dead-letters", "retry", notice.key, planted.key)
+
+    assert "2 left: the content was not authenticated, cannot be read" in retried.err
+    assert "sent again" not in retried.err
+    await running.post_lines(access, [TEXT])  # what comes later is stored
+    assert len(await running.until_stored(access.tenant, 1)) == 1
+    await ocelot.ok("dead-letters", "discard", notice.key, planted.key, "--yes")
+
+
+async def test_letters_of_60_days_ago_are_stored_when_they_are_retried(running: Any, ocelot: Any):
+    access = await running.tenant()
+    old = now_ms() - 60 * 24 * 3_600_000
+    single = DeadLetter(
+        stage=Stage.STORE,
+        reason=Reason.NOT_STORABLE,
+        uid=access.tenant.uid,
+        event_id=new_id(),
+        content=TEXT.decode(),
+        detail="a test's",
+        received_at=old,
+        writer="w",
+    )
+    ids = [new_id() for _ in range(3)]
+    segment = Segment("w", old, "r", "", [PackedEvent(event_id, TEXT) for event_id in ids])
+    # By a key that nobody has any more: it was authenticated when it became a letter.
+    body = ingest_text(Envelope(access.tenant.uid, [segment]), OTHER_KEY, sent_at=old)
+    whole = whole_letter(body, Reason.EXPIRED, uid=access.tenant.uid)
+    await DeadLetterStore(running.database).put([single, whole])
+
+    retried = await ocelot.ok("dead-letters", "retry", "--all", "--tenant", access.tenant.id)
+
+    assert "2 sent again" in retried.err
+    stored = await running.until_stored(access.tenant, 4)
+    assert {each.id for each in stored} == {single.event_id, *ids}
+    assert {each.received_at for each in stored} == {old}
+
+
+def whole_letter(body: str, reason: Reason, *, uid: str = "") -> DeadLetter:
+    return DeadLetter(
+        stage=Stage.STORE,
+        reason=reason,
+        uid=uid,
         event_id=None,
-        content=f"no envelope {secrets.token_hex(8)}",
+        content=body,
         detail="a test's",
     )
-    letters = DeadLetterStore(running.database)
-    await letters.put([garbage])
-
-    assert "1 sent again" in (await ocelot.ok("dead-letters", "retry", garbage.key)).err
-
-    async with asyncio.timeout(180):
-        while not [each async for each in letters.find(keys=[garbage.key])]:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
-    shown = json.loads((await ocelot.ok("dead-letters", "show", garbage.key)).out)
-    assert shown["content"] == garbage.content
-    await ocelot.ok("dead-letters", "discard", garbage.key, "--yes")
 
 
 async def test_a_letter_of_a_tenant_that_is_gone_is_dropped(running: Any, ocelot: Any):

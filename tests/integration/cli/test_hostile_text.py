@@ -247,7 +247,22 @@ CASES: Final[dict[str, list[Case]]] = {
     "token key": [Case((f"no/such/{ARGUMENT}",), told=False), Case(("{bad_file}",))],
     "dead-letters list": [Case(), Case(("--json",), json="lines")],
     "dead-letters show": [Case(("{letter}",), json="all"), Case((ARGUMENT,), told=False)],
-    "dead-letters retry": [Case(("{letter}",), told=False), Case((ARGUMENT,), told=False)],
+    # No process of jobs runs here.
+    "dead-letters retry": [
+        Case(("{letter}", "--wait-sec", "0"), told=False),
+        Case((ARGUMENT,), told=False),
+    ],
+    "dead-letters accept": [
+        Case(("--kid", ARGUMENT, "--wait-sec", "0"), told=False),
+        Case(("--kid", "k", "--sent-from", ARGUMENT), told=False),
+    ],
+    "queue-keys new": [Case(("{bad_file}",), told=False), Case(("{new}",))],
+    "queue-keys list": [Case(told=False), Case(("--json",), told=False)],
+    "queue-keys retire": [Case((ARGUMENT,), told=False)],
+    "queue-keys lost": [
+        Case((ARGUMENT, "--yes"), told=False),
+        Case((ARGUMENT,), stdin="n\n", told=False),
+    ],
     "dead-letters discard": [
         Case((ARGUMENT, "--yes"), told=False),
         Case((ARGUMENT,), stdin="n\n", told=False),

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
+from ocelot_common.envelope import Envelope, Origin, PackedEvent, Segment
 from ocelot_common.ids import format_id, new_id
 from ocelot_common.jobs.store import JobStore
 from ocelot_common.queue.sending import Outgoing, send_all
 from ocelot_common.timestamps import now_ms
 from ocelot_devstack.queues import open_sqs
+from queuekit.signing import ingest_text, key_of
 
 DAY_MS = 24 * 3600 * 1000
 TEXT = b'{"action":"doc.read","actor":{"id":"u"}}'
@@ -100,8 +101,8 @@ async def arrive(running: Any) -> Any:
     async def send(access: Any, *, days_ago: int, number: int) -> list[str]:
         ids = [new_id() for _ in range(number)]
         events = [PackedEvent(event_id, TEXT) for event_id in ids]
-        segment = Segment("w", now_ms() - days_ago * DAY_MS, "r", "", events)
-        body = pack(Envelope(access.tenant.uid, [segment]))
+        segment = Segment("w", now_ms() - days_ago * DAY_MS, "r", "", events, Origin.RETRY)
+        body = ingest_text(Envelope(access.tenant.uid, [segment]), key_of(running.stack))
         stack = running.stack
         async with open_sqs(stack.sqs_endpoint_url, stack.settings.aws_env()) as sqs:
             await send_all(sqs, stack.queues.ingest, [Outgoing(body, access.tenant.uid)])

@@ -11,7 +11,11 @@ from ocelot_api.client_address import MAX_HOPS, MAX_NETWORKS, TrustedProxies, pa
 from ocelot_api.settings import ApiSettings
 from ocelot_common.settings import load
 
-NEEDED = {"mongodb_url": "mongodb://x", "sqs_queue_url": "http://x/q"}
+NEEDED = {
+    "mongodb_url": "mongodb://x",
+    "sqs_queue_url": "http://x/q",
+    "queue_keys_file": "queue-keys",
+}
 PROXY = ("10.0.0.1", 4711)
 TRUSTED = TrustedProxies(parse_networks("10.0.0.0/8, fd00::/8"))
 
@@ -81,6 +85,7 @@ class TestSetting:
     def test_networks_are_read_from_a_list_with_commas(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("MONGODB_URL", "mongodb://x")
         monkeypatch.setenv("SQS_QUEUE_URL", "http://x/q")
+        monkeypatch.setenv("OCELOT_QUEUE_KEYS_FILE", "queue-keys")
         monkeypatch.setenv("OCELOT_TRUSTED_PROXIES", " 10.0.0.0/8,fd00::/8, 192.0.2.1 ,")
         wanted = tuple(map(ip_network, ("10.0.0.0/8", "fd00::/8", "192.0.2.1/32")))
         assert ApiSettings().trusted_proxies == wanted  # type: ignore[call-arg]
@@ -90,6 +95,7 @@ class TestSetting:
     ):
         monkeypatch.setenv("MONGODB_URL", "mongodb://x")
         monkeypatch.setenv("SQS_QUEUE_URL", "http://x/q")
+        monkeypatch.setenv("OCELOT_QUEUE_KEYS_FILE", "queue-keys")
         monkeypatch.setenv("OCELOT_TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/33")
         with pytest.raises(SystemExit) as ended:
             load(ApiSettings)

@@ -6,7 +6,11 @@ from pydantic import ValidationError
 from ocelot_api.budget import EVENT_BYTES
 from ocelot_api.settings import ApiSettings
 
-NEEDED = {"mongodb_url": "mongodb://x", "sqs_queue_url": "http://x/q"}
+NEEDED = {
+    "mongodb_url": "mongodb://x",
+    "sqs_queue_url": "http://x/q",
+    "queue_keys_file": "queue-keys",
+}
 
 
 def test_a_budget_that_could_not_hold_the_largest_request_is_refused():

@@ -10,9 +10,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from ocelot_cli.administration import run_on_backends
 from ocelot_cli.running import run
-from ocelot_cli.sqs import queues
 from ocelot_common.provisioning.errors import TenantNotFoundError
-from ocelot_common.queue.sending import SendError
 from ocelot_common.settings import ProvisioningSettings, read
 
 
@@ -60,35 +58,6 @@ def test_failures_of_backends_name_the_backend(
     error: Exception, told: str, capsys: pytest.CaptureFixture[str]
 ):
     assert told in shown(capsys, lambda: run_on_backends(failing(error)))
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "named"),
-    [
-        (None, "error: SQS at http://aws.test/1/ingest (SQS_QUEUE_URL) can't be used: away\n"),
-        (
-            "http://sqs.test",
-            "error: SQS at http://sqs.test (AWS_ENDPOINT_URL_SQS) can't be used: away\n",
-        ),
-    ],
-)
-def test_a_failure_of_sqs_names_it(
-    endpoint: str | None,
-    named: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-):
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("SQS_QUEUE_URL", "http://aws.test/1/ingest")
-    monkeypatch.delenv("AWS_ENDPOINT_URL_SQS", raising=False)
-    if endpoint:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", endpoint)
-
-    async def sending() -> None:
-        async with queues():
-            raise SendError("away")
-
-    assert shown(capsys, lambda: run_on_backends(sending())) == named
 
 
 def test_a_backend_is_named_by_its_url_without_the_password(

@@ -72,7 +72,9 @@ class FakeOpenSearch:
     async def bulk(self, *, body: bytes, params: dict[str, str]) -> dict[str, Any]:
         self.bodies.append(body)
         self.params.append(params)
-        return self.answers.pop(0) if self.answers else {"errors": False}
+        if self.answers:
+            return self.answers.pop(0)
+        return {"errors": False, "items": [{"index": {"status": 201}}] * (body.count(b"\n") // 2)}
 
 
 def writer(search: FakeOpenSearch, *, bulk_bytes: int = 1_000_000) -> BulkWriter[Candidate]:
@@ -197,3 +199,50 @@ async def test_an_event_counts_as_indexed_when_both_indices_have_it(
     assert [name for name, each in found.items() if one in each] == [where]
     assert before in result.indexed
     assert after in result.indexed
+
+
+@pytest.mark.parametrize("byte", [*range(0x20)], ids=hex)
+async def test_a_stored_text_with_a_control_byte_is_refused_wherever_it_stands(byte: int):
+    """A line break would end the document, and begin an action of whoever wrote the text."""
+    char = chr(byte)
+    texts = [
+        f'{{"action":"a",{char}"actor":{{"id":"u"}}}}',
+        f'{{"action":"a","actor":{{"id":"u"}}}}{char}',
+        f'{{"action":"a","actor":{{"id":"u"}},"metadata":{{"k":{char}1}}}}',
+        f'{{"action":"a","actor":{{"id":"u"}},"metadata":{{"k":"x{char}"}}}}',
+        f'{{"action":"a","actor":{{"id":"u"}},"message":"x{char}y"}}',
+    ]
+    search = FakeOpenSearch()
+    good = candidate()
+    bad = [candidate(text) for text in texts]
+    result = await writer(search).write([*bad[:2], good, *bad[2:]])
+    assert [each for each, _ in result.refused] == bad
+    assert result.indexed == [good]
+    [body] = search.bodies
+    assert body.count(b"\n") == 2
+
+
+UNCLEAR: dict[str, Any] = {
+    "an item more": {"errors": True, "items": [{"index": {"status": 201}}] * 4},
+    "an item less": {"errors": False, "items": [{"index": {"status": 201}}] * 2},
+    "no items": {"errors": False},
+    "items that are text": {"errors": True, "items": ["a", "b", "c"]},
+    "items without a status": {"errors": True, "items": [{"index": {}}] * 3},
+    "items that are empty": {"errors": True, "items": [{}] * 3},
+    "another shape": [],
+}
+
+
+@pytest.mark.parametrize("answer", UNCLEAR.values(), ids=UNCLEAR)
+async def test_after_an_answer_without_a_verdict_per_document_each_is_sent_alone(answer: Any):
+    refused = {
+        "errors": True,
+        "items": [{"index": {"status": 400, "error": {"type": "t", "reason": "because"}}}],
+    }
+    good = {"errors": False, "items": [{"index": {"status": 201}}]}
+    search = FakeOpenSearch(answer, good, refused, answer)
+    first, second, third = candidate(), candidate(), candidate()
+    result = await writer(search).write([first, second, third])
+    assert len(search.bodies) == 4
+    assert result.indexed == [first]
+    assert [each for each, _ in result.refused] == [second, third]

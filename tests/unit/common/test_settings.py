@@ -21,6 +21,7 @@ from ocelot_common.settings import (
 REQUIRED = {
     "MONGODB_URL": "mongodb://localhost:27017/?replicaSet=rs0",
     "SQS_QUEUE_URL": "http://localhost:4566/000000000000/ingest",
+    "OCELOT_QUEUE_KEYS_FILE": "/keys/queue-keys",
 }
 
 

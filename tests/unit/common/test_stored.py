@@ -11,7 +11,7 @@ from bson.datetime_ms import DatetimeMS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocelot_common.event import accept_event
+from ocelot_common.event import Event, accept_event
 from ocelot_common.event_limits import EventLimits
 from ocelot_common.ids import format_id
 from ocelot_common.registry.model import Isolation, Tenant
@@ -316,3 +316,84 @@ def test_a_document_read_with_plain_dates_is_the_same() -> None:
     stored = read_document(document)
     assert (stored.received_at, stored.occurred_at) == (parse_rfc3339("2026-11-24T12:00:00Z"), -1)
     assert (stored.seq, stored.rev) == (1 << 32 | 2, 3)
+
+
+START = '{"action":"a","actor":{"id":"u"}'
+NO_TEXT_OF_RECORD = {
+    "a field that clients do not have": START + ',"extra":1}',
+    "an id, which stands beside the text": START + ',"id":"01a2298c-e6a8-732f-b4f8-f532cd9b671e"}',
+    "the tenant, which the server sets": START + ',"tenant_id":"other"}',
+    "the time of arrival, which the server sets": START + ',"received_at":"2026-01-01T00:00:00Z"}',
+    "the writer, which the server sets": START + ',"writer":"root"}',
+    "the order, which the server sets": START + ',"seq":"1"}',
+    "an unknown field of the actor": '{"action":"a","actor":{"id":"u","uid":"v"}}',
+    "an unknown field of a target": START + ',"targets":[{"id":"x"},{"uid":"v"}]}',
+    "an unknown field of the source": START + ',"source":{"port":"1"}}',
+    "a reserved action": '{"action":"ocelot.tenant.delete","actor":{"id":"u"}}',
+}
+
+
+@pytest.mark.parametrize("text", NO_TEXT_OF_RECORD.values(), ids=NO_TEXT_OF_RECORD)
+def test_a_text_is_refused_that_has(dedicated: Tenant, text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        stored_as(dedicated, text)
+
+
+@pytest.mark.parametrize("byte", [*range(0x20)], ids=hex)
+def test_a_text_with_a_control_byte_is_refused_wherever_it_stands(
+    dedicated: Tenant, byte: int
+) -> None:
+    char = chr(byte)
+    texts = [
+        f'{char}{{"action":"a","actor":{{"id":"u"}}}}',
+        f'{{"action":"a",{char}"actor":{{"id":"u"}}}}',
+        f'{{"action":"a{char}","actor":{{"id":"u"}}}}',
+        f'{{"action":"a","actor":{{"id":"u"}},"message":"x{char}y"}}',
+        f'{{"action":"a","actor":{{"id":"u"}},"metadata":{{"x{char}":1}}}}',
+        f'{{"action":"a","actor":{{"id":"u"}},"metadata":{{"x":{char}1}}}}',
+        f'{{"action":"a","actor":{{"id":"u"}},"changes":{{"before":["x{char}"]}}}}',
+        f'{{"action":"a","actor":{{"id":"u"}},"tags":["x{char}"]}}',
+        f'{{"action":"a","actor":{{"id":"u"}}}}{char}',
+    ]
+    for text in texts:
+        with pytest.raises(ValueError, match=r".+"):
+            stored_as(dedicated, text)
+
+
+def test_ocelot_itself_may_write_its_own_actions(dedicated: Tenant) -> None:
+    text = '{"action":"ocelot.tenant.delete","actor":{"id":"u"}}'
+    assert stored_as(dedicated, text, internal=True)["action"] == "ocelot.tenant.delete"
+
+
+def test_a_text_with_every_field_is_stored(dedicated: Tenant) -> None:
+    """The fields of the check are those of the api's event, but for the id."""
+    event = {
+        "action": "a",
+        "actor": dict.fromkeys(("id", "type", "name", "email", "session_id"), "x"),
+        "occurred_at": "2026-11-24T12:00:00Z",
+        "targets": [dict.fromkeys(("type", "id", "name"), "x")],
+        "outcome": "success",
+        "severity": "info",
+        "message": "m",
+        "changes": {"before": 1, "after": 2},
+        "source": {"ip": "10.0.0.1", "user_agent": "x", "service": "x", "location": "x"},
+        "request_id": "r",
+        "trace_id": "t",
+        "tags": ["x"],
+        "metadata": {"k": 1},
+    }
+    assert {*event, "id"} == set(Event.__struct_fields__)
+    text = accept_event(json.dumps(event).encode(), now_ms=NOW, limits=EventLimits()).text
+    assert stored_as(dedicated, text.decode())["event"] == text.decode()
+
+
+def stored_as(tenant: Tenant, text: str, *, internal: bool = False) -> dict[str, Any]:
+    return build_document(
+        tenant,
+        ID,
+        text.encode(),
+        received_at=NOW,
+        writer="w",
+        with_attrs=False,
+        internal=internal,
+    )

@@ -9,21 +9,23 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pymongo.errors import AutoReconnect
 
-from ocelot_common.dead_letters import DeadLetter
-from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
+from ocelot_common.dead_letters import DeadLetter, Reason
+from ocelot_common.envelope import Envelope, Origin, PackedEvent, Segment
 from ocelot_common.ids import new_id
-from ocelot_common.index_message import unpack_index_message
+from ocelot_common.queue.keys import QueueKeys
 from ocelot_common.queue.receiver import Received
 from ocelot_common.registry.model import Home, Isolation, Space, Tenant, TenantState
+from ocelot_common.signed_text import Purpose, sign
 from ocelot_common.timestamps import now_ms
-from ocelot_common.versioned import frame, to_text
 from ocelot_consumer.consumer import Consumer
 from ocelot_consumer.metrics import ConsumerMetrics
 from ocelot_consumer.storing import StoreResult
 from ocelot_consumer.work import Outcome, unpack_message
+from queuekit.signing import KEY, OTHER_KEY, fixed_keys, ingest_text, opened_index
 
 UID = "0123456789abcdef"
 EVENT = PackedEvent(new_id(), b'{"action":"a","actor":{"id":"u"}}')
+ENVELOPE = Envelope(UID, [Segment("w", now_ms(), "r", "", [EVENT])])
 
 
 def tenant(**changes: Any) -> Tenant:
@@ -54,7 +56,7 @@ def space(**changes: Any) -> Space:
 
 
 def message(*events: PackedEvent, uid: str = UID, receive_count: int = 1) -> Received:
-    body = pack(Envelope(uid, [Segment("w", now_ms(), "r", "", list(events))]))
+    body = ingest_text(Envelope(uid, [Segment("w", now_ms(), "r", "", list(events))]))
     return Received(f"receipt-{id(body)}", body, receive_count, now_ms(), 0.0)
 
 
@@ -73,6 +75,7 @@ class Effects:
         self.deleted_meanwhile = False
         self.taken_back: list[Any] = []
         self.failing = False
+        self.refused: list[Any] = []
 
     def _do(self, what: str) -> None:
         self.log.append(what)
@@ -102,6 +105,9 @@ class Effects:
     async def release(self, messages: list[Received], *, delay_sec: int = 0) -> None:
         self.released.extend((each, delay_sec) for each in messages)
 
+    async def settle(self, refused: Any) -> None:
+        self.refused.extend(refused)
+
     async def find_home(self, uid: str) -> Home | None:
         self._do("home")
         return self.home if uid == UID else None
@@ -129,7 +135,10 @@ def effects() -> Effects:
 
 @pytest.fixture
 def consumer(effects: Effects) -> Consumer:
-    fake: Any = effects
+    return consumer_of(effects, fixed_keys())
+
+
+def consumer_of(fake: Any, keys: QueueKeys) -> Consumer:
     return Consumer(
         receiver=fake,
         store=fake,
@@ -137,6 +146,8 @@ def consumer(effects: Effects) -> Consumer:
         snapshot=fake,
         store_monitor=fake,
         sqs=fake,
+        keys=keys,
+        refused=fake,
         index_queue_url="index",
         metrics=ConsumerMetrics(CollectorRegistry()),
         batch_events=100,
@@ -145,7 +156,7 @@ def consumer(effects: Effects) -> Consumer:
 
 
 async def handle(consumer: Consumer, *messages: Received) -> None:
-    await consumer._handle([unpack_message(each) for each in messages])
+    await consumer._handle([unpack_message(each, fixed_keys()) for each in messages])
 
 
 async def test_a_message_is_deleted_last_after_its_ids_were_forwarded(
@@ -155,7 +166,7 @@ async def test_a_message_is_deleted_last_after_its_ids_were_forwarded(
     await handle(consumer, one)
     assert effects.log == ["home", "store", "letters", "forward", "delete"]
     assert effects.deleted == [one]
-    assert unpack_index_message(effects.sent[0]).ids == [EVENT.id]
+    assert opened_index(effects.sent[0]).ids == [EVENT.id]
 
 
 async def test_while_the_store_is_failing_what_is_in_hand_is_given_back_untried(
@@ -209,24 +220,104 @@ async def test_an_unknown_tenant_holds_back_only_its_own_message(
     assert effects.released == [(unknown, 2)]
 
 
-async def test_a_message_of_garbage_is_a_letter_and_is_deleted(
+async def test_an_authenticated_message_of_garbage_is_a_letter_and_is_deleted(
     consumer: Consumer, effects: Effects
 ):
-    garbage = Received("r", "garbage", 1, now_ms(), 0.0)
+    body = sign(b"garbage", KEY, Purpose.INGEST, sent_at=now_ms())
+    garbage = Received("r", body, 1, now_ms(), 0.0)
     await handle(consumer, garbage, message(EVENT))
-    assert [letter.content for letter in effects.letters] == ["garbage"]
+    assert [(letter.reason, letter.content) for letter in effects.letters] == [
+        (Reason.MALFORMED, body)
+    ]
     assert garbage in effects.deleted
     assert len(effects.deleted) == 2
 
 
-async def test_a_newer_envelope_waits_without_a_letter(consumer: Consumer, effects: Effects):
-    import zstandard  # noqa: PLC0415
+@pytest.mark.parametrize("body", ["garbage", "3.k1.newer", ingest_text(ENVELOPE, OTHER_KEY)])
+async def test_what_is_not_authenticated_is_left_to_others_and_holds_nothing_back(
+    consumer: Consumer, effects: Effects, body: str
+):
+    stranger, honest = Received("r", body, 1, now_ms(), 0.0), message(EVENT)
+    await handle(consumer, stranger, honest)
+    assert [each.message for each in effects.refused] == [stranger]
+    assert (effects.letters, effects.deleted) == ([], [honest])
 
-    body = to_text(zstandard.ZstdCompressor().compress(frame(99, b"\x90")))
-    newer = Received("r", body, 1, now_ms(), 0.0)
-    await handle(consumer, newer)
-    assert effects.letters == []
-    assert effects.released == [(newer, 2)]
+
+def timed(*, received_ago: int = 0, sent_ago: int = 0, origin: Origin = Origin.API) -> Received:
+    """A message with times so many milliseconds ago."""
+    now = now_ms()
+    segment = Segment("w", now - received_ago, "r", "", [EVENT], origin)
+    body = ingest_text(Envelope(UID, [segment]), sent_at=now - sent_ago)
+    return Received("r", body, 1, now, 0.0)
+
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+STORED = {
+    "now": timed(),
+    "signed a minute after its arrival": timed(received_ago=60_000),
+    "14 days old": timed(received_ago=14 * DAY, sent_ago=14 * DAY),
+    "a retry of 60 days ago": timed(received_ago=60 * DAY, origin=Origin.RETRY),
+    "4 seconds ahead": timed(received_ago=-4_000, sent_ago=-4_000),
+}
+REFUSED = {
+    "signed 16 days ago": (timed(received_ago=16 * DAY, sent_ago=16 * DAY), Reason.EXPIRED),
+    "a retry signed 16 days ago": (timed(sent_ago=16 * DAY, origin=Origin.RETRY), Reason.EXPIRED),
+    "received 2 hours before": (timed(received_ago=2 * HOUR), Reason.MALFORMED),
+    "received 2 hours before, internal": (
+        timed(received_ago=2 * HOUR, origin=Origin.INTERNAL),
+        Reason.MALFORMED,
+    ),
+    "received 6 minutes after": (timed(sent_ago=6 * 60_000), Reason.MALFORMED),
+    "a retry received 6 minutes after": (
+        timed(sent_ago=6 * 60_000, origin=Origin.RETRY),
+        Reason.MALFORMED,
+    ),
+    "2 hours ahead": (timed(received_ago=-2 * HOUR, sent_ago=-2 * HOUR), Reason.MALFORMED),
+}
+
+
+@pytest.mark.parametrize("one", STORED.values(), ids=STORED)
+async def test_a_message_is_stored_whose_times_are_those_of(
+    consumer: Consumer, effects: Effects, one: Received
+):
+    await handle(consumer, one)
+    assert (effects.letters, effects.deleted, len(effects.sent)) == ([], [one], 1)
+
+
+@pytest.mark.parametrize(("one", "reason"), REFUSED.values(), ids=REFUSED)
+async def test_a_message_is_one_letter_whose_times_are_those_of(
+    consumer: Consumer, effects: Effects, one: Received, reason: Reason
+):
+    await handle(consumer, one)
+    [letter] = effects.letters
+    assert (letter.reason, letter.uid, letter.content) == (reason, UID, one.body)
+    assert (effects.deleted, effects.sent) == ([one], [])
+
+
+async def test_a_message_that_is_ahead_waits_until_it_is_due(consumer: Consumer, effects: Effects):
+    one = timed(received_ago=-10 * 60_000, sent_ago=-10 * 60_000)
+    await handle(consumer, one)
+    [(released, delay_sec)] = effects.released
+    assert released is one
+    assert 500 < delay_sec <= 600
+    assert (effects.letters, effects.deleted) == ([], [])
+    assert consumer._metrics.messages.labels("ahead")._value.get() == 1
+
+
+async def test_times_of_a_deleted_tenant_make_no_letter(consumer: Consumer, effects: Effects):
+    effects.home = Home(tenant(state=TenantState.DELETED), space())
+    one = timed(received_ago=16 * DAY, sent_ago=16 * DAY)
+    await handle(consumer, one)
+    assert (effects.letters, effects.deleted) == ([], [one])
+
+
+async def test_without_a_key_to_sign_with_the_message_is_left(effects: Effects):
+    fake: Any = effects
+    consumer = consumer_of(fake, fixed_keys(KEY, rows=[]))
+    one = message(EVENT)
+    await consumer._handle([unpack_message(one, fixed_keys())])
+    assert (effects.deleted, effects.released) == ([], [(one, 2)])
 
 
 async def test_a_tombstones_events_are_dropped_and_the_message_deleted(

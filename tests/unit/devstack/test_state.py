@@ -22,6 +22,7 @@ def an_installation(settings: DevSettings) -> Installation:
         opensearch_url=None,
         queues=QueueUrls("i", "i-dlq", "x", "x-dlq"),
         signing_key_file=Path("signing-key.pem"),
+        queue_keys_file=Path("queue-keys"),
         aws_env=settings.aws_env(),
     )
 
@@ -60,6 +61,7 @@ def test_the_file_says_where_everything_is_and_only_to_its_owner(settings: DevSe
         "opensearch_url": None,
         "queues": {"ingest": "i", "ingest_dlq": "i-dlq", "index": "x", "index_dlq": "x-dlq"},
         "signing_key_file": "signing-key.pem",
+        "queue_keys_file": "queue-keys",
         "tenants": tenants,
     }
     assert read_installation(settings) == an_installation(settings)
@@ -74,6 +76,7 @@ def test_opensearch_and_signing_key_reach_no_service_that_must_not_have_them(
     env = an_installation(settings).service_env(probes_port=8001)
     assert "OPENSEARCH_URL" not in env
     assert "OCELOT_SIGNING_KEY_FILE" not in env
+    assert env["OCELOT_QUEUE_KEYS_FILE"] == "queue-keys"
     assert env["OCELOT_PROBES_PORT"] == "8001"
     assert "OCELOT_HTTP_PORT" not in env, "no client connects to a worker"
     assert env["SQS_QUEUE_URL"] == "i"

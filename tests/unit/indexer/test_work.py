@@ -1,14 +1,16 @@
 """What the indexer makes of a message."""
 
 from ocelot_common.queue.receiver import Received
+from ocelot_common.signed_text import ForgedError
 from ocelot_indexer.work import IndexWork, unpack_message
+from queuekit.signing import fixed_keys
 
 
 def test_a_message_of_garbage_keeps_its_fault_for_the_batch():
-    work = unpack_message(Received("r", "garbage", 1, 0, 0.0))
+    work = unpack_message(Received("r", "garbage", 1, 0, 0.0), fixed_keys())
     assert work.body is None
-    assert work.fault is not None
-    assert work.units == 0
+    assert isinstance(work.refused, ForgedError)
+    assert (work.events, work.units) == (0, 1)
 
 
 def test_the_longest_wait_asked_for_counts():

@@ -49,6 +49,7 @@ from ocelot_common.jobs.store import JobStore
 from ocelot_common.probes import ProcessReadiness, serve_probes
 from ocelot_common.process import tune_garbage_collector
 from ocelot_common.queue.client import sending_client
+from ocelot_common.queue.keys import KeyFile, NoSigningKeyError, QueueKeys, load_key_file
 from ocelot_common.registry.snapshot import RegistrySnapshot
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.telemetry.metrics import process_registry
@@ -71,6 +72,7 @@ def create_app(settings: ApiSettings, *, readiness: ProcessReadiness | None = No
         settings: of the process.
         readiness: what `/readyz` reports; the caller may add causes of its own.
     """
+    key_file = load_key_file(settings.queue_keys_file)
     provider = configure_tracing(service="api", otlp_endpoint=settings.otlp_endpoint)
     registry = process_registry()
     metrics = ApiMetrics(registry)
@@ -91,7 +93,7 @@ def create_app(settings: ApiSettings, *, readiness: ProcessReadiness | None = No
                 build=build_info("api"),
             )
             await stack.enter_async_context(probes)
-            await _open(stack, app, routes, settings, metrics, ready, refusals)
+            await _open(stack, app, routes, settings, key_file, metrics, ready, refusals)
             tune_garbage_collector()
             yield
 
@@ -110,6 +112,7 @@ def openapi_document() -> dict[str, Any]:
     """The OpenAPI document, for what is made from it: no client is opened."""
     app = _framework()
     addresses = {"mongodb_url": "mongodb://localhost", "sqs_queue_url": "http://localhost/q"}
+    addresses["queue_keys_file"] = "queue-keys"  # never read
     settings = ApiSettings.model_validate(addresses)  # reads no environment
     database = mongo.connect(settings.mongodb_url, app_name="ocelot-api")[settings.mongodb_database]
     snapshot = RegistrySnapshot(RegistryStore(database))
@@ -140,6 +143,7 @@ async def _open(
     app: FastAPI,
     routes: FastRoutes,
     settings: ApiSettings,
+    key_file: KeyFile,
     metrics: ApiMetrics,
     readiness: ProcessReadiness,
     refusals: RefusalLog,
@@ -151,6 +155,8 @@ async def _open(
     snapshot = RegistrySnapshot(RegistryStore(database))
     # SQS and OpenSearch are not asked: their failures are answered request by request.
     readiness.add_check("registry", lambda: _registry_cause(snapshot))
+    keys = QueueKeys(key_file, snapshot.queue_key)
+    readiness.add_check("queue_keys", lambda: _keys_cause(snapshot, keys))
     await snapshot.start()
     stack.push_async_callback(snapshot.close)
     metrics.registry_age.set_function(lambda: snapshot.unconfirmed_sec)
@@ -172,6 +178,7 @@ async def _open(
     coalescer = Coalescer(
         sqs,
         settings.sqs_queue_url,
+        keys=keys,
         metrics=metrics,
         linger_sec=settings.linger_sec,
         send_timeout_sec=settings.sqs_timeout_sec,
@@ -202,6 +209,16 @@ async def _open(
 def _registry_cause(snapshot: RegistrySnapshot) -> str | None:
     if snapshot.unconfirmed_sec > REGISTRY_GRACE_SEC:
         return snapshot.cause
+    return None
+
+
+def _keys_cause(snapshot: RegistrySnapshot, keys: QueueKeys) -> str | None:
+    if _registry_cause(snapshot):
+        return None  # which keys are active is not known
+    try:
+        keys.signing_key()
+    except NoSigningKeyError as error:
+        return str(error)
     return None
 
 

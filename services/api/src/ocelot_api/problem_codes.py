@@ -101,6 +101,7 @@ MEANINGS: Final[dict[str, str]] = {
     # Backends
     "queue_unavailable": "SQS did not take the events; they may be stored all the same: repeat with"
     " these ids or with the same Idempotency-Key",
+    "queue_key_missing": "the service has no key to sign queue messages with; nothing was stored",
     "event_not_found": "no such event is stored",
     "store_unavailable": "the store can't be reached now",
     "store_timeout": "the store did not answer in time",
@@ -177,7 +178,7 @@ EVENT_FAULTS: Final[Codes] = {
 }
 WRITING: Final[Codes] = {
     400: ("invalid_idempotency_key", "empty_body"),
-    503: ("queue_unavailable",),
+    503: ("queue_unavailable", "queue_key_missing"),
 }
 
 

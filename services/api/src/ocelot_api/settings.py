@@ -13,6 +13,7 @@ from ocelot_common.settings import (
     MongoSettings,
     OpenSearchSettings,
     ProbesSettings,
+    QueueKeySettings,
     SqsSettings,
     TelemetrySettings,
     TokenSettings,
@@ -22,7 +23,13 @@ _MIB = 1024 * 1024
 
 
 class ApiSettings(
-    MongoSettings, SqsSettings, OpenSearchSettings, TelemetrySettings, ProbesSettings, TokenSettings
+    MongoSettings,
+    SqsSettings,
+    QueueKeySettings,
+    OpenSearchSettings,
+    TelemetrySettings,
+    ProbesSettings,
+    TokenSettings,
 ):
     """Environment variables of the api."""
 

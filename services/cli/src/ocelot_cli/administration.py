@@ -16,6 +16,7 @@ from ocelot_common import mongo, opensearch
 from ocelot_common.provisioning.claiming import SharedSpaceSpec
 from ocelot_common.provisioning.errors import ProvisioningError, TenantNotFoundError
 from ocelot_common.provisioning.indices import ForeignIndexError
+from ocelot_common.provisioning.queue_keys import QueueKeyError
 from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.registry.model import Tenant
 from ocelot_common.registry.store import RegistryStore
@@ -38,7 +39,7 @@ def run_on_backends(work: Coroutine[Any, Any, T]) -> T:
         fail(f"{backend('MongoDB', 'MONGODB_URL')} can't be used: {reason}")
     except TransportError as error:
         fail(f"{backend('OpenSearch', 'OPENSEARCH_URL')} can't be used: {first_line(error)}")
-    except (ProvisioningError, ForeignIndexError) as error:
+    except (ProvisioningError, ForeignIndexError, QueueKeyError) as error:
         fail(str(error))
 
 

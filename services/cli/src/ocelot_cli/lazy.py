@@ -16,6 +16,7 @@ from ocelot_cli.console import guarded_streams
 _GROUPS: Final = {
     "tenants": "ocelot_cli.commands.tenants",
     "token": "ocelot_cli.commands.tokens",
+    "queue-keys": "ocelot_cli.commands.queue_keys",
     "dead-letters": "ocelot_cli.commands.dead_letters",
     "jobs": "ocelot_cli.commands.jobs",
     "holds": "ocelot_cli.commands.holds",

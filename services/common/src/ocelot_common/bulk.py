@@ -13,12 +13,23 @@ from ocelot_common.event_limits import EventError
 from ocelot_common.registry.model import Home, IndexRange
 from ocelot_common.search_document import build_search_document, document_id
 from ocelot_common.stored import StoredEvent
+from ocelot_common.telemetry.logs import get_logger
 
 _VERSION_CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
 _TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
 #: Positions in `items` must stay, so every item keeps its status.
 _FILTER_PATH: Final = "errors,items.*.status,items.*.error.type,items.*.error.reason"
+#: Line feed, carriage return and tab. JSON allows these between two tokens; every other byte below
+#: 0x20 is refused when the stored text is decoded.
+_LF, _CR, _TAB = 10, 13, 9
+
+
+log = get_logger(__name__)
+
+
+class ControlCharacterError(Exception):
+    """A document would not stay in its line of a `_bulk` request."""
 
 
 class Candidate(msgspec.Struct, eq=False):
@@ -34,6 +45,9 @@ class Candidate(msgspec.Struct, eq=False):
 
 
 C = TypeVar("C", bound=Candidate)
+_Verdict = dict[str, Any]
+#: What an answer without a single error says of its documents.
+_NO_ERRORS: Final[list[_Verdict]] = []
 
 
 class _Entry(NamedTuple, Generic[C]):
@@ -90,20 +104,40 @@ class BulkWriter(Generic[C]):
         """Index candidates under the aliases of their range, which no write ever makes.
 
         Where a range has a second index, a candidate counts as indexed only when both have it.
+        After an answer that does not have one verdict per document, it is unknown which verdict is
+        whose: each document is sent again in a request of its own.
 
         Raises:
             opensearchpy.exceptions.TransportError: a whole request failed.
         """
         result: BulkResult[C] = BulkResult.empty()
         for request in self._requests(candidates, result):
-            began = time.monotonic()
-            answer = await self._opensearch.bulk(
-                body=b"".join(entry.payload for entry in request),
-                params={"require_alias": "true", "filter_path": _FILTER_PATH},
-            )
-            self._seconds.observe(time.monotonic() - began)
-            result.add(_sorted(request, answer))
+            verdicts = await self._send(request)
+            if verdicts is not None:
+                result.add(_sorted(request, verdicts))
+                continue
+            log.warning("bulk_answer_unclear", documents=len(request))
+            for entries in _by_candidate(request):
+                result.add(await self._write_alone(entries))
         return result
+
+    async def _write_alone(self, entries: list[_Entry[C]]) -> BulkResult[C]:
+        verdicts = await self._send(entries)
+        if verdicts is not None:
+            return _sorted(entries, verdicts)
+        result: BulkResult[C] = BulkResult.empty()
+        result.refused.append((entries[0].candidate, "OpenSearch answered with other verdicts"))
+        return result
+
+    async def _send(self, request: list[_Entry[C]]) -> list[_Verdict] | None:
+        """Send one request; return a verdict per entry, or None if the answer lacks that."""
+        began = time.monotonic()
+        answer = await self._opensearch.bulk(
+            body=b"".join(entry.payload for entry in request),
+            params={"require_alias": "true", "filter_path": _FILTER_PATH},
+        )
+        self._seconds.observe(time.monotonic() - began)
+        return _verdicts(answer, len(request))
 
     def _requests(
         self, candidates: Iterable[C], result: BulkResult[C]
@@ -113,7 +147,7 @@ class BulkWriter(Generic[C]):
         for candidate in candidates:
             try:
                 entries = _entries(candidate)
-            except EventError as error:
+            except (EventError, ControlCharacterError) as error:
                 result.refused.append((candidate, str(error)))
                 continue
             bytes_ = sum(len(entry.payload) for entry in entries)
@@ -131,7 +165,10 @@ def _entries(candidate: C) -> list[_Entry[C]]:
         raise ValueError("the candidate has no index")
     tenant, stored = candidate.home.tenant, candidate.stored
     routing = f',"routing":"{tenant.uid}"' if tenant.shared else ""
-    document = build_search_document(stored) + b"\n"
+    document = build_search_document(stored)
+    if _LF in document or _CR in document or _TAB in document:
+        raise ControlCharacterError("the document holds a control character")
+    document += b"\n"
     entries = []
     for number, alias in enumerate(candidate.range.write_aliases):
         # An older revision never replaces a newer one; equal or older is 409, which is success.
@@ -143,12 +180,30 @@ def _entries(candidate: C) -> list[_Entry[C]]:
     return entries
 
 
-def _sorted(request: list[_Entry[C]], answer: dict[str, Any]) -> BulkResult[C]:
+def _by_candidate(request: list[_Entry[C]]) -> Iterator[list[_Entry[C]]]:
+    for _, group in itertools.groupby(request, key=lambda entry: id(entry.candidate)):
+        yield list(group)
+
+
+def _verdicts(answer: Any, number: int) -> list[_Verdict] | None:
+    items = answer.get("items") if isinstance(answer, dict) else None
+    if not isinstance(items, list) or len(items) != number:
+        return None
+    if answer.get("errors") is False:
+        return _NO_ERRORS
+    try:
+        verdicts = [next(iter(item.values())) for item in items]
+        clear = all(isinstance(verdict["status"], int) for verdict in verdicts)
+    except (AttributeError, KeyError, StopIteration, TypeError):
+        return None
+    return verdicts if clear else None
+
+
+def _sorted(request: list[_Entry[C]], verdicts: list[_Verdict]) -> BulkResult[C]:
     result: BulkResult[C] = BulkResult.empty()
-    if not answer.get("errors"):
+    if verdicts is _NO_ERRORS:
         result.indexed.extend(entry.candidate for entry in request if entry.first)
         return result
-    verdicts = (next(iter(item.values())) for item in answer["items"])
     judged = zip(request, verdicts, strict=True)
     for _, group in itertools.groupby(judged, key=lambda pair: id(pair[0].candidate)):
         pairs = list(group)
@@ -156,7 +211,7 @@ def _sorted(request: list[_Entry[C]], answer: dict[str, Any]) -> BulkResult[C]:
     return result
 
 
-def _sort_in(result: BulkResult[C], candidate: C, verdicts: list[dict[str, Any]]) -> None:
+def _sort_in(result: BulkResult[C], candidate: C, verdicts: list[_Verdict]) -> None:
     """Sort a candidate by the verdicts of its indices, the one that is searched first.
 
     A second index that is gone can never come to be searched, so nobody needs it filled; what it
@@ -170,5 +225,7 @@ def _sort_in(result: BulkResult[C], candidate: C, verdicts: list[dict[str, Any]]
     elif error is None or status == _VERSION_CONFLICT:
         result.indexed.append(candidate)
     else:
-        reason = f"{error.get('type', 'error')}: {error.get('reason', '')}"
+        reason = str(error)
+        if isinstance(error, dict):
+            reason = f"{error.get('type', 'error')}: {error.get('reason', '')}"
         result.refused.append((candidate, reason))

@@ -35,13 +35,20 @@ class Stage(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why it failed; `exhausted`: whoever received it died, until SQS gave it up."""
+    """Why it failed.
+
+    `expired`: its message was signed more than 15 days ago. `exhausted`: every process that
+    received its message died, until SQS gave it up. `unauthenticated`: nobody knows who wrote it,
+    so it is never sent again; the message itself stays in the dead letter queue.
+    """
 
     MALFORMED = "malformed"
     CONFLICT = "conflict"
     NOT_STORABLE = "not_storable"
     NOT_INDEXABLE = "not_indexable"
+    EXPIRED = "expired"
     EXHAUSTED = "exhausted"
+    UNAUTHENTICATED = "unauthenticated"
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +113,45 @@ class DeadLetterStore:
             return
         now = datetime.now(UTC)
         await self._letters.bulk_write([_upsert(letter, now) for letter in letters], ordered=False)
+
+    async def put_notices(self, notices: Sequence[DeadLetter], *, most_per_day: int) -> int:
+        """Keep letters of one stage about messages that stay where they are.
+
+        A notice that is there already is left as it is. Beyond `most_per_day` first seen since
+        midnight UTC, notices are dropped.
+
+        Returns:
+            How many were new and kept.
+
+        Raises:
+            pymongo.errors.PyMongoError: they may not be kept.
+        """
+        by_key = {notice.key: notice for notice in notices}
+        async for known in self._letters.find({"_id": {"$in": list(by_key)}}, {"_id": 1}):
+            del by_key[known["_id"]]
+        if not by_key:
+            return 0
+        new = list(by_key.values())
+        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        today = {
+            "t": "",
+            "stage": new[0].stage.value,
+            "reason": Reason.UNAUTHENTICATED.value,
+            "first_seen": {"$gte": midnight},
+        }
+        number = await self._letters.count_documents(today, limit=most_per_day)
+        kept = new[: most_per_day - number]
+        await self.put(kept)
+        return len(kept)
+
+    async def keys_of(self, uid: str | None = None) -> list[str]:
+        """Return the keys of all letters, or of one tenant's."""
+        query = {} if uid is None else {"t": uid}
+        return [letter["_id"] async for letter in self._letters.find(query, {"_id": 1})]
+
+    async def get(self, keys: Sequence[str]) -> list[Document]:
+        """Return the letters of these whole keys that are still there."""
+        return await self._letters.find({"_id": {"$in": list(keys)}}).to_list()
 
     async def find(
         self, *, uid: str | None = None, limit: int = 0, keys: Sequence[str] = ()

@@ -1,24 +1,40 @@
 """The envelope: events of one tenant on their way from the api to the consumer (design §6).
 
-Wire form: msgpack `[version, [uid, [segment, ...]]]`, zstd level 1, base64. A segment holds what
-one request brought: `[writer, received_at, request_id, traceparent, [[id, text], ...]]`.
+Wire form: msgpack `[uid, [segment, ...]]`, zstd level 1, signed (signed_text.py). A segment holds
+what one request brought: `[writer, received_at, request_id, traceparent, [[id, text], ...],
+origin]`.
 """
 
+from enum import StrEnum
 from typing import Annotated, Final
 
 import msgspec
 import zstandard
 
-from ocelot_common.versioned import MalformedError, frame, from_text, to_text, unframe
+from ocelot_common.signed_text import Purpose, QueueKey, SignedText, sign
+from ocelot_common.versioned import MalformedError
 
-VERSION: Final = 1
 #: An SQS message holds 1 MiB (AWS limit); some room stays for attributes.
 MAX_ENCODED_BYTES: Final = 1_000 * 1024
 #: What one envelope may unpack to; 1,000 KiB of base64 never legitimately hold more.
 MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024
+#: The api fills an envelope with 6.4 MiB at most, which holds fewer events than this.
+MAX_EVENTS: Final = 200_000
+#: Fewer bytes hold no more events than take 60 MiB, so these are counted after decoding.
+_COUNTED_BYTES: Final = 8 * 1024 * 1024
+#: How an event begins: an array of two, the first of them 16 bytes.
+_EVENT_START: Final = b"\x92\xc4\x10"
 
 #: The end of the year 9999, in milliseconds: no later time can be written as RFC 3339.
 _LAST_MS: Final = 253_402_300_799_999
+
+
+class Origin(StrEnum):
+    """Where events come from: a request to the api, a retry of what failed, Ocelot itself."""
+
+    API = "api"
+    RETRY = "retry"
+    INTERNAL = "internal"
 
 
 class PackedEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -37,6 +53,7 @@ class Segment(msgspec.Struct, array_like=True, gc=False):
         request_id: of the HTTP request.
         traceparent: W3C trace context of the request, or empty.
         events: in the order of the request.
+        origin: where they come from.
     """
 
     writer: str
@@ -44,13 +61,15 @@ class Segment(msgspec.Struct, array_like=True, gc=False):
     request_id: str
     traceparent: str
     events: list[PackedEvent]
+    origin: Origin = Origin.API
 
 
 class Envelope(msgspec.Struct, array_like=True, gc=False):
     """Segments of one tenant."""
 
     uid: str
-    segments: list[Segment]
+    # Empty ones cost 20 times their bytes; msgspec refuses the list by its length alone.
+    segments: Annotated[list[Segment], msgspec.Meta(max_length=MAX_EVENTS)]
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -58,35 +77,47 @@ _decoder = msgspec.msgpack.Decoder(Envelope)
 _compressor = zstandard.ZstdCompressor(level=1)
 
 
-def pack(envelope: Envelope) -> str:
-    """The text of an SQS message. Not for concurrent use from several threads."""
-    return to_text(_compressor.compress(frame(VERSION, _encoder.encode(envelope))))
+def pack(envelope: Envelope, key: QueueKey, *, sent_at: int) -> str:
+    """Return the text of an SQS message. Not for concurrent use from several threads.
+
+    Args:
+        envelope: what to send.
+        key: that signs it.
+        sent_at: now, in milliseconds since the epoch.
+    """
+    content = _compressor.compress(_encoder.encode(envelope))
+    return sign(content, key, Purpose.INGEST, sent_at=sent_at)
 
 
-def unpack(text: str) -> Envelope:
-    """The envelope in an SQS message's text.
+def unpack(message: SignedText) -> Envelope:
+    """Return the envelope in an authenticated message.
 
     Raises:
-        MalformedError: no envelope; a dead letter.
-        NewerVersionError: written by a newer release; it waits.
+        MalformedError: it holds no envelope, or a larger one than any release writes.
     """
-    compressed = from_text(text)
+    data = _decompressed(message.content())
+    if len(data) > _COUNTED_BYTES and data.count(_EVENT_START) > MAX_EVENTS:
+        raise MalformedError(f"more than {MAX_EVENTS:,} events")
+    try:
+        envelope = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError(str(error)) from None
+    if any(len(event.id) != 16 for segment in envelope.segments for event in segment.events):
+        raise MalformedError("an id that has not 16 bytes")
+    if sum(len(segment.events) for segment in envelope.segments) > MAX_EVENTS:
+        raise MalformedError(f"more than {MAX_EVENTS:,} events")
+    return envelope
+
+
+def _decompressed(compressed: bytes) -> bytes:
     try:
         # A frame that states its size ignores max_output_size, so the stated size is checked;
         # one that lies about it fails in decompress().
         stated = zstandard.get_frame_parameters(compressed).content_size
         if stated > MAX_UNPACKED_BYTES:
             raise MalformedError(f"unpacks to {stated:,} bytes")
-        data = zstandard.ZstdDecompressor().decompress(
+        return zstandard.ZstdDecompressor().decompress(
             compressed, max_output_size=MAX_UNPACKED_BYTES
         )
     except zstandard.ZstdError as error:
         raise MalformedError(f"zstd: {error}") from None
-    body = unframe(data, newest=VERSION)
-    try:
-        envelope = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedError(str(error)) from None
-    if any(len(event.id) != 16 for segment in envelope.segments for event in segment.events):
-        raise MalformedError("an id that has not 16 bytes")
-    return envelope

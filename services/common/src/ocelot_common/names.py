@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 TENANTS: Final = "tenants"
 SPACES: Final = "spaces"
 KEYS: Final = "keys"
+QUEUE_KEYS: Final = "queue_keys"
+QUEUE_KEY_USE: Final = "queue_key_use"
 COUNTERS: Final = "counters"
 DEAD_LETTERS: Final = "dead_letters"
 JOBS: Final = "jobs"

@@ -5,6 +5,7 @@ from.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
@@ -54,13 +55,23 @@ class SqsSettings(Settings):
     )
     sqs_queue_url: str = Field(alias="SQS_QUEUE_URL", description="The ingest queue")
     sqs_dlq_url: str | None = Field(
-        default=None, alias="SQS_DLQ_URL", description="Redrive target of the ingest queue"
+        default=None, alias="SQS_DLQ_URL", description="Dead letter queue of the ingest queue"
     )
     sqs_index_queue_url: str | None = Field(
         default=None, alias="SQS_INDEX_QUEUE_URL", description="The index queue"
     )
     sqs_index_dlq_url: str | None = Field(
-        default=None, alias="SQS_INDEX_DLQ_URL", description="Redrive target of the index queue"
+        default=None, alias="SQS_INDEX_DLQ_URL", description="Dead letter queue of the index queue"
+    )
+
+
+class QueueKeySettings(Settings):
+    """The keys that sign and verify queue messages."""
+
+    queue_keys_file: Path = Field(
+        alias="OCELOT_QUEUE_KEYS_FILE",
+        description="Keys that sign and verify queue messages, one `kid:base64` of 32 bytes per"
+        " line; the first signs, all verify; `ocelot queue-keys new` makes one",
     )
 
 
@@ -154,9 +165,14 @@ class SigningSettings(Settings):
 
 
 class WorkerSettings(
-    MongoSettings, SqsSettings, OpenSearchSettings, TelemetrySettings, ProbesSettings
+    MongoSettings,
+    SqsSettings,
+    QueueKeySettings,
+    OpenSearchSettings,
+    TelemetrySettings,
+    ProbesSettings,
 ):
-    """What consumer and indexer have in common."""
+    """What consumer, indexer and jobs have in common."""
 
     receivers: int = Field(
         default=4,
@@ -192,10 +208,16 @@ def load(kind: type[S]) -> S:
 
 def exit_with_faults(kind: type[BaseSettings], error: ValidationError) -> NoReturn:
     """Name every wrong variable at once on stderr, and exit with status 2."""
-    lines = ["The settings of this process are wrong:"]
+    faults = []
     for fault in error.errors():
         name = str(fault["loc"][0]) if fault["loc"] else kind.__name__
         message = "is required" if fault["type"] == "missing" else fault["msg"]
-        lines.append(f"  {name}: {message}")
+        faults.append(f"{name}: {message}")
+    exit_with(faults)
+
+
+def exit_with(faults: Sequence[str]) -> NoReturn:
+    """Write what is wrong with the settings to stderr, and exit with status 2."""
+    lines = ["The settings of this process are wrong:", *(f"  {fault}" for fault in faults)]
     sys.stderr.write("\n".join(lines) + "\n")
     raise SystemExit(2)

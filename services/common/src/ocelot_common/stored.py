@@ -13,6 +13,10 @@ from ocelot_common.attrs import attrs_of
 from ocelot_common.event import (
     DEFAULT_OUTCOME,
     DEFAULT_SEVERITY,
+    RESERVED_ACTION_PREFIX,
+    Actor,
+    Source,
+    Target,
     ip_bytes,
 )
 from ocelot_common.ids import format_id
@@ -30,6 +34,7 @@ Document = dict[str, Any]
 _encoder = msgspec.json.Encoder()
 # Replaced by mongod on insert, which makes the order of storing.
 _SEQ = Timestamp(0, 0)
+_SKIPPED: Final = msgspec.Raw()
 
 
 def store_key(tenant: Tenant, event_id: bytes) -> Binary:
@@ -72,10 +77,11 @@ def beside(field: str, time_ms: int, key: Binary, *, sign: str, of_key: str = ""
     }
 
 
-class TypedFields(Struct, gc=False):
+class TypedFields(Struct, gc=False, forbid_unknown_fields=True):
     """What filters need of an event; the free-form parts are skipped unread.
 
-    The parts are plain dicts, since they go into the document as they are.
+    The parts are plain dicts, since they go into the document as they are. The fields are all that
+    a text of record may have: `id` and what the server sets are not among them.
     """
 
     action: str
@@ -84,10 +90,18 @@ class TypedFields(Struct, gc=False):
     targets: list[dict[str, str | None]] | UnsetType | None = UNSET
     outcome: str | UnsetType | None = UNSET
     severity: str | UnsetType | None = UNSET
+    message: msgspec.Raw = _SKIPPED
+    changes: msgspec.Raw = _SKIPPED
     source: dict[str, str | None] | UnsetType | None = UNSET
     request_id: str | UnsetType | None = UNSET
     trace_id: str | UnsetType | None = UNSET
     tags: list[str] | UnsetType | None = UNSET
+    metadata: msgspec.Raw = _SKIPPED
+
+
+_ACTOR_KEYS: Final = frozenset(Actor.__struct_fields__)
+_TARGET_KEYS: Final = frozenset(Target.__struct_fields__)
+_SOURCE_KEYS: Final = frozenset(Source.__struct_fields__)
 
 
 class _FreeForm(Struct, gc=False):
@@ -107,6 +121,7 @@ def build_document(
     received_at: int,
     writer: str,
     with_attrs: bool,
+    internal: bool = False,
 ) -> Document:
     """The document of one event, ready to insert.
 
@@ -117,15 +132,17 @@ def build_document(
         received_at: milliseconds since the epoch.
         writer: the token's `sub`.
         with_attrs: whether MongoDB answers searches here, so that it needs `attrs`.
+        internal: whether Ocelot itself made the event, so that its action may begin with `ocelot.`.
 
     Raises:
-        ValueError: the text is no event, which the api lets through never.
+        ValueError: the text is not a text of record, which the api never lets through.
     """
     try:
         event = _typed.decode(text)
         json_text = text.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from None
+    _check_fields(event, json_text, internal=internal)
     occurred_at = parse_rfc3339(event.occurred_at) if event.occurred_at else received_at
     document: Document = {
         "_id": store_key(tenant, event_id),
@@ -163,6 +180,22 @@ def build_document(
             document["attrs_cut"] = True
     document["event"] = json_text
     return document
+
+
+def _check_fields(event: TypedFields, text: str, *, internal: bool) -> None:
+    # Decoding refuses every other byte below 0x20: only these may stand between two tokens. A line
+    # break would end the document in a `_bulk` request.
+    if "\n" in text or "\r" in text or "\t" in text:
+        raise ValueError("the text holds a control character")
+    if not _ACTOR_KEYS.issuperset(event.actor):
+        raise ValueError("the actor has an unknown field")
+    if event.source and not _SOURCE_KEYS.issuperset(event.source):
+        raise ValueError("the source has an unknown field")
+    for target in event.targets or ():
+        if not _TARGET_KEYS.issuperset(target):
+            raise ValueError("a target has an unknown field")
+    if event.action.startswith(RESERVED_ACTION_PREFIX) and not internal:
+        raise ValueError(f"actions that begin with {RESERVED_ACTION_PREFIX} are Ocelot's own")
 
 
 #: What a reader needs of a stored document; typed fields come from the text.

@@ -1,5 +1,6 @@
 """The consumer: envelopes from the ingest queue into MongoDB, ids on to the index queue."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
@@ -8,8 +9,11 @@ from opentelemetry import trace
 from pymongo.errors import PyMongoError
 
 from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
+from ocelot_common.envelope import Origin
 from ocelot_common.index_message import pack_index_messages
+from ocelot_common.queue.admission import AheadError, ExpiredError, TimesError, check_times
 from ocelot_common.queue.client import SqsClient
+from ocelot_common.queue.keys import NoSigningKeyError, QueueKeys
 from ocelot_common.queue.receiver import Receiver
 from ocelot_common.queue.sending import SQS_ERRORS, Outgoing, SendError, send_all
 from ocelot_common.registry.model import Home, TenantState
@@ -17,9 +21,9 @@ from ocelot_common.registry.snapshot import RegistrySnapshot
 from ocelot_common.telemetry.logs import get_logger
 from ocelot_common.telemetry.tracing import links_to
 from ocelot_common.timestamps import now_ms
-from ocelot_common.versioned import NewerVersionError
 from ocelot_common.worker.batches import BatchRunner
 from ocelot_common.worker.monitors import BackendAwayError, BackendMonitor
+from ocelot_common.worker.refusing import Refused, RefusedMessages
 from ocelot_consumer.metrics import ConsumerMetrics
 from ocelot_consumer.storing import EventStore, StoreResult
 from ocelot_consumer.work import Arrival, IngestWork, Outcome, unpack_message
@@ -46,6 +50,8 @@ class Consumer:
         snapshot: RegistrySnapshot,
         store_monitor: BackendMonitor,
         sqs: SqsClient,
+        keys: QueueKeys,
+        refused: RefusedMessages,
         index_queue_url: str | None,
         metrics: ConsumerMetrics,
         batch_events: int,
@@ -57,10 +63,12 @@ class Consumer:
         self._snapshot = snapshot
         self._store_monitor = store_monitor
         self._sqs = sqs
+        self._keys = keys
+        self._refused = refused
         self._index_queue_url = index_queue_url
         self._metrics = metrics
         self._runner = BatchRunner(
-            unpack=unpack_message,
+            unpack=lambda message: unpack_message(message, keys),
             handle=self._handle,
             max_units=batch_events,
             linger_sec=_LINGER_SEC,
@@ -80,6 +88,14 @@ class Consumer:
         await self._receiver.release_all()
 
     async def _handle(self, batch: list[IngestWork]) -> None:
+        refused = [Refused(work.message, work.refused) for work in batch if work.refused]
+        authentic = [work for work in batch if not work.refused]
+        # Side by side: events that the api wrote do not wait for what somebody else sent.
+        await asyncio.gather(self._refused.settle(refused), self._handle_authentic(authentic))
+
+    async def _handle_authentic(self, batch: list[IngestWork]) -> None:
+        if not batch:
+            return
         traceparents = [
             segment.traceparent
             for work in batch
@@ -95,7 +111,7 @@ class Consumer:
             except PyMongoError as error:
                 self._store_monitor.report_failure(error)
                 await self._postpone(batch, error)
-            except (*SQS_ERRORS, SendError) as error:
+            except (*SQS_ERRORS, SendError, NoSigningKeyError) as error:
                 await self._postpone(batch, error)
 
     async def _consume(self, batch: list[IngestWork], traceparents: list[str]) -> None:
@@ -105,22 +121,31 @@ class Consumer:
         gone = 0
         for work in batch:
             if work.envelope is None:
-                if isinstance(work.fault, NewerVersionError):
-                    await self._postpone([work], work.fault)
-                    continue
-                letters.append(_malformed(work))
+                letters.append(_letter(work, Reason.MALFORMED, str(work.fault)))
                 self._count(Outcome.PERMANENT, 1)
-            else:
-                home = await self._snapshot.find_home(work.envelope.uid)
-                if home is None:
-                    await self._postpone([work], LookupError("unknown tenant"))
+                done.append(work)
+                continue
+            home = await self._snapshot.find_home(work.envelope.uid)
+            if home is None:
+                await self._postpone([work], LookupError("unknown tenant"))
+                continue
+            if home.tenant.state is not TenantState.DELETED:
+                try:
+                    check_times(work.envelope.segments, sent_at=work.sent_at, now=now_ms())
+                except AheadError as error:
+                    await self._wait(work, error)
                     continue
-                kept = list(_wanted(work, home))
-                gone += work.units - len(kept)
-                arrivals.extend(kept)
-                if home.tenant.state is TenantState.DELETED and work.message.receive_count > 1:
-                    # Whoever had it before may have died between storing it and taking it back.
-                    await self._store.take_back(_arrivals(work, home))
+                except (ExpiredError, TimesError) as error:
+                    letters.append(_letter(work, _reason_of(error), str(error)))
+                    self._count(Outcome.PERMANENT, work.events)
+                    done.append(work)
+                    continue
+            kept = list(_wanted(work, home))
+            gone += work.events - len(kept)
+            arrivals.extend(kept)
+            if home.tenant.state is TenantState.DELETED and work.message.receive_count > 1:
+                # Whoever had it before may have died between storing it and taking it back.
+                await self._store.take_back(_arrivals(work, home))
             done.append(work)
         result = await self._store.store(arrivals)
         await self._drop_deleted(result)
@@ -163,10 +188,15 @@ class Consumer:
         for arrival in indexable:
             if arrival.space.search_enabled:
                 ids[arrival.tenant.uid].append(arrival.id)
+        if not ids:
+            return
+        key, sent_at = self._keys.signing_key(), now_ms()
         messages = [
             Outgoing(body, group=uid)
             for uid, group in ids.items()
-            for body in pack_index_messages(uid, list(dict.fromkeys(group)), traceparents)
+            for body in pack_index_messages(
+                uid, list(dict.fromkeys(group)), key, sent_at=sent_at, traceparents=traceparents
+            )
         ]
         await send_all(self._sqs, self._index_queue_url, messages)
 
@@ -176,10 +206,17 @@ class Consumer:
         self._metrics.messages.labels(result="released").inc(len(batch))
         by_delay: dict[int, list[IngestWork]] = defaultdict(list)
         for work in batch:
-            self._count(Outcome.TRANSIENT, work.units)
+            self._count(Outcome.TRANSIENT, work.events)
             by_delay[work.message.back_off_sec].append(work)
         for delay, group in by_delay.items():
             await self._receiver.release([work.message for work in group], delay_sec=delay)
+
+    async def _wait(self, work: IngestWork, ahead: AheadError) -> None:
+        """Leave a message whose times lie ahead until it is due."""
+        log.warning("message_ahead", wait_sec=ahead.wait_sec)
+        self._metrics.messages.labels(result="ahead").inc()
+        self._count(Outcome.TRANSIENT, work.events)
+        await self._receiver.release([work.message], delay_sec=ahead.wait_sec)
 
     def _report(self, result: StoreResult, messages: int, events: int) -> None:
         for outcome, number in result.counts.items():
@@ -221,6 +258,7 @@ def _arrivals(work: IngestWork, home: Home) -> Iterator[Arrival]:
     tenant, space = home
     redelivered = work.message.receive_count > 1
     for segment in work.envelope.segments if work.envelope else ():
+        internal = segment.origin is Origin.INTERNAL
         for event in segment.events:
             yield Arrival(
                 tenant,
@@ -231,15 +269,21 @@ def _arrivals(work: IngestWork, home: Home) -> Iterator[Arrival]:
                 segment.writer,
                 segment.request_id,
                 redelivered,
+                internal,
             )
 
 
-def _malformed(work: IngestWork) -> DeadLetter:
+def _letter(work: IngestWork, reason: Reason, detail: str) -> DeadLetter:
+    """The letter of a whole message, which was authenticated."""
     return DeadLetter(
         stage=Stage.STORE,
-        reason=Reason.MALFORMED,
-        uid="",
+        reason=reason,
+        uid=work.envelope.uid if work.envelope else "",
         event_id=None,
         content=work.message.body,
-        detail=str(work.fault),
+        detail=detail,
     )
+
+
+def _reason_of(error: ExpiredError | TimesError) -> Reason:
+    return Reason.EXPIRED if isinstance(error, ExpiredError) else Reason.MALFORMED

@@ -6,6 +6,7 @@ from ocelot_common.dead_letters import DeadLetterStore
 from ocelot_common.process import run_until_signalled
 from ocelot_common.queue.receiver import Receiver
 from ocelot_common.settings import load
+from ocelot_common.worker.refusing import RefusedMessages
 from ocelot_common.worker.runtime import open_runtime, report_depth, run_job
 from ocelot_consumer.consumer import Consumer
 from ocelot_consumer.metrics import ConsumerMetrics
@@ -18,25 +19,35 @@ async def serve(settings: ConsumerSettings, stopping: asyncio.Event) -> None:
     async with open_runtime(settings, "consumer") as runtime:
         metrics = ConsumerMetrics(runtime.metrics)
         metrics.gate_open.set_function(lambda: float(runtime.gate.is_open))
+        receiver = Receiver(
+            runtime.sqs,
+            settings.sqs_queue_url,
+            gate=runtime.gate,
+            receivers=settings.receivers,
+            max_held_bytes=settings.max_held_bytes,
+        )
         consumer = Consumer(
-            receiver=Receiver(
-                runtime.sqs,
-                settings.sqs_queue_url,
-                gate=runtime.gate,
-                receivers=settings.receivers,
-                max_held_bytes=settings.max_held_bytes,
-            ),
+            receiver=receiver,
             store=EventStore(runtime.database, metrics, max_documents=settings.batch_events),
             dead_letters=DeadLetterStore(runtime.database),
             snapshot=runtime.snapshot,
             store_monitor=runtime.store_monitor,
             sqs=runtime.sqs,
+            keys=runtime.keys,
+            refused=RefusedMessages(
+                receiver=receiver,
+                sqs=runtime.sqs,
+                dlq_url=settings.sqs_dlq_url,
+                snapshot=runtime.snapshot,
+                keys=runtime.key_monitor,
+                counter=metrics.messages,
+            ),
             index_queue_url=settings.sqs_index_queue_url,
             metrics=metrics,
             batch_events=settings.batch_events,
             batches_in_flight=settings.batches_in_flight,
         )
-        depth = report_depth(runtime.sqs, settings.sqs_queue_url, "ingest", runtime.metrics)
+        depth = report_depth(runtime.sqs, {"ingest": settings.sqs_queue_url}, runtime.metrics)
         async with runtime.background(depth):
             await run_job(consumer, stopping=stopping, drain_timeout_sec=settings.drain_timeout_sec)
 

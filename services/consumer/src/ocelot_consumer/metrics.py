@@ -28,7 +28,8 @@ class ConsumerMetrics:
         )
         self.messages = Counter(
             "ocelot_consumer_messages",
-            "Messages by how they left: deleted, or released to come again",
+            "Messages by what became of them: deleted, released for redelivery, ahead of the clock,"
+            " or moved to the dead letter queue as forged or newer",
             ["result"],
             registry=registry,
         )

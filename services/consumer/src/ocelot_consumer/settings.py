@@ -8,6 +8,9 @@ from ocelot_common.settings import WorkerSettings
 class ConsumerSettings(WorkerSettings):
     """Environment variables of the consumer."""
 
+    sqs_dlq_url: str = Field(
+        alias="SQS_DLQ_URL", description="Dead letter queue of the ingest queue"
+    )
     batch_events: int = Field(
         default=4_000,
         alias="OCELOT_CONSUMER_BATCH_EVENTS",

@@ -209,6 +209,7 @@ def _document(arrival: Arrival) -> Document:
         received_at=arrival.received_at,
         writer=arrival.writer,
         with_attrs=not arrival.space.search_enabled,
+        internal=arrival.internal,
     )
 
 

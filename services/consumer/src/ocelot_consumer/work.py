@@ -6,9 +6,12 @@ from typing import NamedTuple
 import msgspec
 
 from ocelot_common.envelope import Envelope, unpack
+from ocelot_common.queue.keys import QueueKeys
 from ocelot_common.queue.receiver import Received
 from ocelot_common.registry.model import Space, Tenant
-from ocelot_common.versioned import MalformedError, NewerVersionError
+from ocelot_common.signed_text import Purpose
+from ocelot_common.versioned import MalformedError
+from ocelot_common.worker.refusing import FAULTS, Fault
 
 
 class Outcome(StrEnum):
@@ -23,18 +26,31 @@ class Outcome(StrEnum):
 
 
 class IngestWork(msgspec.Struct, eq=False):
-    """A message with its envelope, or with the reason why it has none."""
+    """A message with its envelope, or with the reason why it has none.
+
+    Attributes:
+        sent_at: when it was signed, milliseconds since the epoch; of an authenticated message.
+        refused: why it could not be authenticated.
+        fault: why an authenticated message holds no envelope.
+    """
 
     message: Received
     envelope: Envelope | None = None
-    fault: MalformedError | NewerVersionError | None = None
+    sent_at: int = 0
+    refused: Fault | None = None
+    fault: MalformedError | None = None
 
     @property
-    def units(self) -> int:
+    def events(self) -> int:
         """Events in the message."""
         if self.envelope is None:
             return 0
         return sum(len(segment.events) for segment in self.envelope.segments)
+
+    @property
+    def units(self) -> int:
+        """The weight in a batch: never zero, so that messages without events fill it, too."""
+        return max(1, self.events)
 
 
 class Arrival(NamedTuple):
@@ -48,11 +64,16 @@ class Arrival(NamedTuple):
     writer: str
     request_id: str
     redelivered: bool
+    internal: bool
 
 
-def unpack_message(message: Received) -> IngestWork:
-    """Open a message's envelope; a fault is kept, to be seen to with its batch."""
+def unpack_message(message: Received, keys: QueueKeys) -> IngestWork:
+    """Authenticate a message, then open its envelope; a fault is kept for its batch."""
     try:
-        return IngestWork(message, envelope=unpack(message.body))
-    except (MalformedError, NewerVersionError) as error:
-        return IngestWork(message, fault=error)
+        signed = keys.open(message.body, Purpose.INGEST)
+    except FAULTS as error:
+        return IngestWork(message, refused=error)
+    try:
+        return IngestWork(message, envelope=unpack(signed), sent_at=signed.sent_at)
+    except MalformedError as error:
+        return IngestWork(message, sent_at=signed.sent_at, fault=error)

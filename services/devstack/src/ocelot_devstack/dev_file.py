@@ -40,6 +40,7 @@ def write_dev_file(
         "opensearch_url": installation.opensearch_url,
         "queues": installation.queues.as_dict(),
         "signing_key_file": str(installation.signing_key_file),
+        "queue_keys_file": str(installation.queue_keys_file),
         "tenants": tenants,
     }
     path = state_dir / _NAME
@@ -69,6 +70,7 @@ def read_installation(settings: DevSettings) -> Installation:
             opensearch_url=content["opensearch_url"],
             queues=QueueUrls.from_dict(content["queues"]),
             signing_key_file=Path(content["signing_key_file"]),
+            queue_keys_file=Path(content["queue_keys_file"]),
             aws_env=settings.aws_env(),
             log_level=settings.log_level,
         )

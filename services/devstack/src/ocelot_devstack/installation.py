@@ -1,4 +1,4 @@
-"""One Ocelot on the backends: its own database, queues and signing key."""
+"""One Ocelot on the backends: its own database, queues and keys."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ class Installation:
         opensearch_url: None where there is none.
         queues: this installation's own.
         signing_key_file: PEM of the private key; for provisioning only, no service gets it.
+        queue_keys_file: keys that sign and verify queue messages.
         aws_env: region and keys.
         log_level: of the services.
         index_prefix: what the names of this installation's indices begin with.
@@ -30,6 +31,7 @@ class Installation:
     opensearch_url: str | None
     queues: QueueUrls
     signing_key_file: Path
+    queue_keys_file: Path
     aws_env: Mapping[str, str] = field(repr=False)
     log_level: str = "INFO"
     index_prefix: str = ""
@@ -49,6 +51,7 @@ class Installation:
             "MONGODB_URL": self.mongodb_url,
             "OCELOT_PROBES_HOST": LOOPBACK,
             "OCELOT_PROBES_PORT": str(probes_port),
+            "OCELOT_QUEUE_KEYS_FILE": str(self.queue_keys_file),
             "SQS_DLQ_URL": self.queues.ingest_dlq,
             "SQS_INDEX_DLQ_URL": self.queues.index_dlq,
             "SQS_INDEX_QUEUE_URL": self.queues.index,

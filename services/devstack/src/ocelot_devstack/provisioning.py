@@ -10,7 +10,9 @@ from ocelot_common.auth.keys import SigningKey, load_signing_key, publish_key
 from ocelot_common.auth.tokens import mint_token
 from ocelot_common.provisioning.claiming import TenantSpec
 from ocelot_common.provisioning.database import prepare_database
+from ocelot_common.provisioning.queue_keys import record_queue_key
 from ocelot_common.provisioning.tenants import Provisioner
+from ocelot_common.queue.keys import KeyFile
 from ocelot_common.registry.model import Isolation, Tenant
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.settings import TokenSettings
@@ -53,7 +55,7 @@ class TenantMaker:
 
 @asynccontextmanager
 async def open_tenant_maker(installation: Installation) -> AsyncIterator[TenantMaker]:
-    """Connect to an installation's backends; publishes its signing key."""
+    """Connect to an installation's backends; publishes its keys."""
     async with AsyncExitStack() as stack:
         client = mongo.connect(installation.mongodb_url, app_name="ocelot-devstack")
         stack.push_async_callback(client.close)
@@ -65,6 +67,8 @@ async def open_tenant_maker(installation: Installation) -> AsyncIterator[TenantM
         await prepare_database(store.database)
         key = load_signing_key(installation.signing_key_file)
         await publish_key(store, key)
+        for queue_key in KeyFile(installation.queue_keys_file).keys:
+            await record_queue_key(store, queue_key)
         prefix = installation.index_prefix
         yield TenantMaker(Provisioner(store, search, index_prefix=prefix), store, key)
 

@@ -56,6 +56,7 @@ SERVICES: Final = (
 _NOT_INHERITED: Final = frozenset(
     {
         "OCELOT_SIGNING_KEY_FILE",
+        "OCELOT_QUEUE_KEYS_FILE",
         "OCELOT_HTTP_HOST",
         "OCELOT_HTTP_PORT",
         "OCELOT_PROBES_HOST",

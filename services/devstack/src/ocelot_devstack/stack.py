@@ -11,6 +11,7 @@ import httpx
 from pymongo import AsyncMongoClient
 
 from ocelot_common.auth.keys import new_signing_key, save_signing_key
+from ocelot_common.queue.keys import add_key, new_queue_key
 from ocelot_devstack.backends import Backends
 from ocelot_devstack.console import Report, say
 from ocelot_devstack.errors import DevstackError
@@ -57,7 +58,7 @@ class Stack:
 
     @property
     def installation(self) -> Installation:
-        """Database, queues and key.
+        """Database, queues and keys.
 
         Raises:
             DevstackError: the stack was not entered.
@@ -88,7 +89,7 @@ class Stack:
         return self.installation.queues
 
     async def __aenter__(self) -> Self:
-        """Start the backends unless they are shared, and make queues and signing key.
+        """Start the backends unless they are shared, and make queues and keys.
 
         Raises:
             DevstackError: ports are taken (all are looked at before anything starts), or a
@@ -234,6 +235,7 @@ class Stack:
             opensearch_url=self.opensearch_url,
             queues=await self.ensure_queues(),
             signing_key_file=await asyncio.to_thread(self._signing_key_file),
+            queue_keys_file=await asyncio.to_thread(self._queue_keys_file),
             aws_env=self.settings.aws_env(),
             log_level=self.settings.log_level,
             index_prefix=f"{self.name}_" if self.name else "",
@@ -244,6 +246,12 @@ class Stack:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             save_signing_key(new_signing_key(), path)
+        return path
+
+    def _queue_keys_file(self) -> Path:
+        path = self.settings.state_dir.resolve() / self.name / "queue-keys"
+        if not path.exists():
+            add_key(path, new_queue_key())
         return path
 
     def _port_for(self, service: str, port_name: str) -> int:

@@ -16,6 +16,7 @@ from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stag
 from ocelot_common.mongo import events_of
 from ocelot_common.opensearch import is_transient
 from ocelot_common.provisioning.indices import ForeignIndexError, IndexMaker, NoIndexError
+from ocelot_common.queue.keys import QueueKeys
 from ocelot_common.queue.receiver import Receiver
 from ocelot_common.registry.model import Home, TenantState
 from ocelot_common.registry.snapshot import RegistrySnapshot
@@ -26,6 +27,7 @@ from ocelot_common.timestamps import now_ms, to_datetime
 from ocelot_common.versioned import NewerVersionError
 from ocelot_common.worker.batches import BatchRunner
 from ocelot_common.worker.monitors import BackendAwayError, BackendMonitor
+from ocelot_common.worker.refusing import Refused, RefusedMessages
 from ocelot_indexer.metrics import IndexerMetrics
 from ocelot_indexer.work import AskedFor, IndexWork, Outcome, unpack_message
 
@@ -49,6 +51,8 @@ class Indexer:
         self,
         *,
         receiver: Receiver,
+        keys: QueueKeys,
+        refused: RefusedMessages,
         database: AsyncDatabase[Document],
         writer: BulkWriter[AskedFor],
         indices: IndexMaker,
@@ -61,6 +65,7 @@ class Indexer:
         batches_in_flight: int,
     ) -> None:
         self._receiver = receiver
+        self._refused = refused
         self._database = database
         self._writer = writer
         self._indices = indices
@@ -70,7 +75,7 @@ class Indexer:
         self._search_monitor = search_monitor
         self._metrics = metrics
         self._runner = BatchRunner(
-            unpack=unpack_message,
+            unpack=lambda message: unpack_message(message, keys),
             handle=self._handle,
             max_units=batch_events,
             linger_sec=_LINGER_SEC,
@@ -90,6 +95,13 @@ class Indexer:
         await self._receiver.release_all()
 
     async def _handle(self, batch: list[IndexWork]) -> None:
+        refused = [Refused(work.message, work.refused) for work in batch if work.refused]
+        authentic = [work for work in batch if not work.refused]
+        await asyncio.gather(self._refused.settle(refused), self._handle_authentic(authentic))
+
+    async def _handle_authentic(self, batch: list[IndexWork]) -> None:
+        if not batch:
+            return
         parents = [parent for work in batch if work.body for parent in work.body.traceparents]
         if self._store_monitor.failing or self._search_monitor.failing:
             _postpone(batch, BackendAwayError("MongoDB or OpenSearch"))
@@ -115,8 +127,6 @@ class Indexer:
         for work in batch:
             if work.body is not None:
                 by_uid[work.body.uid].append(work)
-            elif isinstance(work.fault, NewerVersionError):
-                _postpone([work], work.fault)
             else:
                 letters.append(_malformed(work))
         candidates: list[AskedFor] = []
@@ -132,7 +142,7 @@ class Indexer:
             _postpone(works, LookupError("unknown tenant"))
             return []
         if home.tenant.state is TenantState.DELETED or not home.space.search_enabled:
-            self._count(Outcome.GONE, sum(work.units for work in works))
+            self._count(Outcome.GONE, sum(work.events for work in works))
             return []
         asked = {id_: work for work in works if work.body for id_ in work.body.ids}
         documents = await self._read(home, list(asked))

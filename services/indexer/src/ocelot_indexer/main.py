@@ -12,6 +12,7 @@ from ocelot_common.provisioning.indices import IndexMaker
 from ocelot_common.queue.receiver import Receiver
 from ocelot_common.settings import load
 from ocelot_common.worker.monitors import BackendMonitor
+from ocelot_common.worker.refusing import RefusedMessages
 from ocelot_common.worker.runtime import open_runtime, report_depth, run_job
 from ocelot_indexer.indexer import Indexer
 from ocelot_indexer.metrics import IndexerMetrics
@@ -33,13 +34,23 @@ async def serve(settings: IndexerSettings, stopping: asyncio.Event) -> None:
                 "opensearch", runtime.gate, probe, errors=(TransportError,)
             )
             indices = IndexMaker(runtime.store, client)
+            receiver = Receiver(
+                runtime.sqs,
+                settings.sqs_index_queue_url,
+                gate=runtime.gate,
+                receivers=settings.receivers,
+                max_held_bytes=settings.max_held_bytes,
+            )
             indexer = Indexer(
-                receiver=Receiver(
-                    runtime.sqs,
-                    settings.sqs_index_queue_url,
-                    gate=runtime.gate,
-                    receivers=settings.receivers,
-                    max_held_bytes=settings.max_held_bytes,
+                receiver=receiver,
+                keys=runtime.keys,
+                refused=RefusedMessages(
+                    receiver=receiver,
+                    sqs=runtime.sqs,
+                    dlq_url=settings.sqs_index_dlq_url,
+                    snapshot=runtime.snapshot,
+                    keys=runtime.key_monitor,
+                    counter=metrics.messages,
                 ),
                 database=runtime.database,
                 writer=BulkWriter(client, metrics.bulk_seconds, bulk_bytes=settings.bulk_bytes),
@@ -54,7 +65,7 @@ async def serve(settings: IndexerSettings, stopping: asyncio.Event) -> None:
             )
             watchers = (
                 search_monitor.run(),
-                report_depth(runtime.sqs, settings.sqs_index_queue_url, "index", runtime.metrics),
+                report_depth(runtime.sqs, {"index": settings.sqs_index_queue_url}, runtime.metrics),
             )
             async with runtime.background(*watchers):
                 await run_job(

@@ -17,7 +17,8 @@ class IndexerMetrics:
         )
         self.messages = Counter(
             "ocelot_indexer_messages",
-            "Messages by how they left: deleted, or released to come again",
+            "Messages by what became of them: deleted, released for redelivery, or moved to the"
+            " dead letter queue as forged or newer",
             ["result"],
             registry=registry,
         )

@@ -12,6 +12,9 @@ class IndexerSettings(WorkerSettings):
         alias="OPENSEARCH_URL", description="OpenSearch 2.19+ or 3, which the indexer fills"
     )
     sqs_index_queue_url: str = Field(alias="SQS_INDEX_QUEUE_URL", description="The index queue")
+    sqs_index_dlq_url: str = Field(
+        alias="SQS_INDEX_DLQ_URL", description="Dead letter queue of the index queue"
+    )
     batch_events: int = Field(
         default=2_000,
         alias="OCELOT_INDEXER_BATCH_EVENTS",

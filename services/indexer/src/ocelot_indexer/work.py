@@ -6,8 +6,11 @@ import msgspec
 
 from ocelot_common.bulk import Candidate
 from ocelot_common.index_message import IndexMessage, unpack_index_message
+from ocelot_common.queue.keys import QueueKeys
 from ocelot_common.queue.receiver import Received
-from ocelot_common.versioned import MalformedError, NewerVersionError
+from ocelot_common.signed_text import Purpose
+from ocelot_common.versioned import MalformedError
+from ocelot_common.worker.refusing import FAULTS, Fault
 
 
 class Outcome(StrEnum):
@@ -24,18 +27,26 @@ class IndexWork(msgspec.Struct, eq=False):
     """A message with its ids, or with the reason why it has none.
 
     Attributes:
+        refused: why it could not be authenticated.
+        fault: why an authenticated message holds no ids.
         wait_sec: set when the message must come again: after so many seconds.
     """
 
     message: Received
     body: IndexMessage | None = None
-    fault: MalformedError | NewerVersionError | None = None
+    refused: Fault | None = None
+    fault: MalformedError | None = None
     wait_sec: int | None = None
 
     @property
-    def units(self) -> int:
+    def events(self) -> int:
         """Ids in the message."""
         return len(self.body.ids) if self.body else 0
+
+    @property
+    def units(self) -> int:
+        """The weight in a batch: never zero, so that messages without ids fill it, too."""
+        return max(1, self.events)
 
     def come_again(self, seconds: int) -> None:
         """Leave the message in the queue, for `seconds` at least."""
@@ -48,9 +59,13 @@ class AskedFor(Candidate, kw_only=True):
     work: IndexWork
 
 
-def unpack_message(message: Received) -> IndexWork:
-    """Open a message; a fault is kept, to be seen to with its batch."""
+def unpack_message(message: Received, keys: QueueKeys) -> IndexWork:
+    """Authenticate a message, then open it; a fault is kept for its batch."""
     try:
-        return IndexWork(message, body=unpack_index_message(message.body))
-    except (MalformedError, NewerVersionError) as error:
+        signed = keys.open(message.body, Purpose.INDEX)
+    except FAULTS as error:
+        return IndexWork(message, refused=error)
+    try:
+        return IndexWork(message, body=unpack_index_message(signed))
+    except MalformedError as error:
         return IndexWork(message, fault=error)

@@ -19,12 +19,16 @@ from ocelot_common.provisioning.indices import IndexMaker
 from ocelot_common.provisioning.removal import DataRemoval
 from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.settings import load
-from ocelot_common.worker.runtime import WorkerRuntime, open_runtime, run_job
-from ocelot_jobs.drain import DeadQueue, Drain
+from ocelot_common.signed_text import Purpose
+from ocelot_common.worker.runtime import WorkerRuntime, open_runtime, report_depth, run_job
+from ocelot_jobs.accepting import Accept
+from ocelot_jobs.dead_queues import DeadQueue
+from ocelot_jobs.drain import Drain
 from ocelot_jobs.metrics import JobsMetrics
 from ocelot_jobs.periods import Periods
 from ocelot_jobs.purge import Purge
 from ocelot_jobs.rebuild import Rebuild, RebuildTimes
+from ocelot_jobs.retry import Retry
 from ocelot_jobs.runner import JobRunner, Work
 from ocelot_jobs.sections import Sections
 from ocelot_jobs.settings import JobsSettings
@@ -63,8 +67,10 @@ async def serve(settings: JobsSettings, stopping: asyncio.Event) -> None:
             runtime.store,
             every_sec={kind: sec for kind, sec in recurring.items() if kind in work},
         )
+        depths = {f"{queue.name}_dlq": queue.url for queue in _dead_queues(settings)}
+        depth = report_depth(runtime.sqs, depths, runtime.metrics)
         preparing = prepare_database_when_possible(runtime.database)
-        async with runtime.background(preparing, standing):
+        async with runtime.background(preparing, standing, depth):
             await run_job(runner, stopping=stopping, drain_timeout_sec=settings.drain_timeout_sec)
 
 
@@ -88,17 +94,27 @@ def _work(
         ),
         JobKind.SWEEP: Sweep(store=runtime.store, removal=DataRemoval(runtime.store, search)),
     }
-    queues = [
-        DeadQueue(name, url, stage)
-        for name, url, stage in (
-            ("ingest", settings.sqs_dlq_url, Stage.STORE),
-            ("index", settings.sqs_index_dlq_url, Stage.INDEX),
-        )
-        if url
-    ]
-    if queues:
+    queue_urls = {Stage.STORE: settings.sqs_queue_url}
+    if settings.sqs_index_queue_url:
+        queue_urls[Stage.INDEX] = settings.sqs_index_queue_url
+    work[JobKind.RETRY] = Retry(
+        sqs=runtime.sqs,
+        queue_urls=queue_urls,
+        keys=runtime.keys,
+        dead_letters=dead_letters,
+        store=runtime.store,
+    )
+    if queues := _dead_queues(settings):
         work[JobKind.DRAIN] = Drain(
-            sqs=runtime.sqs, queues=queues, dead_letters=dead_letters, metrics=metrics
+            sqs=runtime.sqs,
+            queues=queues,
+            keys=runtime.keys,
+            dead_letters=dead_letters,
+            jobs=jobs,
+            metrics=metrics,
+        )
+        work[JobKind.ACCEPT] = Accept(
+            sqs=runtime.sqs, queues=queues, keys=runtime.keys, store=runtime.store
         )
     if search is not None:
         indices = IndexMaker(runtime.store, search)
@@ -122,6 +138,24 @@ def _work(
             times=RebuildTimes(settings.rebuild_settle_sec, settings.rebuild_keep_sec),
         )
     return work
+
+
+def _dead_queues(settings: JobsSettings) -> list[DeadQueue]:
+    found = (
+        ("ingest", settings.sqs_dlq_url, settings.sqs_queue_url, Stage.STORE, Purpose.INGEST),
+        (
+            "index",
+            settings.sqs_index_dlq_url,
+            settings.sqs_index_queue_url,
+            Stage.INDEX,
+            Purpose.INDEX,
+        ),
+    )
+    return [
+        DeadQueue(name, url, target_url, stage, purpose)
+        for name, url, target_url, stage, purpose in found
+        if url and target_url
+    ]
 
 
 def main() -> None:

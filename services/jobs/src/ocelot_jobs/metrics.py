@@ -32,6 +32,19 @@ class JobsMetrics:
             ["queue"],
             registry=registry,
         )
+        self.sent_back = Counter(
+            "ocelot_jobs_sent_back_messages",
+            "Messages that verify by now, sent from SQS's dead letter queues back to their queues",
+            ["queue"],
+            registry=registry,
+        )
+        self.unauthenticated_age = Gauge(
+            "ocelot_jobs_unauthenticated_age_seconds",
+            "Age of the oldest message that does not verify in a dead letter queue of SQS, as this"
+            " process last saw it; 0 if it has not looked for ten minutes",
+            ["queue"],
+            registry=registry,
+        )
         self.bulk_seconds = Histogram(
             "ocelot_jobs_bulk_seconds",
             "Time of one _bulk request of a rebuild",

@@ -12,6 +12,7 @@ from ocelot_common.jobs.model import JobState
 from ocelot_common.jobs.store import JobStore
 from ocelot_common.opensearch import is_transient
 from ocelot_common.queue.gate import Gate
+from ocelot_common.queue.keys import NoSigningKeyError
 from ocelot_common.queue.sending import SQS_ERRORS
 from ocelot_common.telemetry.logs import get_logger
 from ocelot_common.versioned import NewerVersionError
@@ -39,6 +40,7 @@ _HEALING: Final = (
     PyMongoError,
     *SQS_ERRORS,
     NewerVersionError,
+    NoSigningKeyError,
     TryAgainError,
     TimeoutError,
     OSError,

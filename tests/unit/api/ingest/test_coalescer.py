@@ -21,9 +21,13 @@ from ocelot_api.ingest.coalescer import (
     SendFailedError,
 )
 from ocelot_api.metrics import ApiMetrics
-from ocelot_common.envelope import MAX_ENCODED_BYTES, PackedEvent, Segment, unpack
+from ocelot_common.envelope import MAX_ENCODED_BYTES, PackedEvent, Segment
 from ocelot_common.ids import new_id
 from ocelot_common.queue.client import SEND_TIMEOUT_SEC
+from ocelot_common.queue.keys import NoSigningKeyError
+from ocelot_common.signed_text import Purpose
+from ocelot_common.timestamps import now_ms
+from queuekit.signing import KEY, fixed_keys, opened
 
 UIDS = [f"{number:016x}" for number in range(1, 41)]
 
@@ -62,7 +66,7 @@ class FakeSqs:
         }
 
     def envelopes(self) -> list[Any]:
-        return [unpack(entry["MessageBody"]) for entry in self.taken]
+        return [opened(entry["MessageBody"]) for entry in self.taken]
 
     def events(self) -> Counter[tuple[str, bytes]]:
         return Counter(
@@ -88,6 +92,7 @@ async def running(
     coalescer = Coalescer(
         sqs,
         "queue",
+        keys=fixed_keys(),
         metrics=metrics,
         linger_sec=linger_sec,
         send_timeout_sec=send_timeout_sec,
@@ -344,7 +349,7 @@ async def test_an_outage_keeps_no_bytes_of_requests_that_were_answered(
 
 
 async def test_close_sends_what_waits(sqs: FakeSqs, metrics: ApiMetrics):
-    coalescer = Coalescer(sqs, "queue", metrics=metrics, linger_sec=3_600)
+    coalescer = Coalescer(sqs, "queue", keys=fixed_keys(), metrics=metrics, linger_sec=3_600)
     await coalescer.start()
     tasks = await started(*(coalescer.submit(uid, segment(b"{}")) for uid in UIDS))
     await asyncio.wait_for(coalescer.close(), 60)
@@ -443,3 +448,26 @@ async def test_everything_submitted_is_in_exactly_one_envelope(
     assert_within_limits(sqs)
     for entry, envelope in zip(sqs.taken, sqs.envelopes(), strict=True):
         assert entry["MessageGroupId"] == envelope.uid
+
+
+async def test_without_a_key_nothing_is_handed_over(sqs: FakeSqs, metrics: ApiMetrics):
+    coalescer = Coalescer(
+        sqs, "queue", keys=fixed_keys(KEY, rows=[]), metrics=metrics, linger_sec=0.002
+    )
+    await coalescer.start()
+    with pytest.raises(NoSigningKeyError):
+        await coalescer.submit(UIDS[0], segment(b"{}"))
+    await coalescer.close()
+    assert sqs.calls == []
+
+
+async def test_what_waits_is_signed_with_the_key_of_the_moment_when_it_is_sent(
+    sqs: FakeSqs, metrics: ApiMetrics
+):
+    async with running(sqs, metrics) as coalescer:
+        await coalescer.submit(UIDS[0], segment(b"{}"))
+    [entry] = sqs.taken
+    before = now_ms()
+    message = fixed_keys().open(entry["MessageBody"], Purpose.INGEST)
+    assert message.kid == KEY.kid
+    assert before - 60_000 < message.sent_at <= before

@@ -18,6 +18,7 @@ from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import FastRoutes, RequestMiddleware
 from ocelot_api.settings import ApiSettings
 from ocelot_common.envelope import Segment
+from ocelot_common.queue.keys import NoSigningKeyError
 from ocelot_common.registry.model import Tenant
 
 BUDGET = 1_000_000  # of which one tenant may hold half
@@ -34,6 +35,7 @@ class World:
         self.submitted: list[tuple[str, Segment]] = []
         self.gate: asyncio.Event | None = None
         self.fail = False
+        self.no_key = False
         self.ten_submitted = asyncio.Event()
 
     async def authenticate(self, headers: dict[bytes, bytes], scope: str) -> Principal:
@@ -42,6 +44,8 @@ class World:
         return principal
 
     async def submit(self, uid: str, segment: Segment) -> None:
+        if self.no_key:
+            raise NoSigningKeyError("no key is active")
         self.submitted.append((uid, segment))
         if len(self.submitted) == 10:
             self.ten_submitted.set()
@@ -70,6 +74,7 @@ async def http(
     settings = ApiSettings(
         mongodb_url="mongodb://x",
         sqs_queue_url="http://x/q",
+        queue_keys_file="queue-keys",
         max_bulk_bytes=65_536,
         max_bulk_events=100,
         body_budget_bytes=BUDGET,
@@ -120,6 +125,16 @@ async def test_without_sqs_one_event_is_503_unknown_with_its_id(
     assert uuid.UUID(body["id"]).bytes == world.submitted[0][1].events[0].id
     assert answer.headers["retry-after"] == "1"
     assert counted(metrics) == {"unknown": 1}
+
+
+@pytest.mark.parametrize("path", ["/logs", "/bulk"])
+async def test_without_a_key_to_sign_with_events_are_503_rejected(
+    http: httpx.AsyncClient, world: World, path: str
+):
+    world.no_key = True
+    answer = await http.post(path, content=b"[%b]" % EVENT if path == "/bulk" else EVENT)
+    assert answer.status_code == 503
+    assert (answer.json()["code"], answer.json()["outcome"]) == ("queue_key_missing", "rejected")
 
 
 async def test_without_sqs_many_are_503_unknown_with_their_ids_by_position(
@@ -247,6 +262,7 @@ async def test_a_long_answer_counts_until_the_client_has_read_it(
     settings = ApiSettings(
         mongodb_url="mongodb://x",
         sqs_queue_url="http://x/q",
+        queue_keys_file="queue-keys",
         max_bulk_bytes=524_288,
         max_bulk_events=1_000,
     )

@@ -7,9 +7,10 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from ocelot_common.registry.mark import NotPreparedError
-from ocelot_common.registry.model import Space, Tenant, TenantState, VerificationKey
+from ocelot_common.registry.model import QueueKeyRow, Space, Tenant, TenantState, VerificationKey
 from ocelot_common.registry.snapshot import STALE_SEC, RegistrySnapshot
-from ocelot_common.registry.store import RegistryStore
+from ocelot_common.registry.store import AnyRow, RegistryStore
+from queuekit.signing import KEY, row
 
 Make = Callable[..., Tenant]
 UID = "0123456789abcdef"
@@ -29,17 +30,17 @@ class FakeStore:
     """
 
     def __init__(self) -> None:
-        self.rows: list[Tenant | Space | VerificationKey] = []
+        self.rows: list[AnyRow] = []
         self.current = 0
         self.asked: list[int] = []
         self.confirmed = 0
         self.asked_for_mark = 0
         self.error: Exception | None = None
         self.error_of: type | None = None
-        self.written_after: dict[type, list[Tenant | Space | VerificationKey]] = {}
+        self.written_after: dict[type, list[AnyRow]] = {}
         self.hold: asyncio.Event | None = None
 
-    def put(self, *rows: Tenant | Space | VerificationKey) -> None:
+    def put(self, *rows: AnyRow) -> None:
         self.rows += rows
         self.current = max(row.version for row in self.rows)
 
@@ -93,6 +94,10 @@ def space(version: int = 1, name: str = "logs_acme") -> Space:
     return Space(
         name=name, version=version, key="k", collection=name, search_enabled=True, alias=name
     )
+
+
+def queue_key(version: int = 1) -> QueueKeyRow:
+    return row(KEY, version=version, created_at=datetime(2026, 11, 24, tzinfo=UTC))
 
 
 def key(version: int = 1) -> VerificationKey:
@@ -168,7 +173,7 @@ async def test_only_what_is_new_is_read_again(
     store.put(make_tenant(version=6))
     clock.now += 1
     await snapshot.confirm()
-    assert store.asked == [0, 0, 0, 5, 5, 5]
+    assert store.asked == [0, 0, 0, 0, 5, 5, 5, 5]
 
 
 async def test_where_nothing_is_new_the_version_alone_is_read_and_confirms(
@@ -178,7 +183,7 @@ async def test_where_nothing_is_new_the_version_alone_is_read_and_confirms(
     await snapshot.confirm()
     clock.now += 1
     await snapshot.confirm()
-    assert len(store.asked) == 3
+    assert len(store.asked) == 4
     assert snapshot.unconfirmed_sec == 0
 
 
@@ -189,7 +194,7 @@ async def test_an_empty_registry_is_read_once(
         await snapshot.confirm()
         clock.now += 1
     assert snapshot.fresh
-    assert store.asked == [0, 0, 0]
+    assert store.asked == [0, 0, 0, 0]
 
 
 async def test_what_is_written_during_a_read_is_read_again(
@@ -207,31 +212,33 @@ async def test_what_is_written_during_a_read_is_read_again(
     assert store.asked[-1] == 4
 
 
-@pytest.mark.parametrize("kind", [VerificationKey, Tenant, Space])
+@pytest.mark.parametrize("kind", [VerificationKey, QueueKeyRow, Tenant, Space])
 async def test_a_tenant_made_during_a_read_is_there_with_its_space_or_not_yet(
     snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make, kind: type
 ) -> None:
-    store.written_after[kind] = [make_tenant(version=2), space(2), key(2)]
+    store.written_after[kind] = [make_tenant(version=2), space(2), key(2), queue_key(2)]
     await snapshot.confirm()
     assert snapshot.tenant(UID) is None or snapshot.home(UID) is not None
     clock.now += 1
     await snapshot.confirm()
     assert snapshot.home(UID) == (make_tenant(version=2), space(2))
     assert snapshot.key("k") == key(2)
+    assert snapshot.queue_key(KEY.kid) == queue_key(2)
 
 
 async def test_neither_a_row_nor_the_version_ever_goes_back(
     snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make
 ) -> None:
-    store.put(make_tenant(version=5, display_name="new"), space(5), key(5))
+    store.put(make_tenant(version=5, display_name="new"), space(5), key(5), queue_key(5))
     await snapshot.confirm()
-    store.rows = [make_tenant(version=4, display_name="old"), space(4), key(4)]
+    store.rows = [make_tenant(version=4, display_name="old"), space(4), key(4), queue_key(4)]
     store.current = 4
     clock.now += 1
     snapshot._version = 0
     await snapshot.confirm()
     assert snapshot.spaces() == [space(5)]
     assert snapshot.published_keys() == [key(5)]
+    assert snapshot.queue_key(KEY.kid) == queue_key(5)
     assert snapshot.live_tenant("acme") == make_tenant(version=5, display_name="new")
 
 
@@ -288,14 +295,14 @@ async def test_a_read_that_fails_confirms_nothing(
     assert snapshot.unconfirmed_sec == 5
 
 
-@pytest.mark.parametrize("kind", [VerificationKey, Tenant, Space])
+@pytest.mark.parametrize("kind", [VerificationKey, QueueKeyRow, Tenant, Space])
 async def test_a_read_that_fails_in_its_middle_changes_nothing(
     snapshot: RegistrySnapshot, store: FakeStore, clock: Clock, make_tenant: Make, kind: type
 ) -> None:
-    store.put(make_tenant(version=1), space(1), key(1))
+    store.put(make_tenant(version=1), space(1), key(1), queue_key(1))
     await snapshot.confirm()
     store.rows = []
-    store.put(make_tenant(version=2, state=TenantState.DELETED), space(2), key(2))
+    store.put(make_tenant(version=2, state=TenantState.DELETED), space(2), key(2), queue_key(2))
     clock.now += 1
     store.error_of = kind
     with pytest.raises(AutoReconnect):
@@ -303,10 +310,12 @@ async def test_a_read_that_fails_in_its_middle_changes_nothing(
     assert snapshot.version == 1
     assert snapshot.live_tenant("acme") == make_tenant(version=1)
     assert (snapshot.spaces(), snapshot.published_keys()) == ([space(1)], [key(1)])
+    assert snapshot.queue_key(KEY.kid) == queue_key(1)
     store.error_of = None
     await snapshot.confirm()
     assert snapshot.live_tenant("acme") is None
     assert (snapshot.spaces(), snapshot.published_keys()) == ([space(2)], [key(2)])
+    assert snapshot.queue_key(KEY.kid) == queue_key(2)
 
 
 async def test_callers_that_ask_at_once_share_the_reads_that_answer_them(

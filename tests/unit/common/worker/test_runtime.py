@@ -108,7 +108,7 @@ async def test_the_gauge_keeps_its_value_while_the_depth_is_unknown(
     sqs, registry = FakeSqs(), CollectorRegistry()
     sqs.answers = [depth(3), EndpointConnectionError(endpoint_url="x"), KeyError("the end")]
     with pytest.raises(KeyError, match="the end"):
-        await report_depth(sqs, "queue", "ingest", registry)
+        await report_depth(sqs, {"ingest": "queue"}, registry)
     for state in ("visible", "in_flight", "delayed"):
         labels = {"queue": "ingest", "state": state}
         assert registry.get_sample_value("ocelot_queue_messages", labels) == 3

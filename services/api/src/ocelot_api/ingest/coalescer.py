@@ -22,8 +22,10 @@ from ocelot_api.metrics import ApiMetrics
 from ocelot_api.timers import TimeLimits
 from ocelot_common.envelope import MAX_ENCODED_BYTES, Envelope, Segment, pack
 from ocelot_common.queue.client import MAX_BATCH_ENTRIES, SEND_TIMEOUT_SEC, SqsClient
+from ocelot_common.queue.keys import QueueKeys
 from ocelot_common.queue.sending import MAX_CALL_BYTES, SQS_ERRORS, Outgoing, send_call
 from ocelot_common.telemetry.logs import get_logger
+from ocelot_common.timestamps import now_ms
 
 ENVELOPE_TARGET_BYTES: Final = 128 * 1024
 CALLS_IN_FLIGHT: Final = 4
@@ -75,6 +77,7 @@ class Coalescer:
     Args:
         sqs: a client that neither repeats nor waits for long.
         queue_url: the ingest queue.
+        keys: one of them signs every envelope.
         metrics: counts.
         linger_sec: how long events wait for others when nothing else makes them wait.
         send_timeout_sec: seconds that one call to SQS may take. A request is answered at most
@@ -86,12 +89,14 @@ class Coalescer:
         sqs: SqsClient,
         queue_url: str,
         *,
+        keys: QueueKeys,
         metrics: ApiMetrics,
         linger_sec: float,
         send_timeout_sec: float = SEND_TIMEOUT_SEC,
     ) -> None:
         self._sqs = sqs
         self._queue_url = queue_url
+        self._keys = keys
         self._metrics = metrics
         self._linger_sec = linger_sec
         self._waiting: OrderedDict[str, deque[_Part]] = OrderedDict()
@@ -120,8 +125,10 @@ class Coalescer:
         """Hand events over and return when SQS has taken them all.
 
         Raises:
+            NoSigningKeyError: there is no key to sign with; nothing was handed over.
             SendFailedError: it has not, or has not said so in time.
         """
+        self._keys.signing_key()
         loop = asyncio.get_running_loop()
         parts = [
             _Part(uid, piece, size, loop.create_future()) for piece, size in self._cut(segment)
@@ -253,7 +260,8 @@ class Coalescer:
                 return
 
     def _packed(self, uid: str, parts: Sequence[_Part], size: int) -> Iterator[_Packed]:
-        body = pack(Envelope(uid, [part.segment for part in parts]))
+        envelope = Envelope(uid, [part.segment for part in parts])
+        body = pack(envelope, self._keys.signing_key(), sent_at=now_ms())
         if len(body) > MAX_ENCODED_BYTES:
             yield from self._halves(uid, parts)
             return

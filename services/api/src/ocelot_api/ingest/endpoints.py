@@ -42,6 +42,7 @@ from ocelot_common.auth.scopes import LOGS_WRITE
 from ocelot_common.envelope import Segment
 from ocelot_common.event import EventAcceptor
 from ocelot_common.event_limits import BYTES_PER_CONTAINER
+from ocelot_common.queue.keys import NoSigningKeyError
 from ocelot_common.registry.snapshot import RegistrySnapshot
 from ocelot_common.timestamps import now_ms
 
@@ -224,6 +225,12 @@ class Ingest:
         )
         try:
             await self._coalescer.submit(principal.tenant.uid, segment)
+        except NoSigningKeyError as error:
+            raise unavailable(
+                "queue_key_missing",
+                f"the service cannot sign messages: {error}",
+                members={"outcome": "rejected"},
+            ) from None
         except SendFailedError as error:
             self._metrics.count_unknown(number)
             ids = {"id": accepted.ids[0]} if single else {"ids": accepted.ids}

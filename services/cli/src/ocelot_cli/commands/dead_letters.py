@@ -1,9 +1,8 @@
 """`ocelot dead-letters`."""
 
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 import typer
@@ -16,26 +15,33 @@ from ocelot_cli.administration import (
     tenant_ids,
     uid_of,
 )
-from ocelot_cli.console import counted, fail, out, plain, say, show_json, show_line
-from ocelot_cli.sqs import queues
-from ocelot_common.dead_letters import DeadLetterStore, Reason, Stage
-from ocelot_common.envelope import Envelope, PackedEvent, Segment, pack
-from ocelot_common.ids import derived_id
-from ocelot_common.index_message import pack_index_messages
-from ocelot_common.queue.client import SqsClient
-from ocelot_common.queue.sending import Outgoing, send_all
-from ocelot_common.registry.model import TenantState
-from ocelot_common.settings import SqsSettings
-from ocelot_common.timestamps import now_ms, to_ms
+from ocelot_cli.console import counted, fail, note, out, plain, say, show_json, show_line
+from ocelot_cli.following import follow, moment
+from ocelot_common.dead_letters import DeadLetterStore
+from ocelot_common.jobs.model import Job, JobKind, JobState
+from ocelot_common.jobs.store import JobStore
+from ocelot_common.timestamps import to_ms
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="What could not be stored or indexed: list, retry, discard.",
+    help="What could not be stored or indexed: list, retry, accept, discard.",
 )
 
 Keys = Annotated[list[str], typer.Argument(metavar="KEY…", help="Keys, or their beginnings.")]
+WaitSec = Annotated[
+    float,
+    typer.Option("--wait-sec", min=0, help="Seconds to wait for a job; it goes on afterwards."),
+]
 Letter = dict[str, Any]
+
+#: What a retry's progress counts, for people.
+_RETRIED: Final = {
+    "sent": "sent again",
+    "conflict": "left: the id is taken by other content; --new-id stores it beside",
+    "dropped": "dropped: the tenant is gone, or the event past its cutoff",
+    "unreadable": "left: the content was not authenticated, cannot be read, or is too large",
+}
 
 
 class Desk(NamedTuple):
@@ -111,25 +117,88 @@ def retry(
             "--new-id", help="Give a conflict's event an id of its own; always the same one."
         ),
     ] = False,
+    wait_sec: WaitSec = 3_600.0,
 ) -> None:
-    """Send what failed again, with its id and time of arrival. Safe to repeat."""
+    """Send what failed again, with its id and time of arrival. Safe to repeat.
+
+    A job does it, because only Ocelot's processes hold the keys that sign queue messages. A letter
+    whose content was not authenticated is never sent. Example: ocelot dead-letters retry --all
+    """
     if bool(keys) == every:
         fail("name letters, or say --all", status=2)
 
-    async def work() -> Counter[str]:
-        done: Counter[str] = Counter()
-        async with desk() as at, queues() as (sqs, settings):
-            uid = await uid_of(at.admin.store, tenant)
+    async def work() -> Job:
+        async with desk() as at:
+            spec: dict[str, Any] = {"new_id": new_id}
             if every:
-                letters = [letter async for letter in at.letters.find(uid=uid)]
+                spec |= {"all": True, "uid": await uid_of(at.admin.store, tenant)}
             else:
-                letters = [await _one(at, key) for key in keys or ()]
-            for letter in letters:
-                done[await _retry(at, sqs, settings, letter, new_id=new_id)] += 1
-        return done
+                spec["keys"] = [(await _one(at, key))["_id"] for key in keys or ()]
+            return await _run(at, JobKind.RETRY, spec, wait_sec)
 
-    done = run_on_backends(work())
-    say(", ".join(f"{number} {what}" for what, number in done.items()) or "no letters")
+    job = run_on_backends(work())
+    for what, text in _RETRIED.items():
+        if number := job.progress.get(what):
+            say(f"{number} {text}")
+    if job.state is not JobState.SUCCEEDED:
+        fail(_failure(job))
+    if not any(job.progress.values()):
+        say("no letters")
+
+
+@app.command()
+def accept(
+    kid: Annotated[str, typer.Option(help="The key that is lost.")],
+    sent_from: Annotated[
+        str | None,
+        typer.Option("--sent-from", metavar="TIME", help="Only messages signed since."),
+    ] = None,
+    sent_to: Annotated[
+        str | None, typer.Option("--sent-to", metavar="TIME", help="Only messages signed before.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    wait_sec: WaitSec = 3_600.0,
+) -> None:
+    """Store events whose messages nobody can authenticate any more, because their key is lost.
+
+    A job reads the messages from the dead letter queues and counts their events per tenant, writer
+    and hour. Compare the numbers with what your writers sent: whoever can write to the queue can
+    name any key. After your answer, a second job signs the messages again and sends them.
+    Example: ocelot dead-letters accept --kid q1a2b3c4d5e6 --sent-from 2026-11-01T00:00:00Z
+    """
+    start, end = moment("--sent-from", sent_from), moment("--sent-to", sent_to)
+    spec: dict[str, Any] = {
+        "kid": kid,
+        "sent_from": to_ms(start) if start else None,
+        "sent_to": to_ms(end) if end else None,
+    }
+
+    async def run_job(*, confirmed: bool) -> tuple[Job, dict[str, str]]:
+        async with desk() as at:
+            names = await tenant_ids(at.admin.store)
+            job = await _run(at, JobKind.ACCEPT, {**spec, "confirmed": confirmed}, wait_sec)
+            return job, names
+
+    counted, names = run_on_backends(run_job(confirmed=False))
+    if counted.state is not JobState.SUCCEEDED:
+        fail(_failure(counted))
+    numbers = counted.progress
+    if not numbers.get("messages"):
+        say(f"no messages of the key {kid} that can be accepted")
+        return
+    table = Table("tenant", "writer", "hour", "events", box=None)
+    for uid, writer, hour, events in counted.checkpoint.get("report", []):
+        table.add_row(*map(plain, (names.get(uid, uid or "-"), writer, hour, f"{events:,}")))
+    out.print(table)
+    say(f"{numbers['messages']:,} messages with {numbers['events']:,} events")
+    if numbers.get("refused"):
+        say(f"{numbers['refused']:,} messages fail the checks and stay in the dead letter queue")
+    if not yes:
+        typer.confirm("Accept and store these events?", abort=True, err=True)
+    accepted, _ = run_on_backends(run_job(confirmed=True))
+    if accepted.state is not JobState.SUCCEEDED:
+        fail(_failure(accepted))
+    say(f"accepted {accepted.progress.get('events', 0):,} events")
 
 
 @app.command()
@@ -148,54 +217,18 @@ def discard(
     say(f"{counted(run_on_backends(work()), 'dead letter')} forgotten")
 
 
-async def _retry(
-    at: Desk, sqs: SqsClient, settings: SqsSettings, letter: Letter, *, new_id: bool
-) -> str:
-    if letter["reason"] == Reason.CONFLICT and not new_id:
-        say(f"{letter['_id'][:12]}: its id is taken by other content; --new-id stores it beside")
-        return "left"
-    if await _is_gone(at, letter):
-        await at.letters.remove(letter["_id"])
-        return "dropped: the tenant is gone, or the event past its cutoff"
-    queue, bodies = _messages(settings, letter, new_id=new_id)
-    # The letter goes only when SQS has its event: a crash in between repeats, and that is safe.
-    await send_all(sqs, queue, [Outgoing(body, letter["t"] or "dead-letter") for body in bodies])
-    await at.letters.remove(letter["_id"])
-    return "sent again"
+async def _run(at: Desk, kind: JobKind, spec: dict[str, Any], wait_sec: float) -> Job:
+    """Have a job done; Ctrl-C ends the waiting and not the job."""
+    jobs = JobStore(at.admin.store.database)
+    job = await jobs.create(kind, created_by="cli", spec=spec)
+    note(f"job {job.id}; `ocelot jobs show {job.id}` tells how far it is")
+    return await follow(jobs, job, lambda each: f"{each.kind} {each.state}", wait_sec=wait_sec)
 
 
-async def _is_gone(at: Desk, letter: Letter) -> bool:
-    if not letter["t"]:
-        return False
-    tenant = await at.admin.store.tenant(letter["t"])
-    if tenant is None or tenant.state is TenantState.DELETED:
-        return True
-    received = letter.get("received_at")
-    return received is not None and to_ms(received) < tenant.cutoff_ms()
-
-
-def _messages(settings: SqsSettings, letter: Letter, *, new_id: bool) -> tuple[str, list[str]]:
-    index = letter["stage"] == Stage.INDEX
-    queue = settings.sqs_index_queue_url if index else settings.sqs_queue_url
-    if queue is None:
-        raise ValueError("set SQS_INDEX_QUEUE_URL to retry letters of the index")
-    key = letter.get("event_key")
-    if key is None:
-        return queue, [letter["content"]]
-    if index:
-        return queue, list(pack_index_messages(letter["t"], [bytes(key)]))
-    event_id = bytes(key)
-    if letter["reason"] == Reason.CONFLICT and new_id:
-        event_id = derived_id("ocelot/dead-letter", letter["_id"].encode())
-    received = letter.get("received_at")
-    segment = Segment(
-        letter["writer"],
-        to_ms(received) if received else now_ms(),
-        letter["request_id"],
-        "",
-        [PackedEvent(event_id, letter["content"].encode())],
-    )
-    return queue, [pack(Envelope(letter["t"], [segment]))]
+def _failure(job: Job) -> str:
+    reason = f": {job.errors[-1].detail}" if job.errors else ""
+    goes_on = "; it goes on if a process of jobs runs" if job.live else ""
+    return f"the job {job.id} is {job.state}{reason}{goes_on}"
 
 
 async def _one(at: Desk, key: str) -> Letter:

@@ -1,8 +1,7 @@
 """`ocelot jobs`."""
 
-import asyncio
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -16,14 +15,14 @@ from ocelot_cli.administration import (
     tenant_of,
     uid_of,
 )
-from ocelot_cli.console import counted, err, fail, out, plain, plural, say, show_json, show_line
+from ocelot_cli.console import counted, fail, out, plain, plural, say, show_json, show_line
+from ocelot_cli.following import follow, moment
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.jobs.model import Job, JobKind, JobState
 from ocelot_common.jobs.rebuild import MAX_IDS, RebuildPhase, request_rebuild_of_tenant
 from ocelot_common.jobs.store import JobExistsError, JobStore, to_document
 from ocelot_common.provisioning.errors import TenantNotFoundError
 from ocelot_common.registry.model import Home
-from ocelot_common.timestamps import parse_rfc3339, to_datetime
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,7 +31,6 @@ app = typer.Typer(
 )
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, or its beginning.")]
-_POLL_SEC: Final = 0.5
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -141,7 +139,7 @@ def rebuild(
         fail("name ids or a range of time, not both", status=2)
     if ids and len(ids) > MAX_IDS:
         fail(f"at most {MAX_IDS:,} ids", status=2)
-    start, end = _moment("--received-from", received_from), _moment("--received-to", received_to)
+    start, end = moment("--received-from", received_from), moment("--received-to", received_to)
     if start and end and start >= end:
         fail("--received-to is not after --received-from", status=2)
     keys = [_event_id(text) for text in ids] if ids else None
@@ -164,7 +162,7 @@ def rebuild(
             except JobExistsError as error:
                 raise ValueError(f"a rebuild is under way: {error.job.id}") from None
             say(f"queued as {job.id}; `ocelot jobs show {job.id}` tells how far it is")
-            return await _follow(jobs, job) if wait else job
+            return await follow(jobs, job, _progress) if wait else job
 
     job = run_on_backends(work())
     if as_json:
@@ -176,20 +174,6 @@ def rebuild(
         fail(f"the rebuild is {job.state}{reason}")
     total = job.progress.get("total", job.progress.get("done", 0))
     say(f"rebuilt: {_progress(job)} {plural(total, 'event')}")
-
-
-async def _follow(jobs: JobStore, job: Job) -> Job:
-    """Tell how far a job is until it has ended; not on a terminal, only when its phase changes."""
-    said = ""
-    with err.status("") as status:
-        while job.live:
-            status.update(plain(_progress(job)))
-            if not err.is_terminal and job.phase != said:
-                said = job.phase
-                say(_progress(job))
-            await asyncio.sleep(_POLL_SEC)
-            job = await jobs.get(job.id) or job
-    return job
 
 
 async def _home(admin: Administration, tenant_id: str) -> Home:
@@ -214,15 +198,6 @@ def _event_id(text: str) -> str:
         return format_id(parse_id(text))
     except ValueError as error:
         fail(f"--id {text!r}: {error}", status=2)
-
-
-def _moment(option: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return to_datetime(parse_rfc3339(text))
-    except (ValueError, OverflowError) as error:
-        fail(f"{option}: {error}", status=2)
 
 
 def _state(job: Job) -> str:

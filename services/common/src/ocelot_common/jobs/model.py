@@ -21,6 +21,8 @@ class JobKind(StrEnum):
     PERIODS = "periods"
     DRAIN = "drain"
     SWEEP = "sweep"
+    RETRY = "retry"
+    ACCEPT = "accept"
 
 
 class JobState(StrEnum):

@@ -42,6 +42,8 @@ _INDEXES: Final[dict[str, list[IndexModel]]] = {
     ],
     names.SPACES: [_BY_VERSION],
     names.KEYS: [_BY_VERSION],
+    names.QUEUE_KEYS: [_BY_VERSION],
+    names.QUEUE_KEY_USE: [],
     names.COUNTERS: [],
     names.DEAD_LETTERS: [
         IndexModel([("t", ASCENDING), ("last_seen", ASCENDING)], name="t_last_seen")

@@ -1,6 +1,6 @@
 """Batch calls to SQS: packing entries into calls, and sending again only what failed."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -9,16 +9,33 @@ from ocelot_common.queue.client import MAX_BATCH_ENTRIES, SqsClient
 
 #: AWS limit for a message and for a whole batch, 1 MiB, less room for what goes with it.
 MAX_CALL_BYTES: Final = 1_000 * 1024
+_STRING: Final = "String"
 
 #: What a call to SQS raises when it can't be reached, times out or refuses.
 SQS_ERRORS: Final = (ClientError, BotoCoreError, TimeoutError, ConnectionError)
 
 
 class Outgoing(NamedTuple):
-    """One message to send; `group` becomes the MessageGroupId, which makes queues fair."""
+    """One message to send.
+
+    Attributes:
+        body: its text.
+        group: becomes the MessageGroupId, which makes queues fair.
+        attributes: message attributes of the type String; they count toward the size.
+    """
 
     body: str
     group: str
+    attributes: Mapping[str, str] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes that count toward SQS's limits."""
+        size = len(self.body) if self.body.isascii() else len(self.body.encode())
+        return size + sum(
+            len(name) + len(_STRING) + len(value.encode())
+            for name, value in self.attributes.items()
+        )
 
 
 class SendError(Exception):
@@ -30,11 +47,12 @@ def calls_of(messages: Iterable[Outgoing]) -> Iterator[list[Outgoing]]:
     call: list[Outgoing] = []
     size = 0
     for message in messages:
-        if call and (len(call) == MAX_BATCH_ENTRIES or size + len(message.body) > MAX_CALL_BYTES):
+        bytes_ = message.size
+        if call and (len(call) == MAX_BATCH_ENTRIES or size + bytes_ > MAX_CALL_BYTES):
             yield call
             call, size = [], 0
         call.append(message)
-        size += len(message.body)
+        size += bytes_
     if call:
         yield call
 
@@ -82,4 +100,14 @@ async def send_all(sqs: SqsClient, queue_url: str, messages: Iterable[Outgoing])
 
 
 def _entry(index: int, message: Outgoing) -> dict[str, Any]:
-    return {"Id": str(index), "MessageBody": message.body, "MessageGroupId": message.group}
+    entry: dict[str, Any] = {
+        "Id": str(index),
+        "MessageBody": message.body,
+        "MessageGroupId": message.group,
+    }
+    if message.attributes:
+        entry["MessageAttributes"] = {
+            name: {"DataType": _STRING, "StringValue": value}
+            for name, value in message.attributes.items()
+        }
+    return entry

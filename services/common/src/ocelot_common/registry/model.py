@@ -37,6 +37,14 @@ class KeyState(StrEnum):
     REVOKED = "Revoked"
 
 
+class QueueKeyState(StrEnum):
+    """Active keys sign. Retired and lost keys do not, and nobody waits for them."""
+
+    ACTIVE = "Active"
+    RETIRED = "Retired"
+    LOST = "Lost"
+
+
 class Placement(msgspec.Struct, frozen=True):
     """Which backend of each kind holds the tenant; one of each for now."""
 
@@ -195,3 +203,17 @@ class VerificationKey(msgspec.Struct, frozen=True, kw_only=True):
     jwk: dict[str, Any]
     state: KeyState = KeyState.ACTIVE
     published_at: datetime
+
+
+class QueueKeyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What the registry knows of a key that signs queue messages; never the key itself.
+
+    Attributes:
+        sha256: of the key's 32 bytes, in hex.
+    """
+
+    kid: str = field(name="_id")
+    version: int
+    sha256: str
+    state: QueueKeyState = QueueKeyState.ACTIVE
+    created_at: datetime

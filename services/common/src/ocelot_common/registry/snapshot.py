@@ -7,8 +7,8 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from ocelot_common.registry.model import Home, Space, Tenant, VerificationKey
-from ocelot_common.registry.store import RegistryStore
+from ocelot_common.registry.model import Home, QueueKeyRow, Space, Tenant, VerificationKey
+from ocelot_common.registry.store import AnyRow, RegistryStore
 from ocelot_common.telemetry.logs import get_logger
 
 POLL_SEC: Final = 1.0
@@ -39,6 +39,7 @@ class RegistrySnapshot:
         self._live: dict[str, Tenant] = {}
         self._spaces: dict[str, Space] = {}
         self._keys: dict[str, VerificationKey] = {}
+        self._queue_keys: dict[str, QueueKeyRow] = {}
         self._version = 0
         self._confirmed_at: float | None = None
         self._fault = ""
@@ -104,6 +105,10 @@ class RegistrySnapshot:
         """A public key by its id."""
         return self._keys.get(kid)
 
+    def queue_key(self, kid: str) -> QueueKeyRow | None:
+        """What is known of a key of the queues."""
+        return self._queue_keys.get(kid)
+
     def published_keys(self) -> list[VerificationKey]:
         """All public keys."""
         return list(self._keys.values())
@@ -156,12 +161,16 @@ class RegistrySnapshot:
         """Read what is newer than the snapshot; all of it up to `version` is there."""
         since = self._version
         keys = await self._store.since(VerificationKey, since)
+        queue_keys = await self._store.since(QueueKeyRow, since)
         # Tenants before spaces: a space that a tenant names is then surely among those read.
         tenants = await self._store.since(Tenant, since)
         spaces = await self._store.since(Space, since)
         for key in keys:
             if _newer(key, self._keys.get(key.kid)):
                 self._keys[key.kid] = key
+        for row in queue_keys:
+            if _newer(row, self._queue_keys.get(row.kid)):
+                self._queue_keys[row.kid] = row
         for space in spaces:
             if _newer(space, self._spaces.get(space.name)):
                 self._spaces[space.name] = space
@@ -191,7 +200,5 @@ class RegistrySnapshot:
             await asyncio.sleep(self._poll_sec)
 
 
-def _newer(
-    row: Tenant | Space | VerificationKey, known: Tenant | Space | VerificationKey | None
-) -> bool:
+def _newer(row: AnyRow, known: AnyRow | None) -> bool:
     return known is None or row.version >= known.version

@@ -14,24 +14,32 @@ from pymongo.read_preferences import ReadPreference
 from ocelot_common import names
 from ocelot_common.mongo import MAJORITY
 from ocelot_common.registry.mark import require_mark
-from ocelot_common.registry.model import Space, Tenant, TenantState, VerificationKey
+from ocelot_common.registry.model import (
+    QueueKeyRow,
+    Space,
+    Tenant,
+    TenantState,
+    VerificationKey,
+)
 
 Document = dict[str, Any]
+AnyRow = Tenant | Space | VerificationKey | QueueKeyRow
 T = TypeVar("T")
-Row = TypeVar("Row", Tenant, Space, VerificationKey)
+Row = TypeVar("Row", Tenant, Space, VerificationKey, QueueKeyRow)
 
 _VERSION: Final = "registry"
 _KINDS: Final[dict[type, str]] = {
     Tenant: names.TENANTS,
     Space: names.SPACES,
     VerificationKey: names.KEYS,
+    QueueKeyRow: names.QUEUE_KEYS,
 }
 
 
 class RegistryStore:
-    """The collections `tenants`, `spaces` and `keys`.
+    """The collections `tenants`, `spaces`, `keys` and `queue_keys`.
 
-    The version is one counter for all three, drawn inside the transaction that writes with it: two
+    The version is one counter for all four, drawn inside the transaction that writes with it: two
     writers conflict on the counter, so versions become visible in order, and a reader that has seen
     N misses nothing below it.
     """
@@ -96,6 +104,11 @@ class RegistryStore:
         document = await self._database[names.KEYS].find_one({"_id": kid})
         return to_row(VerificationKey, document) if document else None
 
+    async def queue_key(self, kid: str) -> QueueKeyRow | None:
+        """What is known of a key of the queues."""
+        document = await self._database[names.QUEUE_KEYS].find_one({"_id": kid})
+        return to_row(QueueKeyRow, document) if document else None
+
     async def write(self, work: Callable[["RegistryTransaction"], Awaitable[T]]) -> T:
         """Run `work` in a transaction that has drawn the next version.
 
@@ -134,7 +147,7 @@ class RegistryTransaction:
         self.session = session
         self.version = version
 
-    async def insert(self, row: Tenant | Space | VerificationKey) -> None:
+    async def insert(self, row: AnyRow) -> None:
         """Insert a row.
 
         Raises:
@@ -149,7 +162,7 @@ class RegistryTransaction:
         document = await self._database[_KINDS[kind]].find_one({"_id": key}, session=self.session)
         return to_row(kind, document) if document else None
 
-    async def replace(self, row: Tenant | Space | VerificationKey) -> None:
+    async def replace(self, row: AnyRow) -> None:
         """Write a row over the one with its key."""
         document = to_document(row, self.version)
         await self._database[_KINDS[type(row)]].replace_one(
@@ -162,7 +175,7 @@ def to_row(kind: type[Row], document: Mapping[str, Any]) -> Row:
     return msgspec.convert(document, kind)
 
 
-def to_document(row: Tenant | Space | VerificationKey, version: int) -> Document:
+def to_document(row: AnyRow, version: int) -> Document:
     """A struct as its MongoDB document, stamped with `version`."""
     document: Document = msgspec.to_builtins(row, builtin_types=(datetime,))
     document["version"] = version

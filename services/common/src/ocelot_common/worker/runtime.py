@@ -1,7 +1,7 @@
 """Start, readiness and drain of a worker process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from ocelot_common.process import tune_garbage_collector
 from ocelot_common.queue.client import SqsClient, working_client
 from ocelot_common.queue.depth import read_depth
 from ocelot_common.queue.gate import Gate
+from ocelot_common.queue.keys import KeyFile, QueueKeys, load_key_file
 from ocelot_common.queue.sending import SQS_ERRORS
 from ocelot_common.registry.snapshot import RegistrySnapshot
 from ocelot_common.registry.store import RegistryStore
@@ -24,6 +25,7 @@ from ocelot_common.settings import WorkerSettings
 from ocelot_common.telemetry.logs import configure_logs, get_logger
 from ocelot_common.telemetry.metrics import process_registry
 from ocelot_common.telemetry.tracing import configure_tracing
+from ocelot_common.worker.key_monitor import KeyMonitor
 from ocelot_common.worker.monitors import (
     BackendMonitor,
     hold_for_registry,
@@ -67,6 +69,7 @@ class WorkerRuntime:
         database: AsyncDatabase[Document],
         sqs: SqsClient,
         registry: CollectorRegistry,
+        key_file: KeyFile,
     ) -> None:
         self.service = service
         self.client = client
@@ -84,6 +87,8 @@ class WorkerRuntime:
             )
         )
         hold_for_registry(self.snapshot, self.gate)
+        self.keys = QueueKeys(key_file, self.snapshot.queue_key)
+        self.key_monitor = KeyMonitor(self.keys, self.snapshot, self.gate, database)
         self.store_monitor = BackendMonitor(
             "mongodb", self.gate, store_probe(database, service), errors=(PyMongoError,)
         )
@@ -97,6 +102,7 @@ class WorkerRuntime:
             for task in (
                 watch_registry(self.snapshot, self.gate),
                 self._watch_store(),
+                self.key_monitor.run(),
                 *tasks,
             )
         ]
@@ -117,6 +123,7 @@ class WorkerRuntime:
 @asynccontextmanager
 async def open_runtime(settings: WorkerSettings, service: str) -> AsyncIterator[WorkerRuntime]:
     """Open a worker's clients and its probes port."""
+    key_file = load_key_file(settings.queue_keys_file)
     configure_logs(service=service, level=settings.log_level)
     provider = configure_tracing(service=service, otlp_endpoint=settings.otlp_endpoint)
     async with AsyncExitStack() as stack:
@@ -124,7 +131,8 @@ async def open_runtime(settings: WorkerSettings, service: str) -> AsyncIterator[
         stack.push_async_callback(mongo.close, client)
         sqs = await stack.enter_async_context(working_client(settings))
         registry = process_registry()
-        runtime = WorkerRuntime(service, client, client[settings.mongodb_database], sqs, registry)
+        database = client[settings.mongodb_database]
+        runtime = WorkerRuntime(service, client, database, sqs, registry, key_file)
         await stack.enter_async_context(
             serve_probes(
                 host=settings.probes_host,
@@ -179,9 +187,9 @@ async def run_job(job: Job, *, stopping: asyncio.Event, drain_timeout_sec: float
 
 
 async def report_depth(
-    sqs: SqsClient, queue_url: str, queue: str, registry: CollectorRegistry
+    sqs: SqsClient, queue_urls: Mapping[str, str], registry: CollectorRegistry
 ) -> None:
-    """Keep the gauge of a queue's depth; runs until cancelled."""
+    """Keep the gauge of the depths of queues, by name; runs until cancelled."""
     gauge = Gauge(
         "ocelot_queue_messages",
         "Messages in a queue, as SQS estimates them",
@@ -189,11 +197,12 @@ async def report_depth(
         registry=registry,
     )
     while True:
-        try:
-            depth = await read_depth(sqs, queue_url)
-        except SQS_ERRORS as error:
-            log.warning("queue_depth_unknown", queue=queue, error=repr(error)[:300])
-        else:
-            for state, value in depth._asdict().items():
-                gauge.labels(queue=queue, state=state).set(value)
+        for queue, url in queue_urls.items():
+            try:
+                depth = await read_depth(sqs, url)
+            except SQS_ERRORS as error:
+                log.warning("queue_depth_unknown", queue=queue, error=repr(error)[:300])
+            else:
+                for state, value in depth._asdict().items():
+                    gauge.labels(queue=queue, state=state).set(value)
         await asyncio.sleep(_DEPTH_EVERY_SEC)

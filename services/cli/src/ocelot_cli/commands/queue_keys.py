@@ -1,0 +1,133 @@
+"""`ocelot queue-keys`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.table import Table
+
+from ocelot_cli.administration import administration, run_on_backends
+from ocelot_cli.console import out, plain, say, show_line
+from ocelot_common.provisioning.database import prepare_database
+from ocelot_common.provisioning.queue_keys import (
+    KeyUse,
+    lose_queue_key,
+    queue_key_uses,
+    record_queue_key,
+    retire_queue_key,
+)
+from ocelot_common.queue.keys import add_key, new_queue_key
+from ocelot_common.registry.model import QueueKeyRow
+from ocelot_common.terminal import escape
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="The keys that sign queue messages: make, list, retire, give up.",
+)
+
+KeyId = Annotated[str, typer.Argument(metavar="KID", help="The key's id.")]
+
+
+@app.command()
+def new(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The key file; made if it is missing.")
+    ],
+) -> None:
+    """Make a key, write it as the first line of FILE, and record its fingerprint.
+
+    The first key signs, all keys verify. Give the file to api, consumer, indexer and jobs
+    (OCELOT_QUEUE_KEYS_FILE); they read it again when it changes. A process that still lacks the key
+    waits for it. Example: ocelot queue-keys new queue-keys
+    """
+    key = new_queue_key()
+
+    async def work() -> None:
+        async with administration() as admin:
+            await prepare_database(admin.store.database)
+            add_key(path, key)
+            await record_queue_key(admin.store, key)
+
+    run_on_backends(work())
+    say(f"wrote the key {key.kid} to {path}; set OCELOT_QUEUE_KEYS_FILE={path}")
+
+
+@app.command(name="list")
+def list_keys(
+    as_json: Annotated[bool, typer.Option("--json", help="Print NDJSON.")] = False,
+) -> None:
+    """List the registry's keys, oldest first.
+
+    Example: ocelot queue-keys list
+    """
+
+    async def work() -> tuple[list[QueueKeyRow], dict[str, KeyUse]]:
+        async with administration() as admin:
+            rows = await admin.store.since(QueueKeyRow, 0)
+            return sorted(rows, key=lambda row: row.created_at), await queue_key_uses(admin.store)
+
+    rows, uses = run_on_backends(work())
+    if as_json:
+        for row in rows:
+            show_line(_json(row, uses.get(row.kid, KeyUse())))
+        return
+    table = Table("key", "state", "made", "last signed", "sha256", box=None)
+    for row in rows:
+        last = uses.get(row.kid, KeyUse()).last_sent_at
+        cells = (
+            row.kid,
+            row.state.value,
+            row.created_at.isoformat(timespec="seconds"),
+            last.isoformat(timespec="seconds") if last else "-",
+            row.sha256[:12],
+        )
+        table.add_row(*map(plain, cells))
+    out.print(table)
+    say(f"{len(rows)} queue keys")
+
+
+@app.command()
+def retire(kid: KeyId) -> None:
+    """Record that a key is not needed any more; then remove it from the key files.
+
+    Refused until 15 days after the key last signed, because its messages may wait so long in a
+    queue. Example: ocelot queue-keys retire q1a2b3c4d5e6
+    """
+
+    async def work() -> QueueKeyRow:
+        async with administration() as admin:
+            return await retire_queue_key(admin.store, kid)
+
+    row = run_on_backends(work())
+    say(f"the key {row.kid} is retired; remove its line from every OCELOT_QUEUE_KEYS_FILE")
+
+
+@app.command()
+def lost(
+    kid: KeyId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Record that nobody has a key any more, so that no process waits for it.
+
+    Messages that it signed are moved to the dead letter queue. `ocelot dead-letters accept` stores
+    their events. Example: ocelot queue-keys lost q1a2b3c4d5e6
+    """
+    if not yes:
+        typer.confirm(f"Give up the key {escape(kid)}?", abort=True, err=True)
+
+    async def work() -> QueueKeyRow:
+        async with administration() as admin:
+            return await lose_queue_key(admin.store, kid)
+
+    row = run_on_backends(work())
+    say(
+        f"the key {row.kid} is lost; `ocelot dead-letters accept --kid {row.kid}` stores its events"
+    )
+
+
+def _json(row: QueueKeyRow, use: KeyUse) -> bytes:
+    shown: dict[str, Any] = msgspec.to_builtins(row) | msgspec.to_builtins(use)
+    shown["kid"] = shown.pop("_id")
+    return msgspec.json.encode(shown)

@@ -1,0 +1,49 @@
+"""Following a job until it has ended."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime
+from math import inf
+from typing import Final
+
+from ocelot_cli.console import err, fail, plain, say
+from ocelot_common.jobs.model import Job
+from ocelot_common.jobs.store import JobStore
+from ocelot_common.timestamps import parse_rfc3339, to_datetime
+
+_POLL_SEC: Final = 0.5
+
+
+async def follow(
+    jobs: JobStore, job: Job, progress: Callable[[Job], str], *, wait_sec: float = inf
+) -> Job:
+    """Tell how far a job is until it has ended; not on a terminal, only when its phase changes.
+
+    Args:
+        jobs: the store.
+        job: to follow.
+        progress: what to tell of it.
+        wait_sec: return the job as it is after so many seconds.
+    """
+    said = ""
+    deadline = time.monotonic() + wait_sec
+    with err.status("") as status:
+        while job.live and time.monotonic() < deadline:
+            status.update(plain(progress(job)))
+            if not err.is_terminal and job.phase != said:
+                said = job.phase
+                say(progress(job))
+            await asyncio.sleep(_POLL_SEC)
+            job = await jobs.get(job.id) or job
+    return job
+
+
+def moment(option: str, text: str | None) -> datetime | None:
+    """Return the time that an option gives; a text that is not one ends the command."""
+    if text is None:
+        return None
+    try:
+        return to_datetime(parse_rfc3339(text))
+    except (ValueError, OverflowError) as error:
+        fail(f"{option}: {error}", status=2)

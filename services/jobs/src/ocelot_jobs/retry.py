@@ -1,0 +1,132 @@
+"""Sends dead letters again, because a process that signs must do it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ocelot_common.batching import batched
+from ocelot_common.dead_letters import DeadLetterStore, Reason, Stage
+from ocelot_common.queue.client import SqsClient
+from ocelot_common.queue.keys import QueueKeys
+from ocelot_common.queue.moving import send_each
+from ocelot_common.queue.sending import Outgoing
+from ocelot_common.registry.model import TenantState
+from ocelot_common.registry.store import RegistryStore
+from ocelot_common.telemetry.logs import get_logger
+from ocelot_common.timestamps import to_ms
+from ocelot_jobs.leases import JobFailedError, Lease, TryAgainError
+from ocelot_jobs.resigning import NotResignableError, messages_of_letter
+
+#: A letter may hold 4 MB.
+_LETTERS_AT_ONCE: Final = 20
+#: What a repeated attempt at a job must not count again.
+_ENDED: Final = ("sent", "dropped")
+
+log = get_logger(__name__)
+
+
+class Retry:
+    """The work of jobs of kind `retry`.
+
+    A job's specification holds `keys`, whole keys of letters, or `all` and maybe a tenant's `uid`;
+    and `new_id`. Its progress tells how many letters were `sent`, `dropped` because their tenant is
+    deleted or their event past its cutoff, and left as a `conflict` or because they are
+    `unreadable`. A letter is removed when SQS has its messages; a crash in between repeats them,
+    which changes nothing.
+
+    Args:
+        sqs: the client.
+        queue_urls: of the queues, by the stage of their letters.
+        keys: one of them signs.
+        dead_letters: where letters are.
+        store: of the registry.
+    """
+
+    def __init__(
+        self,
+        *,
+        sqs: SqsClient,
+        queue_urls: Mapping[Stage, str],
+        keys: QueueKeys,
+        dead_letters: DeadLetterStore,
+        store: RegistryStore,
+    ) -> None:
+        self._sqs = sqs
+        self._queue_urls = queue_urls
+        self._keys = keys
+        self._dead_letters = dead_letters
+        self._store = store
+
+    async def run(self, lease: Lease) -> None:
+        """Send the letters that are still there.
+
+        Raises:
+            JobFailedError: the specification cannot be understood.
+            TryAgainError: SQS did not take some of them.
+            NoSigningKeyError: there is no key to sign with now.
+        """
+        spec = lease.job.spec
+        keys = spec.get("keys")
+        if spec.get("all"):
+            keys = await self._dead_letters.keys_of(spec.get("uid"))
+        if not isinstance(keys, list):
+            raise JobFailedError("the job names no dead letters")
+        counts: Counter[str] = Counter({what: lease.job.progress.get(what, 0) for what in _ENDED})
+        failed = 0
+        for part in batched(keys, _LETTERS_AT_ONCE):
+            letters = await self._dead_letters.get(part)
+            failed += await self._retry(letters, counts, new_id=bool(spec.get("new_id")))
+            await lease.save(progress=counts)
+        if failed:
+            raise TryAgainError(f"SQS did not take {failed} dead letters")
+
+    async def tidy(self, lease: Lease) -> None:
+        """There is nothing to undo."""
+
+    async def _retry(
+        self, letters: Sequence[Mapping[str, Any]], counts: Counter[str], *, new_id: bool
+    ) -> int:
+        """Send letters; return how many SQS did not take."""
+        key = self._keys.signing_key()
+        queued: dict[Stage, list[tuple[str, Outgoing]]] = {stage: [] for stage in Stage}
+        pending: Counter[str] = Counter()
+        for letter in letters:
+            if letter["reason"] == Reason.CONFLICT and not new_id:
+                counts["conflict"] += 1
+            elif await self._is_dropped(letter):
+                await self._dead_letters.remove(letter["_id"])
+                counts["dropped"] += 1
+            else:
+                try:
+                    made = list(messages_of_letter(letter, key, new_id=new_id))
+                except NotResignableError as error:
+                    log.warning("dead_letter_left", key=letter["_id"], reason=str(error)[:300])
+                    counts["unreadable"] += 1
+                    continue
+                queued[Stage(letter["stage"])] += [(letter["_id"], message) for message in made]
+                pending[letter["_id"]] = len(made)
+        for stage, messages in queued.items():
+            if messages:
+                arrived = await self._send(stage, [message for _, message in messages])
+                for (letter_key, _), there in zip(messages, arrived, strict=True):
+                    pending[letter_key] -= there
+        for letter_key, missing in pending.items():
+            if not missing:
+                await self._dead_letters.remove(letter_key)
+                counts["sent"] += 1
+        return sum(missing > 0 for missing in pending.values())
+
+    async def _send(self, stage: Stage, messages: Sequence[Outgoing]) -> list[bool]:
+        url = self._queue_urls.get(stage)
+        if url is None:
+            raise JobFailedError("the process of jobs needs SQS_INDEX_QUEUE_URL for these letters")
+        return await send_each(self._sqs, url, messages)
+
+    async def _is_dropped(self, letter: Mapping[str, Any]) -> bool:
+        if not letter["t"]:
+            return False
+        tenant = await self._store.tenant(letter["t"])
+        if tenant is None or tenant.state is TenantState.DELETED:
+            return True
+        received = letter.get("received_at")
+        return received is not None and to_ms(received) < tenant.cutoff_ms()

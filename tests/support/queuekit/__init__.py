@@ -1,0 +1,1 @@
+"""Signed queue messages for tests."""
