@@ -22,7 +22,11 @@ from ocelot_common.ids import format_id, new_id
 from ocelot_common.jobs.model import Job, JobKind
 from ocelot_common.jobs.store import JobStore, to_document
 from ocelot_common.provisioning.claiming import TenantSpec
+from ocelot_common.provisioning.database import prepare_database
+from ocelot_common.provisioning.queue_keys import record_queue_key
 from ocelot_common.provisioning.tenants import Provisioner
+from ocelot_common.queue.keys import KeyFile
+from ocelot_common.registry.mark import NotPreparedError, require_mark
 from ocelot_common.registry.store import RegistryStore
 from ocelot_devstack.backends import Backends
 from ocelot_devstack.pytest_plugin import SERVICE_ENV, dev_settings
@@ -85,6 +89,15 @@ async def create_tenant(stack: Stack, tenant_id: str, delay_sec: float) -> None:
     assert process.returncode == 0, output.decode()
 
 
+async def record_keys(stack: Stack, delay_sec: float) -> None:
+    """Prepare MongoDB and record the queue keys, as `ocelot queue-keys new` does."""
+    await asyncio.sleep(delay_sec)
+    async with database_of(stack) as database:
+        await prepare_database(database)
+        for key in KeyFile(stack.installation.queue_keys_file).keys:
+            await record_queue_key(RegistryStore(database), key)
+
+
 async def start(stack: Stack, name: str, delay_sec: float) -> ServiceProcess:
     await asyncio.sleep(delay_sec)
     return await stack.start_service(name)
@@ -126,6 +139,7 @@ async def start_all_together(stack: Stack, rng: random.Random, *, broken: bool) 
             ]
             for _ in range(2):
                 group.create_task(create_tenant(stack, "acme", rng.uniform(0, 1.5)))
+            group.create_task(record_keys(stack, rng.uniform(0, 1.5)))
         processes = [task.result() for task in starting]
         pids = [process.pid for process in processes]
         await asyncio.gather(*(process.wait_ready(READY_SEC) for process in processes))
@@ -177,5 +191,15 @@ async def test_api_consumer_and_indexer_wait_for_a_prepared_mongodb_and_make_not
         assert (answer.status_code, answer.json()["code"]) == (503, "registry_stale")
         assert await database.list_collection_names() == []
         jobs = await stack.start_service("jobs")
+
+        async def prepared() -> bool:
+            try:
+                await require_mark(database)
+            except NotPreparedError:
+                return False
+            return True
+
+        assert await holds(prepared, timeout_sec=READY_SEC)
+        await record_keys(stack, 0)
         await asyncio.gather(*(each.wait_ready(READY_SEC) for each in (*waiting, jobs)))
         assert all(each.running for each in waiting)
