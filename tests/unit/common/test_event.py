@@ -81,6 +81,11 @@ FAULTS: dict[str, tuple[bytes, str, str]] = {
                                      "invalid_unicode", ""),
     "a high surrogate alone": (with_members(r'"message":"\ud800"'), "invalid_unicode", ""),
     "a low surrogate alone": (with_members(r'"message":"\uDC00"'), "invalid_unicode", ""),
+    "a lone surrogate in an inner key": (
+        with_members(r'"metadata":{"k":{"\ud83d":1},"l":"further text"}'),
+        "invalid_unicode",
+        "",
+    ),
     "a lone surrogate in a key": (with_members(r'"metadata":{"\ud83d":1}'), "invalid_unicode", ""),
     "surrogates in the wrong order": (with_members(r'"message":"\ude00\ud83d"'),
                                       "invalid_unicode", ""),

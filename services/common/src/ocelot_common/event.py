@@ -449,8 +449,10 @@ def json_fault(raw: bytes, error: Exception) -> tuple[str, str, str]:
     if isinstance(error, UnicodeDecodeError):
         return "invalid_unicode", "", "the text is not valid UTF-8"
     text = str(error).removeprefix("JSON is malformed: ")
-    # Of a first half without a second, msgspec says that the text was truncated.
-    if "surrogate" in text or ("truncated" in text and _LONE_SURROGATE.search(raw)):
+    # Of a first half without a second, msgspec says that the text was truncated; in what it skips,
+    # that a hex escape has no end.
+    unclear = "truncated" in text or "hex escape" in text
+    if "surrogate" in text or (unclear and _LONE_SURROGATE.search(raw)):
         return "invalid_unicode", "", "an escape stands for half of a surrogate pair"
     return "invalid_json", "", f"not valid JSON: {text}"
 
