@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Final, NamedTuple
 
-sys.path[:0] = [str(Path(__file__).parents[1] / part) for part in ("fuzz", "bench")]
+sys.path[:0] = [str(Path(__file__).parents[1] / part) for part in ("fuzz", "bench", "support")]
 
 from expensive import searches, writes
 from expensive.bounds import Baseline, Rating, rate, rate_in_turns

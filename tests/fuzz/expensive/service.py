@@ -40,6 +40,7 @@ from ocelot_api.search.stats import Stats, StatsQuery, timeline_of
 from ocelot_api.settings import ApiSettings
 from ocelot_common.queue.client import sending_client
 from ocelot_common.registry.model import Home, IndexRange, Isolation, Space, Tenant, TenantState
+from queuekit.signing import fixed_keys
 
 #: SQS's answer where it took all messages; only refused ones are looked for.
 _TAKEN: Final = b'{"Successful":[],"Failed":[]}'
@@ -96,6 +97,7 @@ class Service:
             {
                 "mongodb_url": "mongodb://x",
                 "sqs_queue_url": "http://x/q",
+                "OCELOT_QUEUE_KEYS_FILE": "unread",
                 "AWS_ENDPOINT_URL_SQS": "http://x",
                 "AWS_ACCESS_KEY_ID": "fuzz",
                 "AWS_SECRET_ACCESS_KEY": "fuzz",
@@ -117,7 +119,9 @@ class Service:
         )
         sqs = await self._stack.enter_async_context(sending_client(settings))
         sqs.meta.events.register("before-send.sqs", _sqs_answer)
-        self._coalescer = Coalescer(sqs, "http://x/q", metrics=metrics, linger_sec=0)
+        self._coalescer = Coalescer(
+            sqs, "http://x/q", keys=fixed_keys(), metrics=metrics, linger_sec=0
+        )
         await self._coalescer.start()
         self._stack.push_async_callback(self._coalescer.close)
         ingest = Ingest(
