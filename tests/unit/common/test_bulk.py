@@ -245,4 +245,5 @@ async def test_after_an_answer_without_a_verdict_per_document_each_is_sent_alone
     result = await writer(search).write([first, second, third])
     assert len(search.bodies) == 4
     assert result.indexed == [first]
-    assert [each for each, _ in result.refused] == [second, third]
+    assert [each for each, _ in result.refused] == [second]
+    assert result.busy == [third]  # and is sent again: no verdict is no refusal

@@ -297,11 +297,16 @@ def test_among_plain_events_a_closer_look_is_needed_at(members: str) -> None:
 
 
 def test_arrays_and_objects_beyond_one_per_six_bytes_are_counted_where_events_nest_deep() -> None:
-    raw = with_members(f'"metadata":{{"a":{"[" * 20}{"]" * 20}}}')
+    metadata = f'{{"a":{"[" * 20}{"]" * 20}}}'
+    raw = with_members(f'"metadata":{metadata}')
     acceptor = EventAcceptor(now_ms=NOW, limits=LIMITS)
     plain = acceptor.accept_plain([raw] * 10)
     assert plain is not None
-    assert plain.surplus == 10 * 21 - 10 * len(raw) // 6 > 0
+    assert plain.surplus == 10 * (21 - len(metadata) // 6) > 0
+    brackets = with_members(f'"metadata":{{"a":"{"[" * 20}","b":[[[[[[1]]]]]]}}')
+    beside = acceptor.accept_plain([brackets] * 10)
+    assert beside is not None
+    assert beside.surplus == 0
     shallow = acceptor.accept_plain([with_members("")] * 10)
     assert shallow is not None
     assert shallow.surplus == 0

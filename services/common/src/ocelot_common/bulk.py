@@ -126,7 +126,7 @@ class BulkWriter(Generic[C]):
         if verdicts is not None:
             return _sorted(entries, verdicts)
         result: BulkResult[C] = BulkResult.empty()
-        result.refused.append((entries[0].candidate, "OpenSearch answered with other verdicts"))
+        result.busy.append(entries[0].candidate)  # whoever answers so may not do so for long
         return result
 
     async def _send(self, request: list[_Entry[C]]) -> list[_Verdict] | None:

@@ -40,7 +40,7 @@ class Origin(StrEnum):
 class PackedEvent(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """One event: 16 bytes of id, and the text of record."""
 
-    id: bytes
+    id: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     text: bytes
 
 
@@ -60,7 +60,7 @@ class Segment(msgspec.Struct, array_like=True, gc=False):
     received_at: Annotated[int, msgspec.Meta(ge=0, le=_LAST_MS)]
     request_id: str
     traceparent: str
-    events: list[PackedEvent]
+    events: Annotated[list[PackedEvent], msgspec.Meta(max_length=MAX_EVENTS)]
     origin: Origin = Origin.API
 
 
@@ -102,8 +102,6 @@ def unpack(message: SignedText) -> Envelope:
         envelope = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(str(error)) from None
-    if any(len(event.id) != 16 for segment in envelope.segments for event in segment.events):
-        raise MalformedError("an id that has not 16 bytes")
     if sum(len(segment.events) for segment in envelope.segments) > MAX_EVENTS:
         raise MalformedError(f"more than {MAX_EVENTS:,} events")
     return envelope

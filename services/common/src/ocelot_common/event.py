@@ -17,7 +17,6 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, convert
 
 from ocelot_common.event_limits import (
-    BYTES_PER_CONTAINER,
     EventError,
     EventLimits,
     check_contents,
@@ -27,6 +26,7 @@ from ocelot_common.event_limits import (
     count_openings,
     has_exponents,
     has_many_exponents,
+    surplus_containers,
 )
 from ocelot_common.ids import parse_id
 from ocelot_common.timestamps import parse_rfc3339, to_datetime, to_ms
@@ -290,7 +290,7 @@ class EventAcceptor:
             return None
         try:
             events = list(map(_outline_decoder.decode, raws))
-            openings = self._fill_in_all(events)
+            surplus = self._fill_in_all(events)
             given = [event.occurred_at for event in events if event.occurred_at is not UNSET]
             moments = convert(given, _Times)
             without = [event.id for event in events].count(UNSET)
@@ -303,24 +303,23 @@ class EventAcceptor:
             or not all(is_ip_address(ip) for ip in {e.source.ip for e in events if e.source} if ip)
         ):
             return None
-        surplus = max(0, openings - sum(map(len, raws)) // BYTES_PER_CONTAINER) if openings else 0
         return PlainEvents(list(map(_encoder.encode, events)), ids, surplus)
 
     def _fill_in_all(self, events: Sequence[Event[Any, Any]]) -> int:
         """Decode the free-form parts of many events.
 
         Returns:
-            The number of their arrays and objects, where it was counted; else 0.
+            Their surplus of arrays and objects, where it was counted; else 0.
 
         Raises:
             ValueError: one is faulty, may nest too deep, or may hold a number that takes long to
                 read.
             RecursionError: one is nested too deep.
         """
-        openings = 0
+        surplus = 0
         if filled := [event for event in events if event.metadata is not UNSET]:
             metadata: list[Any] = [event.metadata for event in filled]
-            metadata, openings = self._decode_all(
+            metadata, surplus = self._decode_all(
                 metadata, _shallow_metadata_decoder, _deep_metadata_decoder
             )
             for event, value in zip(filled, metadata, strict=True):
@@ -330,10 +329,10 @@ class EventAcceptor:
             changes, more = self._decode_all(
                 changes, _shallow_changes_decoder, _deep_changes_decoder
             )
-            openings += more
+            surplus += more
             for event, value in zip(filled, changes, strict=True):
                 event.changes = value
-        return openings
+        return surplus
 
     def _decode_all(
         self,
@@ -353,13 +352,12 @@ class EventAcceptor:
             except msgspec.ValidationError:
                 self._deep = True
         each = list(map(bytes, texts))
-        openings = list(map(count_openings, each))
         # The event itself is a level.
-        if max(openings) >= self._limits.max_depth:
+        if max(map(count_openings, each)) >= self._limits.max_depth:
             raise ValueError("may nest too deep")
         if exponents and any(map(has_many_exponents, each)):
             raise ValueError("may hold too many numbers that take long to read")
-        return deep.decode(joined, exponents=exponents), sum(openings)
+        return deep.decode(joined, exponents=exponents), sum(map(surplus_containers, each))
 
     def _check_time(self, text: str) -> None:
         try:

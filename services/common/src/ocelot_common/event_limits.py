@@ -279,6 +279,14 @@ def count_openings(text: bytes) -> int:
     return len(text.translate(None, _NOT_OPENING))
 
 
+def surplus_containers(text: bytes) -> int:
+    """How many arrays and objects a text has beyond one per `BYTES_PER_CONTAINER`."""
+    allowed = len(text) // BYTES_PER_CONTAINER
+    if count_openings(text) <= allowed:
+        return 0
+    return max(0, count_openings(_outside_strings(text)) - allowed)
+
+
 def _outside_strings(raw: bytes) -> bytes:
     """The text without its strings. Escapes occur in strings only, so they are taken out first."""
     if b"\\" in raw:

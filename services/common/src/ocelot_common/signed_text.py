@@ -24,7 +24,9 @@ KID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PARTS: Final = 5
 _VERSIONED: Final = re.compile(r"([1-9][0-9]{0,8})\.", re.ASCII)
 _MAC: Final = re.compile(r"[0-9a-f]{64}")
-#: Up to the year 9999; no leading zero, so that one moment has one text.
+#: The end of the year 9999, in milliseconds: later times cannot be told as dates.
+_LAST_MS: Final = 253_402_300_799_999
+#: No leading zero, so that one moment has one text.
 _SENT_AT: Final = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 
 
@@ -118,6 +120,8 @@ def parse(text: str) -> SignedText:
     _, kid, mac, sent_at, data = parts
     if not (KID.fullmatch(kid) and _MAC.fullmatch(mac) and _SENT_AT.fullmatch(sent_at)):
         raise ForgedError("the key id, the MAC or the time has another form")
+    if int(sent_at) > _LAST_MS:
+        raise ForgedError("the time lies behind the year 9999")
     if not data.isascii():
         raise ForgedError("the data is not ASCII")
     return SignedText(kid, mac, int(sent_at), data)

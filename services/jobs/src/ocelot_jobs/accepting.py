@@ -4,16 +4,18 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ocelot_common.dead_letters import Stage
 from ocelot_common.envelope import unpack
 from ocelot_common.index_message import unpack_index_message
+from ocelot_common.names import UID
 from ocelot_common.queue.admission import AheadError, ExpiredError, TimesError, check_times
 from ocelot_common.queue.client import SqsClient
 from ocelot_common.queue.depth import read_depth
 from ocelot_common.queue.keys import QueueKeys
 from ocelot_common.queue.moving import send_each
+from ocelot_common.queue.sending import Outgoing
 from ocelot_common.registry.model import QueueKeyState
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.signed_text import ForgedError, SignedText, parse
@@ -38,6 +40,14 @@ _OTHERS: Final = ("", "(others)", "")
 _NAME_CHARS: Final = 200
 
 log = get_logger(__name__)
+
+
+class _Wanted(NamedTuple):
+    """A message that passed the checks, and its number of events."""
+
+    message: DeadMessage
+    signed: SignedText
+    events: int
 
 
 class Accept:
@@ -133,7 +143,7 @@ class Accept:
         rows: Counter[tuple[str, str, str]],
     ) -> list[DeadMessage]:
         """Count up to ten messages, or accept them; return those that are deleted."""
-        wanted: list[tuple[DeadMessage, SignedText]] = []
+        wanted: list[_Wanted] = []
         for message in messages:
             signed = _of_key(message, spec)
             if signed is None:
@@ -145,32 +155,40 @@ class Accept:
                 counts["refused"] += 1
                 continue
             counts["messages"] += 1
-            counts["events"] += sum(found.values())
+            counts["events"] += found.total()
             for row, number in found.items():
                 rows[row if row in rows or len(rows) < _MOST_COUNTED_ROWS else _OTHERS] += number
-            wanted.append((message, signed))
+            wanted.append(_Wanted(message, signed, found.total()))
         if not spec.get("confirmed") or not wanted:
             return []
-        return await self._accept(queue, wanted)
+        return await self._accept(queue, wanted, counts)
 
     async def _accept(
-        self, queue: DeadQueue, wanted: Sequence[tuple[DeadMessage, SignedText]]
+        self, queue: DeadQueue, wanted: Sequence[_Wanted], counts: Counter[str]
     ) -> list[DeadMessage]:
         key = self._keys.signing_key()
-        try:
-            copies = [list(resigned(signed, queue.stage, key)) for _, signed in wanted]
-        except NotResignableError as error:
-            raise JobFailedError(str(error)) from None
+        copies: list[list[Outgoing]] = []
+        signable: list[DeadMessage] = []
+        for message, signed, events in wanted:
+            try:
+                copies.append(list(resigned(signed, queue.stage, key)))
+            except NotResignableError as error:
+                # Its neighbours are accepted all the same: somebody else may have sent it.
+                log.warning("message_not_accepted", id=message.id, reason=str(error)[:300])
+                counts.subtract({"messages": 1, "events": events})
+                counts["refused"] += 1
+            else:
+                signable.append(message)
         arrived = iter(
             await send_each(self._sqs, queue.target_url, [copy for each in copies for copy in each])
         )
         verdicts = [[next(arrived) for _ in each] for each in copies]
         accepted = [
-            message for (message, _), there in zip(wanted, verdicts, strict=True) if all(there)
+            message for message, there in zip(signable, verdicts, strict=True) if all(there)
         ]
         await delete(self._sqs, queue.url, accepted)
-        if len(accepted) < len(wanted):
-            raise TryAgainError(f"SQS did not take {len(wanted) - len(accepted)} messages")
+        if len(accepted) < len(signable):
+            raise TryAgainError(f"SQS did not take {len(signable) - len(accepted)} messages")
         return accepted
 
 
@@ -185,6 +203,12 @@ def _of_key(message: DeadMessage, spec: dict[str, Any]) -> SignedText | None:
     return signed if signed.kid == spec["kid"] and in_time else None
 
 
+def _check_uid(uid: str) -> None:
+    # It becomes the message's group, and SQS refuses groups of other characters.
+    if not UID.fullmatch(uid):
+        raise MalformedError("it names no tenant")
+
+
 def _checked(stage: Stage, signed: SignedText) -> Counter[tuple[str, str, str]]:
     """Events of a message by tenant, writer and hour of arrival, after the consumer's checks.
 
@@ -197,10 +221,12 @@ def _checked(stage: Stage, signed: SignedText) -> Counter[tuple[str, str, str]]:
     """
     if stage is Stage.INDEX:
         message = unpack_index_message(signed)
+        _check_uid(message.uid)
         return Counter(
             {(message.uid[:_NAME_CHARS], "(index)", _hour(signed.sent_at)): len(message.ids)}
         )
     envelope = unpack(signed)
+    _check_uid(envelope.uid)
     try:
         check_times(envelope.segments, sent_at=signed.sent_at, now=now_ms())
     except ExpiredError:

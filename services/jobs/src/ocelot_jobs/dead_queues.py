@@ -113,8 +113,9 @@ async def release(sqs: SqsClient, queue_url: str, receipts: Sequence[str]) -> No
 def _message(raw: Mapping[str, Any]) -> DeadMessage:
     system = raw.get("Attributes", {})
     attributes = {
-        name: str(value.get("StringValue", ""))
+        name: str(value["StringValue"])
         for name, value in raw.get("MessageAttributes", {}).items()
+        if value.get("StringValue")  # SQS refuses empty ones, and all that are sent with them
     }
     return DeadMessage(
         raw["MessageId"],

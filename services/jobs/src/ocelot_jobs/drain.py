@@ -8,6 +8,7 @@ key that comes back makes it readable, and only `ocelot dead-letters accept` dec
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -44,6 +45,10 @@ _NOTICE_BYTES: Final = 16 * 1024
 _SEEN_SEC: Final = 600.0
 
 log = get_logger(__name__)
+
+
+#: So long, the dead letter queues are left to a job that accepts messages of a lost key.
+_LEFT_TO_ACCEPT: Final = timedelta(days=1)
 
 
 class Drain:
@@ -85,8 +90,10 @@ class Drain:
 
     async def run(self, lease: Lease) -> None:
         """Look at every message. One is deleted when its letter or its copy is kept, not before."""
-        if await self._jobs.find(kinds=[JobKind.ACCEPT], states=LIVE, limit=1):
-            return
+        for job in await self._jobs.find(kinds=[JobKind.ACCEPT], states=LIVE):
+            # One that does not end must not keep messages from being renewed.
+            if datetime.now(UTC) - job.created_at < _LEFT_TO_ACCEPT:
+                return
         numbers = dict.fromkeys(("done", *(queue.name for queue in self._queues)), 0)
         for queue in self._queues:
             oldest: list[int] = []

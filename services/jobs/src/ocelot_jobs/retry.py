@@ -21,8 +21,14 @@ from ocelot_jobs.resigning import NotResignableError, messages_of_letter
 _LETTERS_AT_ONCE: Final = 20
 #: What a repeated attempt at a job must not count again.
 _ENDED: Final = ("sent", "dropped")
+#: What a letter of another form than ours raises: whoever may write to the database can plant one.
+_BROKEN: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 log = get_logger(__name__)
+
+
+class UnknownTenantError(Exception):
+    """The registry does not know whose a letter is."""
 
 
 class Retry:
@@ -30,9 +36,9 @@ class Retry:
 
     A job's specification holds `keys`, whole keys of letters, or `all` and maybe a tenant's `uid`;
     and `new_id`. Its progress tells how many letters were `sent`, `dropped` because their tenant is
-    deleted or their event past its cutoff, and left as a `conflict` or because they are
-    `unreadable`. A letter is removed when SQS has its messages; a crash in between repeats them,
-    which changes nothing.
+    deleted or their event past its cutoff, and left as a `conflict`, of an `unknown_tenant`, or
+    because they are `unreadable`. A letter is removed when SQS has its messages; a crash in between
+    repeats them, which changes nothing.
 
     Args:
         sqs: the client.
@@ -91,20 +97,26 @@ class Retry:
         queued: dict[Stage, list[tuple[str, Outgoing]]] = {stage: [] for stage in Stage}
         pending: Counter[str] = Counter()
         for letter in letters:
-            if letter["reason"] == Reason.CONFLICT and not new_id:
+            if letter.get("reason") == Reason.CONFLICT and not new_id:
                 counts["conflict"] += 1
-            elif await self._is_dropped(letter):
-                await self._dead_letters.remove(letter["_id"])
-                counts["dropped"] += 1
-            else:
-                try:
-                    made = list(messages_of_letter(letter, key, new_id=new_id))
-                except NotResignableError as error:
-                    log.warning("dead_letter_left", key=letter["_id"], reason=str(error)[:300])
-                    counts["unreadable"] += 1
+                continue
+            try:
+                if await self._is_dropped(letter):
+                    await self._dead_letters.remove(letter["_id"])
+                    counts["dropped"] += 1
                     continue
-                queued[Stage(letter["stage"])] += [(letter["_id"], message) for message in made]
-                pending[letter["_id"]] = len(made)
+                made = list(messages_of_letter(letter, key, new_id=new_id))
+                stage = Stage(letter["stage"])
+            except UnknownTenantError as error:
+                log.warning("dead_letter_left", key=letter["_id"], reason=str(error))
+                counts["unknown_tenant"] += 1
+                continue
+            except (NotResignableError, *_BROKEN) as error:
+                log.warning("dead_letter_left", key=letter["_id"], reason=repr(error)[:300])
+                counts["unreadable"] += 1
+                continue
+            queued[stage] += [(letter["_id"], message) for message in made]
+            pending[letter["_id"]] = len(made)
         for stage, messages in queued.items():
             if messages:
                 arrived = await self._send(stage, [message for _, message in messages])
@@ -126,7 +138,10 @@ class Retry:
         if not letter["t"]:
             return False
         tenant = await self._store.tenant(letter["t"])
-        if tenant is None or tenant.state is TenantState.DELETED:
+        if tenant is None:
+            # A deleted tenant has its tombstone. The registry may have lost this one.
+            raise UnknownTenantError(f"the registry has no tenant of the uid {letter['t']}")
+        if tenant.state is TenantState.DELETED:
             return True
         received = letter.get("received_at")
         return received is not None and to_ms(received) < tenant.cutoff_ms()

@@ -187,11 +187,21 @@ def test_dense_events_that_nest_deep_are_taken_up_to_a_number_per_request(
 ):
     deep = json.loads("[" * 28 + "]" * 28)
     raw = event(metadata={"a": [deep, deep] if twice else deep}).replace(b" ", b"")
-    surplus = raw.count(b"[") + raw.count(b"{") - len(raw) // 6
+    text = raw if twice else raw[raw.index(b'{"a"') : -1]
+    surplus = text.count(b"[") + text.count(b"{") - len(text) // 6
     most = MAX_SURPLUS // surplus // 128 * 128  # counted in steps
     assert len(accept(principal, [raw] * most).events) == most
     with pytest.raises(TooDenseError):
         accept(principal, [raw] * (most + 256))
+
+
+def test_events_with_brackets_in_strings_are_not_dense_beside_one_that_nests_deep(
+    principal: Principal,
+):
+    brackets = event(metadata={"a": "[" * 30})
+    deep = event(metadata={"a": [[[[[[[1]]]]]]]})
+    for raws in ([deep] + [brackets] * 1_000, [brackets] * 1_000 + [deep]):
+        assert len(accept(principal, raws).events) == 1_001
 
 
 def test_ordinary_events_are_never_too_dense(principal: Principal):

@@ -44,8 +44,10 @@ _LINES_AN_EVENT: Final = 4
 #: Commas for each event of a body that is split as it is: an item of one byte costs 140 bytes and
 #: 0.1 µs when split off.
 _FEW_COMMAS_AN_EVENT: Final = 2
-#: Bytes per comma of ordinary events: 30. Such bodies are split as they are, too.
+#: Bytes per comma of ordinary events: 30. Such bodies are split as they are, too, if they cannot
+#: hold so many items that splitting takes long.
 _DENSE_BYTES: Final = 8
+_COMMAS_AN_EVENT: Final = 25
 #: Tokens that are looked at one by one, at 0.15 µs each, to count items that are no objects.
 _TOKENS_AN_EVENT: Final = 10
 #: `{"action":"a","actor":{"id":"u"}}` has 33 bytes.
@@ -156,7 +158,9 @@ def _check_number(body: bytes, max_events: int) -> None:
     """2 KiB of zstd can hold eight million items, which would take a gigabyte."""
     is_array = body.startswith(b"[")
     commas = body.count(b",")
-    if commas <= max_events * _FEW_COMMAS_AN_EVENT or commas * _DENSE_BYTES < len(body):
+    few = max_events * _FEW_COMMAS_AN_EVENT
+    sparse = commas * _DENSE_BYTES < len(body) and commas <= max_events * _COMMAS_AN_EVENT
+    if commas <= few or sparse:
         return
     try:
         items = _counted_array.decode(body) if is_array else _counted_object.decode(body).logs

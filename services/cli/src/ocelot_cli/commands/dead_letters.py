@@ -40,6 +40,7 @@ _RETRIED: Final = {
     "sent": "sent again",
     "conflict": "left: the id is taken by other content; --new-id stores it beside",
     "dropped": "dropped: the tenant is gone, or the event past its cutoff",
+    "unknown_tenant": "left: the registry has no such tenant; restore it first",
     "unreadable": "left: the content was not authenticated, cannot be read, or is too large",
 }
 
@@ -179,26 +180,27 @@ def accept(
             job = await _run(at, JobKind.ACCEPT, {**spec, "confirmed": confirmed}, wait_sec)
             return job, names
 
-    counted, names = run_on_backends(run_job(confirmed=False))
-    if counted.state is not JobState.SUCCEEDED:
-        fail(_failure(counted))
-    numbers = counted.progress
+    count, names = run_on_backends(run_job(confirmed=False))
+    if count.state is not JobState.SUCCEEDED:
+        fail(_failure(count))
+    numbers = count.progress
     if not numbers.get("messages"):
         say(f"no messages of the key {kid} that can be accepted")
         return
     table = Table("tenant", "writer", "hour", "events", box=None)
-    for uid, writer, hour, events in counted.checkpoint.get("report", []):
+    for uid, writer, hour, events in count.checkpoint.get("report", []):
         table.add_row(*map(plain, (names.get(uid, uid or "-"), writer, hour, f"{events:,}")))
     out.print(table)
-    say(f"{numbers['messages']:,} messages with {numbers['events']:,} events")
-    if numbers.get("refused"):
-        say(f"{numbers['refused']:,} messages fail the checks and stay in the dead letter queue")
+    messages, events = counted(numbers["messages"], "message"), counted(numbers["events"], "event")
+    say(f"{messages} with {events}")
+    if refused := numbers.get("refused"):
+        say(f"failed the checks and stay in the dead letter queue: {counted(refused, 'message')}")
     if not yes:
         typer.confirm("Accept and store these events?", abort=True, err=True)
     accepted, _ = run_on_backends(run_job(confirmed=True))
     if accepted.state is not JobState.SUCCEEDED:
         fail(_failure(accepted))
-    say(f"accepted {accepted.progress.get('events', 0):,} events")
+    say(f"accepted {counted(accepted.progress.get('events', 0), 'event')}")
 
 
 @app.command()

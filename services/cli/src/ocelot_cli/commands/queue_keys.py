@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from ocelot_cli.administration import administration, run_on_backends
-from ocelot_cli.console import out, plain, say, show_line
+from ocelot_cli.console import counted, out, plain, say, show_line
 from ocelot_common.provisioning.database import prepare_database
 from ocelot_common.provisioning.queue_keys import (
     KeyUse,
@@ -85,7 +85,7 @@ def list_keys(
         )
         table.add_row(*map(plain, cells))
     out.print(table)
-    say(f"{len(rows)} queue keys")
+    say(counted(len(rows), "queue key"))
 
 
 @app.command()

@@ -83,12 +83,15 @@ async def retire_queue_key(store: RegistryStore, kid: str) -> QueueKeyRow:
                 f"the key {kid} signed at {last:%Y-%m-%d %H:%M} UTC; it can be retired"
                 f" {RETIRE_AFTER.days} days later, at {last + RETIRE_AFTER:%Y-%m-%d %H:%M} UTC"
             )
-        others = (
-            use.first_sent_at
-            for other, use in uses.items()
-            if other != kid and other in rows and use.first_sent_at
-        )
-        if min(others, default=now) > now - RETIRE_AFTER:
+        if not any(
+            other != kid
+            and other_row.state is QueueKeyState.ACTIVE
+            and (use := uses.get(other, KeyUse())).first_sent_at
+            and use.last_sent_at
+            and use.first_sent_at <= now - RETIRE_AFTER
+            and use.last_sent_at > last
+            for other, other_row in rows.items()
+        ):
             raise QueueKeyError(
                 f"no other key has signed for {RETIRE_AFTER.days} days, so that messages of {kid}"
                 " may still wait in a queue"
