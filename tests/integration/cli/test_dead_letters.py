@@ -255,22 +255,55 @@ def whole_letter(body: str, reason: Reason, *, uid: str = "") -> DeadLetter:
     )
 
 
-async def test_a_letter_of_a_tenant_that_is_gone_is_dropped(running: Any, ocelot: Any):
-    orphan = DeadLetter(
+def unstorable(uid: str) -> DeadLetter:
+    """A letter of an event of a tenant."""
+    return DeadLetter(
         stage=Stage.STORE,
         reason=Reason.NOT_STORABLE,
-        uid=secrets.token_hex(8),
+        uid=uid,
         event_id=new_id(),
         content="{}",
         detail="a test's",
         received_at=0,
     )
-    await DeadLetterStore(running.database).put([orphan])
 
-    retried = await ocelot.ok("dead-letters", "retry", orphan.key)
 
-    assert "1 dropped: the tenant is gone" in retried.err
-    assert (await ocelot("dead-letters", "show", orphan.key)).status == 1
+async def test_a_letter_of_a_deleted_tenant_is_dropped(running: Any, ocelot: Any):
+    access = await running.tenant()
+    await running.maker.provisioner.delete(access.tenant.id, owner="cli", now=True)
+    letter = unstorable(access.tenant.uid)
+    await DeadLetterStore(running.database).put([letter])
+
+    await ocelot("dead-letters", "retry", letter.key)  # unless jobs removed it first
+
+    assert (await ocelot("dead-letters", "show", letter.key)).status == 1
+
+
+async def test_a_letter_stays_whose_tenant_the_registry_has_lost(running: Any, ocelot: Any):
+    letter = unstorable(secrets.token_hex(8))
+    await DeadLetterStore(running.database).put([letter])
+
+    retried = await ocelot("dead-letters", "retry", letter.key)
+
+    assert "1 left: the registry has no such tenant" in retried.err
+    await ocelot.ok("dead-letters", "show", letter.key)
+
+
+async def test_a_letter_of_another_form_is_left_and_the_others_are_retried(
+    running: Any, ocelot: Any
+):
+    access = await running.tenant()
+    letters = DeadLetterStore(running.database)
+    broken, whole = unstorable(access.tenant.uid), unstorable(access.tenant.uid)
+    await letters.put([broken, whole])
+    await running.database["dead_letters"].update_one(
+        {"_id": broken.key}, {"$set": {"content": 5}, "$unset": {"writer": ""}}
+    )
+
+    retried = await ocelot("dead-letters", "retry", "--all", "--tenant", access.tenant.id)
+
+    assert "1 left: the content was not authenticated, cannot be read" in retried.err
+    assert "1 sent" in retried.err
 
 
 async def test_a_key_that_names_no_letter_or_several_changes_nothing(running: Any, ocelot: Any):
