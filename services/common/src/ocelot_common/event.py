@@ -249,10 +249,11 @@ class EventAcceptor:
         """
         small = len(raw) <= self._small
         surplus = 0
-        event = _decode_small(raw) if small else None
-        if event is None:
+        event = _decode_outline(raw) if small else None
+        if event is None or not _fill_in_shallow(event):
             exponents, surplus = check_text(raw, self._limits)
-            event = _decode_outline(raw)
+            if event is None:
+                event = _decode_outline(raw)
             if text := _free_text(event):
                 decode = partial(_deep_decoder.decode, exponents=exponents)
                 _fill_in(event, _decoded(decode, text))
@@ -376,21 +377,20 @@ class EventAcceptor:
             raise EventError("time_in_future", "occurred_at", "more than 24 h after its arrival")
 
 
-def _decode_small(raw: bytes) -> Event[Any, Any] | None:
-    """A small event; None if it may nest deep or hold numbers that take long to read.
+def _fill_in_shallow(event: Event[Any, Any]) -> bool:
+    """Decode the free-form parts of an outline, unless they may nest deep or hold slow numbers.
 
-    Raises:
-        EventError: it is faulty.
+    Returns:
+        False, if the outline is as it was: it may be faulty, which only the other decoder can tell.
     """
-    event = _decode_outline(raw)
     if text := _free_text(event):
         if has_exponents(text):
-            return None
+            return False
         try:
             _fill_in(event, _shallow_decoder.decode(text))
         except (ValueError, RecursionError):
-            return None  # our bound on nesting, or a fault: only the other decoder can tell
-    return event
+            return False
+    return True
 
 
 def _decode_outline(raw: bytes) -> Event[Any, Any]:
