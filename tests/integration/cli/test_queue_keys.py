@@ -152,7 +152,11 @@ async def test_a_worker_with_an_old_key_file_waits_until_it_is_new(
         accepted.extend((await running.post_lines(access, [TEXT] * 10)).json()["ids"])
         copyfile(key_file, old)
         assert len(await running.until_indexed(access.tenant, len(accepted))) == len(accepted)
-        assert await causes(running, worker) == {}
+
+        async def ready() -> bool:
+            return await causes(running, worker) == {}
+
+        await running.eventually(ready, what="a worker that is ready again")
     assert len(await running.stored(access.tenant)) == len(accepted)
 
 
