@@ -14,6 +14,7 @@ from ocelot_common.opensearch import is_transient
 from ocelot_common.queue.gate import Gate
 from ocelot_common.queue.keys import NoSigningKeyError
 from ocelot_common.queue.sending import SQS_ERRORS
+from ocelot_common.tasks import cancel_and_wait
 from ocelot_common.telemetry.logs import get_logger
 from ocelot_common.versioned import NewerVersionError
 from ocelot_jobs.leases import (
@@ -112,9 +113,7 @@ class JobRunner:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             stop.cancel()
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await cancel_and_wait(self._running)
 
     def stop(self) -> None:
         """Begin nothing more, and interrupt what runs: its next owner goes on at its checkpoint."""
@@ -212,9 +211,7 @@ class JobRunner:
             else:
                 keeping.result()
         finally:
-            for task in (running, keeping):
-                task.cancel()
-            await asyncio.gather(running, keeping, return_exceptions=True)
+            await cancel_and_wait((running, keeping))
 
 
 async def _keep(lease: Lease) -> None:

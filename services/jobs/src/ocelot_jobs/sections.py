@@ -32,6 +32,7 @@ from ocelot_common.stored import (
     read_document,
     store_key,
 )
+from ocelot_common.tasks import cancel_and_wait
 from ocelot_common.timestamps import to_datetime
 from ocelot_common.versioned import NewerVersionError
 from ocelot_jobs.leases import TryAgainError
@@ -184,9 +185,7 @@ class Sections:
             while writes:
                 await report(await writes.popleft())
         finally:
-            for write in writes:
-                write.cancel()
-            await asyncio.gather(*writes, return_exceptions=True)
+            await cancel_and_wait(writes)
 
     async def compare(
         self, section: Section, into: IndexRange, after: Position | None, report: Report

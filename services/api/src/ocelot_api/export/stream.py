@@ -31,6 +31,7 @@ from ocelot_api.search.mongo_backend import MongoBackend
 from ocelot_api.search.page import Item, Stretch
 from ocelot_api.search.query import Position, write_cursor
 from ocelot_common.registry.model import Home
+from ocelot_common.tasks import cancel_and_wait
 from ocelot_common.telemetry.logs import get_logger
 
 #: An export may go on for so long after SIGTERM; the process has 20 s to end.
@@ -101,9 +102,7 @@ class ExportResponse(Response):
                 if work.done() and not work.exception() and not work.result():
                     await _cut(scope, gone)
             finally:
-                work.cancel()
-                gone.cancel()
-                await asyncio.gather(work, gone, return_exceptions=True)
+                await cancel_and_wait((work, gone))
                 self._note_end(work)
             if not work.cancelled():
                 work.result()

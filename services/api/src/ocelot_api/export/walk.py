@@ -11,6 +11,7 @@ from ocelot_api.search.mongo_backend import MongoBackend
 from ocelot_api.search.page import Stretch
 from ocelot_api.search.query import Position, SearchQuery
 from ocelot_common.registry.model import Home
+from ocelot_common.tasks import cancel_and_wait
 
 #: A stretch that takes longer passes by too many events that do not fit; from then on,
 _PATIENCE_SEC: Final = 2.0
@@ -73,8 +74,7 @@ class Walk:
                 if not more:
                     return
         finally:
-            upcoming.cancel()
-            await asyncio.gather(upcoming, return_exceptions=True)
+            await cancel_and_wait([upcoming])
 
     def _within_limit(self, stretch: Stretch) -> Stretch:
         if self._left is None:

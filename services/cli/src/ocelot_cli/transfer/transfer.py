@@ -11,6 +11,7 @@ from ocelot_cli.transfer.delivery import Delivery
 from ocelot_cli.transfer.lines import Source
 from ocelot_cli.transfer.preparing import Prepared, Preparer, UnusableLineError
 from ocelot_cli.transfer.progress import ProgressReport
+from ocelot_common.tasks import cancel_and_wait
 
 BATCH_EVENTS: Final = 1_000
 BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -78,7 +79,7 @@ class Transfer:
         running: set[asyncio.Task[None]] = set()
         async with AsyncExitStack() as stack:
             batches = await stack.enter_async_context(ReadAhead(self.batches()))
-            stack.push_async_callback(_cancel, running)
+            stack.push_async_callback(cancel_and_wait, running)
             # Off the event loop: answers are read while lines are mapped.
             while (batch := await batches.next()) is not None:
                 running.add(asyncio.create_task(self._deliver(delivery, batch)))
@@ -104,9 +105,3 @@ async def _finished(running: set[asyncio.Task[None]], *, leave: int) -> None:
         for task in done:
             running.discard(task)
             task.result()
-
-
-async def _cancel(running: set[asyncio.Task[None]]) -> None:
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)

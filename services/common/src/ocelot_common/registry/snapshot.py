@@ -9,6 +9,7 @@ from pymongo.errors import PyMongoError
 
 from ocelot_common.registry.model import Home, QueueKeyRow, Space, Tenant, VerificationKey
 from ocelot_common.registry.store import AnyRow, RegistryStore
+from ocelot_common.tasks import cancel_and_wait
 from ocelot_common.telemetry.logs import get_logger
 
 POLL_SEC: Final = 1.0
@@ -128,8 +129,7 @@ class RegistrySnapshot:
     async def close(self) -> None:
         """Stop following."""
         if self._polling is not None:
-            self._polling.cancel()
-            await asyncio.gather(self._polling, return_exceptions=True)
+            await cancel_and_wait([self._polling])
 
     async def wait_fresh(self) -> None:
         """Return when the registry has been read once."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 from ocelot_common.queue.receiver import Received
+from ocelot_common.tasks import cancel_and_wait
 
 
 class Work(Protocol):
@@ -67,10 +68,7 @@ class BatchRunner(Generic[W]):
         try:
             await self._work(messages)
         except asyncio.CancelledError:
-            running = set(self._running)
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await cancel_and_wait(self._running)
             raise
 
     async def _work(self, messages: AsyncIterator[list[Received]]) -> None:

@@ -22,6 +22,7 @@ from ocelot_common.queue.sending import SQS_ERRORS
 from ocelot_common.registry.snapshot import RegistrySnapshot
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.settings import WorkerSettings
+from ocelot_common.tasks import cancel_and_wait
 from ocelot_common.telemetry.logs import configure_logs, get_logger
 from ocelot_common.telemetry.metrics import process_registry
 from ocelot_common.telemetry.tracing import configure_tracing
@@ -109,9 +110,7 @@ class WorkerRuntime:
         try:
             yield
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await cancel_and_wait(running)
             await self.snapshot.close()
 
     async def _watch_store(self) -> None:
@@ -174,8 +173,7 @@ async def run_job(job: Job, *, stopping: asyncio.Event, drain_timeout_sec: float
     done, _ = await asyncio.wait({work}, timeout=work_sec)
     if not done:
         log.warning("worker_drain_timed_out")
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
+        await cancel_and_wait([work])
         try:
             async with asyncio.timeout(drain_timeout_sec * _RELEASE_SHARE):
                 await job.abandon()
