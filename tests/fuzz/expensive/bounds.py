@@ -1,12 +1,18 @@
 """What a request may cost, and how near one comes to it."""
 
+from http import HTTPStatus
 from typing import Final, NamedTuple, Self
+
+import msgspec
 
 from expensive.meter import Cost, measure
 from expensive.service import Answer, Sample, Service
 
 #: A write may cost this and three times the CPU of as many unpacked bytes of ordinary events.
 WRITE_SEC: Final = 0.002
+#: Each event that is taken counts as at least so many bytes
+#: (docs/adr/0024-bytes-of-the-cpu-bound.md).
+MIN_EVENT_BYTES: Final = 128
 #: Another request may cost this and three times the CPU of its bytes and its answer's.
 READ_SEC: Final = 0.010
 TIMES: Final = 3
@@ -107,9 +113,15 @@ async def _measured(service: Service, sample: Sample) -> tuple[Cost, Answer]:
 
 
 def _bound_sec(sample: Sample, answer: Answer, baseline: Baseline) -> float:
-    size = sample.plain_bytes
-    fixed_sec = WRITE_SEC
-    if sample.method != "POST" or sample.path not in ("/api/v1/logs", "/api/v1/logs/bulk"):
-        size += len(answer.body)
-        fixed_sec = READ_SEC
-    return fixed_sec + TIMES * baseline.sec_per_byte * size
+    if sample.method == "POST" and sample.path in ("/api/v1/logs", "/api/v1/logs/bulk"):
+        size = max(sample.plain_bytes, MIN_EVENT_BYTES * _taken(answer)) + sample.extra_bytes
+        return WRITE_SEC + TIMES * baseline.sec_per_byte * size
+    size = sample.plain_bytes + len(answer.body)
+    return READ_SEC + TIMES * baseline.sec_per_byte * size
+
+
+def _taken(answer: Answer) -> int:
+    """How many events a write's answer says were taken."""
+    if answer.status != HTTPStatus.ACCEPTED:
+        return 0
+    return int(msgspec.json.decode(answer.body).get("accepted", 1))

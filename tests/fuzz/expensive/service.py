@@ -56,6 +56,8 @@ class Sample(NamedTuple):
         headers: names in lowercase.
         body: as it goes over the wire.
         plain_bytes: of the body before it was compressed.
+        extra_bytes: that its numbers count for beside them
+            (docs/adr/0024-bytes-of-the-cpu-bound.md).
     """
 
     method: str
@@ -64,6 +66,7 @@ class Sample(NamedTuple):
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
     plain_bytes: int
+    extra_bytes: int = 0
 
     def on_the_wire(self) -> bytes:
         """The request as it is sent."""

@@ -1,6 +1,7 @@
 """Recipes of writes that cost much: what a body holds, how often, and how it is sent."""
 
 import gzip
+import re
 import zlib
 from random import Random
 from typing import Final, Self
@@ -13,6 +14,10 @@ from expensive.service import Sample
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 MAX_EVENT_BYTES: Final = 65_536
 MAX_EVENTS: Final = 10_000
+#: These count as more bytes than they have (docs/adr/0024-bytes-of-the-cpu-bound.md).
+_LONG_INTEGER: Final = re.compile(rb"(?<![\w.])[0-9]{300,}+(?![\w.])")
+_LONG_EXPONENT: Final = re.compile(rb"(?<=[0-9])[eE](?:\+?[0-9]{2,}+|-[0-9]{3,}+)")
+EXPONENT_BYTES: Final = 32
 
 #: Fragments of JSON, valid as values. `%d` becomes a number that no other fragment has.
 VALUES: Final = (
@@ -131,7 +136,9 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         if self.keyed:
             headers.append((b"idempotency-key", b"k-1"))
         path = "/api/v1/logs" if self.single else "/api/v1/logs/bulk"
-        return Sample("POST", path, b"", tuple(headers), body, len(plain))
+        extra_bytes = sum(map(len, _LONG_INTEGER.findall(plain)))
+        extra_bytes += EXPONENT_BYTES * len(_LONG_EXPONENT.findall(plain))
+        return Sample("POST", path, b"", tuple(headers), body, len(plain), extra_bytes)
 
     def mutated(self, random: Random) -> Self:
         """Another write, which differs in one or two things."""
@@ -314,6 +321,12 @@ SEEDS: Final[dict[str, Write]] = {
     ),
     "small events with a number that takes long to read": _seed(
         pattern=("5e-324", "0"), size=2, events=10_000, form="array", keyed=True
+    ),
+    "small events with four of them": _seed(
+        pattern=("5e-324", "1e300", "5e-324", "1e300"), size=20, events=10_000, depth=1, keyed=True
+    ),
+    "long fractions that nest deep": _seed(
+        pattern=("0." + "3" * 400,), size=1_200, events=5_000, depth=28
     ),
     "events with a long integer that nest deep": _seed(
         pattern=("9" * 999,), size=1, events=10_000, depth=28

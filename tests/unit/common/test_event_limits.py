@@ -1,7 +1,7 @@
 import json
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 from hypothesis import given
@@ -152,6 +152,15 @@ def test_contents_are_walked_as_soon_as_a_bound_could_be_broken() -> None:
     limits = EventLimits(max_keys=5, max_key_bytes=80, max_integer_digits=4)
     with pytest.raises(EventError, match="digits"):
         check_contents(b'{"metadata":12345}', {"metadata": 12_345}, limits)
+
+
+@pytest.mark.parametrize("before", range(45))
+def test_a_long_integer_is_found_wherever_it_stands(before: int) -> None:
+    limits = EventLimits(max_integer_digits=20)
+    for digits in (20, 21, 22, 41, 42, 43):
+        raw = b"[%b%b,1]" % (b" " * before, b"7" * digits)
+        with nullcontext() if digits == 20 else pytest.raises(EventError, match="digits"):
+            check_contents(raw, {"metadata": [int("7" * digits), 1]}, limits)
 
 
 def test_a_fault_is_named_by_its_path_however_deep_it_is() -> None:

@@ -19,14 +19,14 @@ from msgspec import UNSET, Meta, Struct, UnsetType, convert
 from ocelot_common.event_limits import (
     EventError,
     EventLimits,
+    any_has_many_exponents,
     check_contents,
     check_depth,
     check_text,
     count_exponents,
-    count_openings,
     has_exponents,
-    has_many_exponents,
-    surplus_containers,
+    openings_of_each,
+    sum_of_surplus,
 )
 from ocelot_common.ids import parse_id
 from ocelot_common.timestamps import parse_rfc3339, to_datetime, to_ms
@@ -189,9 +189,12 @@ class _DeepDecoder(Generic[Decoded]):
         self._usual = msgspec.json.Decoder(form)
         self._hooked = msgspec.json.Decoder(form, float_hook=_read_float)
 
-    def decode(self, text: bytes, *, exponents: int) -> Decoded:
-        """Decode a text that has about so many numbers with long exponents."""
-        hooked = exponents and text.count(b".") < _HOOK_GAIN * exponents
+    def decode(self, text: bytes, *, exponents: bool) -> Decoded:
+        """Decode a text, which may have numbers with long exponents or not."""
+        hooked = False
+        if exponents:
+            others = text.count(b".") // _HOOK_GAIN
+            hooked = count_exponents(text, others + 1) > others
         decoded: Decoded = (self._hooked if hooked else self._usual).decode(text)
         return decoded
 
@@ -255,7 +258,7 @@ class EventAcceptor:
             if event is None:
                 event = _decode_outline(raw)
             if text := _free_text(event):
-                decode = partial(_deep_decoder.decode, exponents=exponents)
+                decode = partial(_deep_decoder.decode, exponents=exponents > 0)
                 _fill_in(event, _decoded(decode, text))
             if small:
                 check_depth(raw, self._limits)
@@ -346,19 +349,20 @@ class EventAcceptor:
         The second takes longer, and is done for a while once some nested deep.
         """
         joined = b"[%b]" % b",".join(texts)
-        exponents = count_exponents(joined) if has_exponents(joined) else 0
+        exponents = has_exponents(joined)
         if not exponents and not self._deep:
             try:
                 return shallow.decode(joined), 0
             except msgspec.ValidationError:
                 self._deep = True
         each = list(map(bytes, texts))
+        openings = openings_of_each(each)
         # The event itself is a level.
-        if max(map(count_openings, each)) >= self._limits.max_depth:
+        if max(openings) >= self._limits.max_depth:
             raise ValueError("may nest too deep")
-        if exponents and any(map(has_many_exponents, each)):
+        if exponents and any_has_many_exponents(each):
             raise ValueError("may hold too many numbers that take long to read")
-        return deep.decode(joined, exponents=exponents), sum(map(surplus_containers, each))
+        return deep.decode(joined, exponents=exponents), sum_of_surplus(each, openings)
 
     def _check_time(self, text: str) -> None:
         try:

@@ -19,7 +19,7 @@ MAX_VALUE_CHARS: Final = 1_024
 MAX_CONDITIONS: Final = 100
 MAX_ALL_VALUES: Final = 1_000
 MAX_ADDRESSES: Final = 250
-MAX_TERMS: Final = 400
+MAX_TERMS: Final = 200
 MAX_Q_CHARS: Final = 8_192
 
 #: Filters by value: the client's name, and the stores' field.
