@@ -22,6 +22,7 @@ from ocelot_api.authentication import Principal
 from ocelot_api.budget import FairPool, Refusal
 from ocelot_api.http.bounds import EdgeBounds
 from ocelot_api.http.connections import Connections
+from ocelot_api.http.metrics import EdgeMetrics
 from ocelot_api.ingest.coalescer import Coalescer
 from ocelot_api.ingest.endpoints import Ingest
 from ocelot_api.jobs.endpoints import Jobs
@@ -163,7 +164,9 @@ class Service:
         routes.add("POST", "/api/v1/logs/bulk", ingest.post_bulk)
         app = RequestMiddleware(routes, metrics=metrics, tracing=False)
         loop = asyncio.get_running_loop()
-        self._connections = Connections(app, EdgeBounds(), loop=loop)
+        self._connections = Connections(
+            app, EdgeBounds(), loop=loop, metrics=EdgeMetrics(CollectorRegistry())
+        )
         self._stack.callback(self._connections.close)
         self._stack.push_async_callback(self._connections.cut)
 

@@ -20,6 +20,15 @@ PROXY = ("10.0.0.1", 4711)
 TRUSTED = TrustedProxies(parse_networks("10.0.0.0/8, fd00::/8"))
 
 
+def test_a_mapped_network_is_that_of_its_ipv4_addresses():
+    trusted = TrustedProxies(parse_networks("::ffff:10.0.0.0/104"))
+    for proxy in ("10.255.0.1", "::ffff:10.0.0.1"):
+        assert trusted.client_of((proxy, 1), b"203.0.113.7") == "203.0.113.7"
+    for stranger in ("11.0.0.1", "::a00:1", "fd00::1"):
+        assert trusted.client_of((stranger, 1), b"203.0.113.7") == stranger
+    assert parse_networks("::/0") == (ip_network("::/0"),)
+
+
 @pytest.mark.parametrize(
     ("peer", "forwarded", "client"),
     [

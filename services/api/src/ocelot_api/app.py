@@ -62,7 +62,12 @@ stable `code`. After a `503` with `outcome: unknown`, repeat with the ids that i
 """
 
 
-def create_app(settings: ApiSettings, *, readiness: ProcessReadiness | None = None) -> ASGIApp:
+def create_app(
+    settings: ApiSettings,
+    *,
+    readiness: ProcessReadiness | None = None,
+    registry: CollectorRegistry | None = None,
+) -> ASGIApp:
     """Return the api as an ASGI application.
 
     Its lifespan opens and closes all clients and the probes port. The port opens first and closes
@@ -71,10 +76,11 @@ def create_app(settings: ApiSettings, *, readiness: ProcessReadiness | None = No
     Args:
         settings: of the process.
         readiness: what `/readyz` reports; the caller may add causes of its own.
+        registry: of the metrics that `/metrics` shows; the caller may add metrics of its own.
     """
     key_file = load_key_file(settings.queue_keys_file)
     provider = configure_tracing(service="api", otlp_endpoint=settings.otlp_endpoint)
-    registry = process_registry()
+    registry = registry or process_registry()
     metrics = ApiMetrics(registry)
     refusals = RefusalLog(TrustedProxies(settings.trusted_proxies))
     ready = readiness or ProcessReadiness()

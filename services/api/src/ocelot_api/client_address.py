@@ -25,6 +25,8 @@ MAX_HOPS: Final = 32
 #: `[` IPv6 address `%` zone `]:` port is shorter.
 _MAX_ENTRY_BYTES: Final = 100
 UNKNOWN: Final = "unknown"
+#: Of an IPv4 address that is mapped into IPv6 (RFC 4291 §2.5.5.2), before the address itself.
+_MAPPED_BITS: Final = 96
 
 
 def parse_networks(given: Any) -> tuple[Network, ...]:
@@ -42,7 +44,7 @@ def parse_networks(given: Any) -> tuple[Network, ...]:
 
 def _network(text: str) -> Network:
     try:
-        return ip_network(text)
+        return _unmapped(ip_network(text))
     except ValueError:
         pass
     try:
@@ -91,6 +93,14 @@ class TrustedProxies:
 
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
+
+
+def _unmapped(network: Network) -> Network:
+    """Return the IPv4 network that is meant where one is mapped into IPv6, as addresses are."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
 
 
 def _last_entries(header: bytes) -> list[bytes]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from prometheus_client import CollectorRegistry
 from starlette.types import Receive, Scope, Send
 
 from ocelot_api.http import connection
@@ -15,6 +16,7 @@ from ocelot_api.http.bounds import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, E
 from ocelot_api.http.connection import Connection
 from ocelot_api.http.connections import Connections
 from ocelot_api.http.listener import Listener, bind
+from ocelot_api.http.metrics import EdgeMetrics
 from ocelot_api.middleware import CUT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -67,7 +69,9 @@ def app() -> App:
 @pytest_asyncio.fixture(loop_scope="module")
 async def connections(app: App) -> AsyncIterator[Connections]:
     bounds = EdgeBounds(head_timeout_sec=0.3, stalled_sec=1.0, keep_alive_sec=1.0)
-    connections = Connections(app, bounds, loop=asyncio.get_running_loop())
+    connections = Connections(
+        app, bounds, loop=asyncio.get_running_loop(), metrics=EdgeMetrics(CollectorRegistry())
+    )
     yield connections
     await connections.cut()
     connections.close()

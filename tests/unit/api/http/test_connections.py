@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.types import Receive, Scope, Send
 
 from ocelot_api.http.bounds import EdgeBounds
 from ocelot_api.http.connection import Connection
 from ocelot_api.http.connections import Connections
 from ocelot_api.http.listener import Listener, bind
+from ocelot_api.http.metrics import EdgeMetrics
 from ocelot_api.middleware import DRAINING
 
 GET = b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -41,7 +43,13 @@ class Edge:
     def __init__(self, **bounds: float) -> None:
         self.app = App()
         loop = asyncio.get_running_loop()
-        self.connections = Connections(self.app, EdgeBounds(**bounds), loop=loop)  # type: ignore[arg-type]
+        self.registry = CollectorRegistry()
+        self.connections = Connections(
+            self.app,
+            EdgeBounds(**bounds),  # type: ignore[arg-type]
+            loop=loop,
+            metrics=EdgeMetrics(self.registry),
+        )
         bound = bind("127.0.0.1", 0)
         self.port: int = bound.getsockname()[1]
         self.listener = Listener(bound, self.connections, lambda: Connection(self.connections))
@@ -53,6 +61,9 @@ class Edge:
         if first:
             writer.write(first)
         return reader, writer
+
+    def metric(self, name: str) -> float | None:
+        return self.registry.get_sample_value(name)
 
     async def close(self) -> None:
         for writer in self._clients:
@@ -113,6 +124,9 @@ async def test_at_the_limit_the_longest_idle_is_closed_and_nobody_who_is_answere
         newcomer = await server.connect(GET)
         assert (await answer(newcomer)).startswith(b"HTTP/1.1 200")
         assert await idle[0][0].read() == b""
+        assert server.metric("ocelot_api_connections") == 4
+        assert server.metric("ocelot_api_connections_limit") == 4
+        assert server.metric("ocelot_api_connections_evicted_total") == 1
         for client in idle[1:]:
             client[1].write(GET)
             await answer(client)

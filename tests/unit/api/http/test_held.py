@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.types import Receive, Scope, Send
 
 from ocelot_api.http.bounds import EdgeBounds
 from ocelot_api.http.connection import Connection
 from ocelot_api.http.connections import Connections
 from ocelot_api.http.listener import Listener, bind
+from ocelot_api.http.metrics import EdgeMetrics
 
 Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _H = b" HTTP/1.1\r\nHost: x\r\n"
@@ -27,7 +29,12 @@ class Edge:
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
-        self.connections = Connections(self, EdgeBounds(), loop=asyncio.get_running_loop())
+        self.connections = Connections(
+            self,
+            EdgeBounds(),
+            loop=asyncio.get_running_loop(),
+            metrics=EdgeMetrics(CollectorRegistry()),
+        )
         self.made: list[weakref.ref[Connection]] = []
         bound = bind("127.0.0.1", 0)
         self.port: int = bound.getsockname()[1]

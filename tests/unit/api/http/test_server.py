@@ -16,7 +16,9 @@ from ocelot_api.http.server import RESERVED_DESCRIPTORS, EdgeServer
 
 PROGRAM = """
 import json, sys
+from prometheus_client import CollectorRegistry
 from ocelot_api.http.bounds import EdgeBounds
+from ocelot_api.http.metrics import EdgeMetrics
 from ocelot_api.http.server import EdgeServer
 from ocelot_common.probes import ProcessReadiness
 
@@ -41,6 +43,7 @@ async def app(scope, receive, send):
 EdgeServer(
     app, host="127.0.0.1", port=int(sys.argv[1]), bounds=EdgeBounds(),
     shutdown_delay_sec=float(sys.argv[2]), readiness=readiness,
+    metrics=EdgeMetrics(CollectorRegistry()),
 ).run()
 """
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from ocelot_api.http.bounds import READ_BYTES, EdgeBounds
 from ocelot_api.http.connection import Connection
+from ocelot_api.http.metrics import EdgeMetrics
 from ocelot_common.telemetry.logs import get_logger
 
 #: How often connections are asked whether they are overdue: a limit may be exceeded by this.
@@ -30,6 +31,7 @@ class Connections:
         app: answers requests.
         bounds: on each connection and on their number.
         loop: runs all of them.
+        metrics: of the process.
 
     Attributes:
         tasks: of requests that are being answered.
@@ -41,8 +43,16 @@ class Connections:
     """
 
     def __init__(
-        self, app: ASGIApp, bounds: EdgeBounds, *, loop: asyncio.AbstractEventLoop
+        self,
+        app: ASGIApp,
+        bounds: EdgeBounds,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        metrics: EdgeMetrics,
     ) -> None:
+        metrics.open.set_function(lambda: self.count)
+        metrics.limit.set(bounds.max_connections)
+        self._evicted = metrics.evicted
         self.app = app
         self.bounds = bounds
         self.loop = loop
@@ -110,6 +120,7 @@ class Connections:
         evicted = (idle or [each for each in self._open if each.slow])[:number]
         for connection in evicted:
             connection.evict()
+        self._evicted.inc(len(evicted))
         if not evicted:
             self._next_room_at = now + _ROOM_EVERY_SEC
         if now - self._logged_at >= _LOG_EVERY_SEC:

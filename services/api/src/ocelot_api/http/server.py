@@ -14,6 +14,7 @@ from ocelot_api.http.bounds import EdgeBounds
 from ocelot_api.http.connection import Connection
 from ocelot_api.http.connections import Connections
 from ocelot_api.http.listener import Listener, bind
+from ocelot_api.http.metrics import EdgeMetrics
 from ocelot_common.probes import ProcessReadiness
 from ocelot_common.telemetry.logs import get_logger
 
@@ -40,6 +41,7 @@ class EdgeServer(uvicorn.Server):
         bounds: on connections.
         shutdown_delay_sec: how long connections are accepted after SIGTERM.
         readiness: of the process: it is ready once clients can connect, until it drains.
+        metrics: of the connections.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class EdgeServer(uvicorn.Server):
         bounds: EdgeBounds,
         shutdown_delay_sec: float,
         readiness: ProcessReadiness,
+        metrics: EdgeMetrics,
     ) -> None:
         super().__init__(
             uvicorn.Config(app, loop="uvloop", lifespan="on", ws="none", log_config=None)
@@ -61,6 +64,7 @@ class EdgeServer(uvicorn.Server):
         self._bounds = bounds
         self._shutdown_delay_sec = shutdown_delay_sec
         self._readiness = readiness
+        self._metrics = metrics
         readiness.hold("starting", "the process is starting")
         self._connections: Connections | None = None
         self._listener: Listener | None = None
@@ -76,7 +80,9 @@ class EdgeServer(uvicorn.Server):
         bounds = msgspec.structs.replace(
             self._bounds, max_connections=_affordable(self._bounds.max_connections)
         )
-        connections = Connections(self._app, bounds, loop=asyncio.get_running_loop())
+        connections = Connections(
+            self._app, bounds, loop=asyncio.get_running_loop(), metrics=self._metrics
+        )
         self._connections = connections
         self._listener = Listener(bound, connections, partial(Connection, connections))
         self._readiness.release("starting")
