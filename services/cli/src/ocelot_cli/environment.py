@@ -12,6 +12,7 @@ from ocelot_common.names import TENANT_ID
 _DEV_JSON: Final = Path(".ocelot") / "dev.json"
 _SIGNING_KEY: Final = "OCELOT_SIGNING_KEY_FILE"
 DEV_JSON_VARIABLE: Final = "OCELOT_DEV_JSON"
+VERBOSE_VARIABLE: Final = "OCELOT_VERBOSE"
 #: Where one of these is set, the others are the user's too: never a mixture of two installations.
 _BACKENDS: Final = ("MONGODB_URL", "OPENSEARCH_URL", "SQS_QUEUE_URL", "AWS_ENDPOINT_URL_SQS")
 

@@ -1,8 +1,8 @@
-"""Command groups that are imported when they are used.
+"""Commands and groups that are imported when they are used.
 
-Those that work on the backends bring three client libraries with them, which take over a second to
-import; `ocelot send` and `ocelot search` need none of them. Typed Any where Typer's own copy of
-click is meant, which it does not export.
+Each brings libraries with it: those that work on the backends three clients, which take a second to
+import, the others an HTTP client. Typed Any where Typer's own copy of click is meant, which it does
+not export.
 """
 
 from importlib import import_module
@@ -10,9 +10,20 @@ from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
+from typer.models import CommandInfo
 
 from ocelot_cli.console import guarded_streams
 
+#: The module and the function of each command, in the order of the help.
+_COMMANDS: Final = {
+    "send": ("ocelot_cli.commands.sending", "send"),
+    "import": ("ocelot_cli.commands.sending", "import_"),
+    "search": ("ocelot_cli.commands.searching", "search"),
+    "stats": ("ocelot_cli.commands.searching", "stats"),
+    "get": ("ocelot_cli.commands.searching", "get"),
+    "export": ("ocelot_cli.commands.exporting", "export"),
+}
+#: The module of each group, which has it as `app`.
 _GROUPS: Final = {
     "tenants": "ocelot_cli.commands.tenants",
     "token": "ocelot_cli.commands.tokens",
@@ -23,8 +34,8 @@ _GROUPS: Final = {
 }
 
 
-class LazyGroups(TyperGroup):
-    """The commands of the application, and groups that are modules with an `app`."""
+class LazyCommands(TyperGroup):
+    """The commands of the application, and then its groups."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line, its usage errors and prompts guarded, too."""
@@ -33,13 +44,19 @@ class LazyGroups(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """All names, groups last."""
-        return [*super().list_commands(ctx), *_GROUPS]
+        del ctx
+        return [*_COMMANDS, *_GROUPS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command or group of a name."""
-        module = _GROUPS.get(cmd_name)
-        if module is None:
-            return super().get_command(ctx, cmd_name)
-        group = typer.main.get_command(import_module(module).app)
-        group.name = cmd_name
-        return group
+        if cmd_name in _COMMANDS:
+            module, function = _COMMANDS[cmd_name]
+            info = CommandInfo(cmd_name, callback=getattr(import_module(module), function))
+            return typer.main.get_command_from_info(
+                info, pretty_exceptions_short=True, rich_markup_mode=None
+            )
+        if cmd_name in _GROUPS:
+            group = typer.main.get_command(import_module(_GROUPS[cmd_name]).app)
+            group.name = cmd_name
+            return group
+        return super().get_command(ctx, cmd_name)

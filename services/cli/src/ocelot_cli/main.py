@@ -1,19 +1,17 @@
 """The `ocelot` command."""
 
 import os
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from ocelot_cli.commands import exporting, searching, sending
 from ocelot_cli.console import guard_streams, out
-from ocelot_cli.lazy import LazyGroups
-from ocelot_cli.running import VERBOSE_VARIABLE
+from ocelot_cli.environment import VERBOSE_VARIABLE
+from ocelot_cli.lazy import LazyCommands
 
 app = typer.Typer(
     name="ocelot",
-    cls=LazyGroups,
+    cls=LazyCommands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -22,16 +20,12 @@ app = typer.Typer(
     " folder or above gives defaults. Exit status: 0 done, 1 failed, 2 wrong command line, 3 some"
     " lines came to nothing.",
 )
-app.command()(sending.send)
-app.command(name="import")(sending.import_)
-app.command()(searching.search)
-app.command()(searching.stats)
-app.command()(searching.get)
-app.command()(exporting.export)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - it takes long to import
+
         out.print(f"ocelot {version('ocelot-cli')}")
         raise typer.Exit
 

@@ -6,13 +6,12 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import httpx
 import structlog
 
 from ocelot_cli.console import fail
+from ocelot_cli.environment import VERBOSE_VARIABLE
 
 T = TypeVar("T")
-VERBOSE_VARIABLE = "OCELOT_VERBOSE"
 
 
 def verbose() -> bool:
@@ -36,17 +35,22 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     try:
         return asyncio.run(work)
-    except httpx.HTTPError as error:
-        fail(f"{_api(error)} can't be reached: {first_line(error) or type(error).__name__}")
     except BrokenPipeError:
         raise  # of stdout, and the command line ends it quietly: `ocelot search --json | head`
     except (OSError, ValueError) as error:
         if not _is_plain(error):
             raise
         fail(str(error))
+    except Exception as error:
+        # Only commands that ask the api import its client, which takes a fifth of a second.
+        httpx = sys.modules.get("httpx")
+        if httpx is None or not isinstance(error, httpx.HTTPError):
+            raise
+        fail(f"{_api(error)} can't be reached: {first_line(error) or type(error).__name__}")
 
 
-def _api(error: httpx.HTTPError) -> str:
+def _api(error: Any) -> str:
+    """Where a request of httpx went."""
     try:
         url = error.request.url
     except RuntimeError:  # it has none
