@@ -280,6 +280,9 @@ SEEDS: Final[dict[str, Write]] = {
     "nested objects": _seed(pattern=('{"a":' * 20 + "0" + "}" * 20,), size=20_000, events=250),
     "too deep": _seed(pattern=("[" * 400 + "]" * 400,), size=60_000, events=250, encoding="zstd"),
     "keys": _seed(pattern=("0",), container="object", size=18_000, events=800),
+    "more keys than an event may have": _seed(
+        pattern=('{"a":[]}', "0"), container="object", size=18_000, events=800, form="array"
+    ),
     "the same key": _seed(pattern=("0",), container="same", size=60_000, events=250),
     "long keys": _seed(pattern=('{"' + "k" * 1_000 + '":0}',), size=60_000, events=250),
     "long keys of two bytes": _seed(pattern=('{"' + "é" * 400 + '":0}',), size=60_000, events=250),

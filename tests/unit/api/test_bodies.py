@@ -245,7 +245,7 @@ async def test_millions_of_empty_members_are_refused_at_once(encoding: bytes, me
 @pytest.mark.parametrize("encoding", [b"gzip", b"zstd"])
 async def test_hundreds_of_small_members_and_thousands_of_others_are_read(encoding: bytes):
     encode = gzip.compress if encoding == b"gzip" else zstd
-    assert await read(encode(b"x\n") * 300, encoding=encoding) == b"x\n" * 300
+    assert await read(encode(b"x\n") * 100, encoding=encoding) == b"x\n" * 100
     line = b"x" * 1_500 + b"\n"
     assert await read(encode(line) * 2_500, encoding=encoding) == line * 2_500
     assert await problem_of(encode(b"x\n") * 310, encoding=encoding) == (400, "invalid_encoding")

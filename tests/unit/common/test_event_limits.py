@@ -163,6 +163,15 @@ def test_a_long_integer_is_found_wherever_it_stands(before: int) -> None:
             check_contents(raw, {"metadata": [int("7" * digits), 1]}, limits)
 
 
+@pytest.mark.parametrize("before", range(45))
+def test_a_long_key_is_found_wherever_it_stands(before: int) -> None:
+    limits = EventLimits(max_key_bytes=20)
+    for size in (20, 21, 22, 41, 42, 43):
+        raw = b'{%b"%b" :1}' % (b" " * before, b"k" * size)
+        with nullcontext() if size == 20 else pytest.raises(EventError, match="key"):
+            check_contents(raw, {"metadata": {"k" * size: 1}}, limits)
+
+
 def test_a_fault_is_named_by_its_path_however_deep_it_is() -> None:
     limits = EventLimits(max_integer_digits=4, max_key_bytes=8)
     deep = {"a": [0, {"b.c": [[], 12_345]}]}

@@ -23,7 +23,7 @@ _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 _FEED: Final = 64 * 1024
 #: gzip members or zstd frames of one body, and one more per so many bytes that they unpack to. A
 #: member of 20 bytes costs 3 µs, as much as 500 bytes of an event.
-_FREE_MEMBERS: Final = 300
+_FREE_MEMBERS: Final = 100
 _BYTES_PER_MEMBER: Final = 1024
 
 

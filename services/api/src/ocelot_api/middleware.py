@@ -16,6 +16,7 @@ from ocelot_api.bodies import ClientGoneError
 from ocelot_api.client_address import TrustedProxies
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.problems import MEDIA_TYPE, Problem, unavailable
+from ocelot_api.query_strings import check_number
 from ocelot_api.refusals import STATUSES as REFUSED
 from ocelot_api.refusals import RefusalLog
 from ocelot_common.ids import new_id_text
@@ -137,6 +138,8 @@ class RequestMiddleware:
             state[WITHOUT_BODY] = True
         began = time.perf_counter()
         try:
+            if query := scope.get("query_string"):
+                check_number(query)
             if self._tracing:
                 await self._traced(scope, receive, exchange)
             else:

@@ -11,25 +11,31 @@ from ocelot_api.problems import bad_request
 MAX_PARAMETERS: Final = 1_100
 
 
+def check_number(query: bytes) -> None:
+    """Refuse a query string with too many parameters before it is read: each takes 2 µs.
+
+    Raises:
+        Problem: 400.
+    """
+    number = query.count(b"&") + 1
+    if number > MAX_PARAMETERS:
+        raise bad_request(
+            "invalid_parameter",
+            f"the query string has {number:,} parameters; the limit is {MAX_PARAMETERS:,}. Ask for"
+            " fewer values",
+        )
+
+
 def split_parameters(
     given: QueryParams, options: Collection[str], *, repeatable: Collection[str]
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Everything but the options, such as filters, and the options.
 
     Raises:
-        Problem: 400: there are too many parameters, or an option that is not repeatable is given
-            more than once.
+        Problem: 400: an option that is not repeatable is given more than once.
     """
-    items = given.multi_items()
-    if len(items) > MAX_PARAMETERS:
-        raise bad_request(
-            "invalid_parameter",
-            f"the query string has {len(items):,} parameters; the limit is {MAX_PARAMETERS:,}. Ask"
-            " for fewer values",
-            path=items[MAX_PARAMETERS][0][:100],
-        )
     values: dict[str, list[str]] = {}
-    for name, value in items:
+    for name, value in given.multi_items():
         values.setdefault(name, []).append(value)
     found = {name: values.pop(name) for name in options if name in values}
     for name, several in found.items():

@@ -325,7 +325,7 @@ def _check_for(raw: bytes, limits: EventLimits) -> _Check:
     many_keys = raw.count(b":") > limits.max_keys
     # A key with escaped quotes is cut into short pieces.
     keys = size > limits.max_key_bytes and (
-        b'\\"' in raw or _long_key(limits.max_key_bytes + 1).search(raw) is not None
+        b'\\"' in raw or _has_long_key(raw, limits.max_key_bytes)
     )
     integers = _has_long_integer(raw, limits.max_integer_digits)
     return _Check(integers=integers, keys=keys, many_keys=many_keys)
@@ -345,6 +345,18 @@ def _has_long_integer(raw: bytes, most: int) -> bool:
             end = around.find(b" ", most)
             if (end if end >= 0 else len(around)) - begin > most:
                 return True
+    return False
+
+
+def _has_long_key(raw: bytes, most: int) -> bool:
+    """Whether there may be a key of more bytes than `most`, if none has escaped quotes.
+
+    As `_has_long_integer`, it looks at few places; the pattern alone would look behind each quote.
+    """
+    for at in range(most, len(raw), most + 1):
+        end = raw.find(b'"', at)
+        if end - raw.rfind(b'"', 0, at) > most:
+            return _long_key(most + 1).search(raw) is not None
     return False
 
 
@@ -379,10 +391,18 @@ def _walk(value: Any, path: str, keys: int, limits: EventLimits, check: _Check) 
                 # Most have no key that is worth a closer look.
                 if each and max(map(len, each)) > short and any(_is_long(k, limits) for k in each):
                     raise _fault_at(value, path, limits)
-        items = [item for each in level for item in (each.values() if type(each) is dict else each)]
-        if check.integers and any(type(item) is int and _is_long(item, limits) for item in items):
+        if check.integers and any(
+            type(item) is int and _is_long(item, limits)
+            for each in level
+            for item in (each.values() if type(each) is dict else each)
+        ):
             raise _fault_at(value, path, limits)
-        level = [item for item in items if type(item) in _CONTAINERS]
+        level = [
+            item
+            for each in level
+            for item in (each.values() if type(each) is dict else each)
+            if type(item) in _CONTAINERS
+        ]
     return found
 
 

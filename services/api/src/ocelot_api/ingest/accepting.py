@@ -1,7 +1,7 @@
 """Validating a request's events and giving them their ids (design §3, §5)."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import msgspec
 
@@ -48,6 +48,22 @@ class Accepted(NamedTuple):
     errors: list[ItemError]
 
 
+class _Fault(NamedTuple):
+    """What an `EventError` says, without its traceback.
+
+    The error itself must not be kept: its traceback leads to the decoded event and back to the list
+    that keeps the error. Such a cycle lasts until the garbage collector runs, for 100 ms and more.
+    """
+
+    code: str
+    path: str
+    detail: str
+
+    @classmethod
+    def of(cls, error: EventError) -> Self:
+        return cls(error.code, error.path, error.detail)
+
+
 class TooManyFaultsError(Exception):
     """A request holds so many faulty events that naming the others would cost too much.
 
@@ -87,7 +103,7 @@ class Accepting:
         try:
             event = self._acceptor.accept(raw)
         except EventError as error:
-            self._refuse(error)
+            self._refuse(_Fault.of(error))
             return self.accepted
         event_id = event.id
         if event_id is not None:
@@ -143,25 +159,25 @@ class Accepting:
 
     def _accept_each(self, raws: Sequence[bytes]) -> None:
         accept = self._acceptor.accept
-        outcomes: list[AcceptedEvent | EventError] = []
+        outcomes: list[AcceptedEvent | _Fault] = []
         for raw in raws:
             try:
                 event = accept(raw)
             except EventError as error:
-                outcomes.append(error)
+                outcomes.append(_Fault.of(error))
             else:
                 outcomes.append(event)
                 self._surplus += event.surplus
         self._add_all(outcomes)
 
-    def _add_all(self, outcomes: Sequence[AcceptedEvent | EventError]) -> None:
+    def _add_all(self, outcomes: Sequence[AcceptedEvent | _Fault]) -> None:
         # Many ids at once cost half as much as one by one.
         made = self._next_ids(
             [each.text for each in outcomes if type(each) is AcceptedEvent and each.id is None]
         )
         new_ids = zip(*made, strict=True)
         for outcome in outcomes:
-            if isinstance(outcome, EventError):
+            if isinstance(outcome, _Fault):
                 self._refuse(outcome)
             elif outcome.id is not None:
                 self._add_given(outcome.id, outcome.text)
@@ -177,9 +193,9 @@ class Accepting:
         ids = self._by_key.next_ids(texts)
         return ids, format_ids(ids)
 
-    def _refuse(self, error: EventError) -> None:
+    def _refuse(self, fault: _Fault) -> None:
         _, ids, errors = self.accepted
-        errors.append(ItemError(len(ids), error.code, error.path, error.detail))
+        errors.append(ItemError(len(ids), *fault))
         ids.append(None)
 
     def _add_given(self, event_id: bytes, text: bytes) -> None:
