@@ -29,7 +29,7 @@ from ocelot_common.worker.batches import BatchRunner
 from ocelot_common.worker.monitors import BackendAwayError, BackendMonitor
 from ocelot_common.worker.refusing import Refused, RefusedMessages
 from ocelot_indexer.metrics import IndexerMetrics
-from ocelot_indexer.work import AskedFor, IndexWork, Outcome, unpack_message
+from ocelot_indexer.work import AskedFor, IndexWork, Outcome, open_message
 
 Document = dict[str, Any]
 
@@ -75,8 +75,9 @@ class Indexer:
         self._search_monitor = search_monitor
         self._metrics = metrics
         self._runner = BatchRunner(
-            unpack=lambda message: unpack_message(message, keys),
+            open_message=lambda message: open_message(message, keys),
             handle=self._handle,
+            room=receiver,
             max_units=batch_events,
             linger_sec=_LINGER_SEC,
             in_flight=batches_in_flight,
