@@ -192,6 +192,9 @@ async def test_a_batch_starts_without_waiting_once_its_bytes_are_full() -> None:
     source.give(message("b", size=40))
     await settle()
     assert handle.batches == [["a", "b"]]
+    source.give(message("c", size=90))
+    await settle()
+    assert handle.batches == [["a", "b"]], "bytes that left in a batch count no longer"
     await finish(task, source, handle)
 
 
