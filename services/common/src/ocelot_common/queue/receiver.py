@@ -170,8 +170,7 @@ class Receiver:
             try:
                 await self._receive(number)
             finally:
-                self._bounds.answered(number)
-            await self._tell_of_room()
+                self._bounds.answered(number)  # this poll asks for all that it leaves free
 
     async def _receive(self, number: int) -> None:
         async for attempt in retrying(on=SQS_ERRORS, stopping=self._stopping, report=_report):
