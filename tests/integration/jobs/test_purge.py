@@ -7,13 +7,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 
 from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
 from ocelot_common.holds import HoldStore
 from ocelot_common.ids import format_id, new_id
 from ocelot_common.provisioning.errors import HeldError
-from ocelot_common.registry.model import Isolation, Tenant, TenantState
+from ocelot_common.registry.model import Home, Isolation, Tenant, TenantState
+from ocelot_common.stored import build_document
 from ocelot_common.timestamps import now_ms, to_datetime
+from ocelot_jobs import purge as purge_module
+from ocelot_jobs.metrics import JobsMetrics
+from ocelot_jobs.purge import Purge
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
 
@@ -137,6 +142,58 @@ async def test_a_hold_that_is_placed_stops_a_purge_that_is_under_way(running: An
     while time.monotonic() < deadline:
         await asyncio.sleep(0.2)
         assert await count(running, access) == left
+
+
+class FreeLease:
+    """A lease that nobody can lose.
+
+    Attributes:
+        doomed: how many events each batch had.
+    """
+
+    def __init__(self) -> None:
+        self.doomed: list[int] = []
+
+    async def save(self, *, checkpoint: dict[str, Any], **_: Any) -> None:
+        self.doomed.append(len(checkpoint["doomed"]))
+
+
+async def test_a_batch_of_a_purge_is_bounded_by_bytes(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(purge_module, "MAX_BATCH_BYTES", 200_000)
+    access = await running.tenant()
+    space = await running.space_of(access.tenant)
+    text = b'{"action":"a","actor":{"id":"u"},"message":"%s"}' % (b"x" * 30_000)
+    old = [
+        build_document(
+            access.tenant,
+            new_id(),
+            text,
+            received_at=now_ms() - 40 * DAY_MS,
+            writer="w",
+            with_attrs=False,
+        )
+        for _ in range(20)
+    ]
+    await running.database[space.collection].insert_many(old)
+    store = running.maker.store
+    purge = Purge(
+        store=store,
+        provisioner=running.maker.provisioner,
+        holds=HoldStore(store.database),
+        dead_letters=DeadLetterStore(store.database),
+        opensearch=running.search,
+        metrics=JobsMetrics(CollectorRegistry()),
+    )
+    home = Home(msgspec.structs.replace(access.tenant, retention_days=30), space)
+    lease: Any = FreeLease()
+    numbers = {"done": 0, "dead_letters": 0, "held": 0}
+    while await purge._delete_batch(lease, home, numbers):
+        pass
+    assert lease.doomed == [6, 6, 6, 2, 0]
+    assert numbers["done"] == 20
+    assert await count(running, access) == 0
 
 
 async def count(running: Any, access: Any) -> int:

@@ -3,12 +3,14 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from sys import getsizeof
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry, Histogram
 
+from ocelot_common import stored_steps
 from ocelot_common.bulk import BulkWriter, Candidate
 from ocelot_common.dead_letters import DeadLetterStore
 from ocelot_common.ids import format_id, new_id
@@ -105,6 +107,73 @@ async def test_a_copy_holds_everything_and_tells_where_it_stands(
     positions = [done.position for done in steps.done]
     assert positions == sorted(positions)
     assert sum(done.events for done in steps.done) == NUMBER == await sections.count(section)
+
+
+async def test_a_copy_reads_and_writes_steps_of_bounded_bytes(
+    running: Any, sections: Sections, place: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stored_steps, "STEP_BYTES", 2 * getsizeof(TEXT.decode()))
+    section, into, ids = place
+    steps = Steps()
+    await sections.copy(section, into, None, steps)
+    assert await indexed(running, into) == set(map(format_id, ids))
+    assert [done.events for done in steps.done] == [2, 2, 1] * (NUMBER // 5)
+    positions = [done.position for done in steps.done]
+    assert positions == sorted(positions)
+
+
+async def test_events_that_are_asked_for_by_id_come_in_steps_of_bounded_bytes(
+    running: Any, sections: Sections, place: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stored_steps, "STEP_BYTES", 2 * getsizeof(TEXT.decode()))
+    section, into, ids = place
+    steps = Steps()
+    await sections.compare(section, into, None, steps)
+    assert await indexed(running, into) == set(map(format_id, ids))
+    assert sum(done.added for done in steps.done) == NUMBER
+
+
+async def test_copies_of_all_jobs_hold_four_steps_together(
+    sections: Sections, place: Any, monkeypatch: pytest.MonkeyPatch
+):
+    section, into, _ = place
+    copied = sections._copy_step
+    under_way = most = 0
+
+    async def spy(*arguments: Any) -> Done:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            await asyncio.sleep(0.01)
+            return await copied(*arguments)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(sections, "_copy_step", spy)
+    all_steps = [Steps() for _ in range(6)]
+    await asyncio.gather(*(sections.copy(section, into, None, steps) for steps in all_steps))
+    assert most == module._STEPS_HELD
+    for steps in all_steps:
+        assert sum(done.events for done in steps.done) == NUMBER
+
+
+async def test_a_copy_that_fails_leaves_room_for_others(
+    running: Any, sections: Sections, place: Any, monkeypatch: pytest.MonkeyPatch
+):
+    section, into, ids = place
+
+    async def fail(*_: Any) -> Done:
+        raise KeyError("x")
+
+    for _ in range(module._STEPS_HELD + 1):
+        with monkeypatch.context() as patched:
+            patched.setattr(sections, "_copy_step", fail)
+            with pytest.raises(KeyError):
+                await sections.copy(section, into, None, Steps())
+    async with asyncio.timeout(120):
+        await sections.copy(section, into, None, Steps())
+    assert await indexed(running, into) == set(map(format_id, ids))
 
 
 async def test_a_copy_goes_on_behind_a_position(running: Any, sections: Sections, place: Any):

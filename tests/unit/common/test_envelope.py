@@ -16,6 +16,7 @@ from ocelot_common.envelope import (
     Segment,
     pack,
     unpack,
+    unpacked_size,
 )
 from ocelot_common.signed_text import QueueKey, SignedText, parse
 from ocelot_common.versioned import MalformedError, to_text
@@ -171,3 +172,32 @@ def test_very_many_events_are_refused_before_they_are_decoded(
     events = [[b"i" * 16, b"t" * 30]] * (MAX_EVENTS + 1)
     with pytest.raises(MalformedError, match="more than 200,000 events"):
         unpack(authenticated(body([UID, [["w", 1, "r", "", events]]])))
+
+
+@given(envelopes)
+def test_the_head_of_a_message_states_to_how_many_bytes_it_unpacks(envelope: Envelope):
+    message = parse(pack(envelope, KEY, sent_at=1))
+    assert unpacked_size(message) == len(msgspec.msgpack.encode(envelope))
+
+
+def test_a_size_is_stated_for_a_message_that_unpacks_to_a_thousand_times_its_bytes():
+    events = [PackedEvent(bytes(16), b"x" * 60_000) for _ in range(100)]
+    message = parse(pack(Envelope(UID, [Segment("w", 1, "r", "", events)]), KEY, sent_at=1))
+    assert len(message.data) < 6_000
+    assert 6_000_000 < unpacked_size(message) < 6_010_000
+
+
+def test_a_message_without_a_stated_size_counts_as_the_largest():
+    compressor = zstandard.ZstdCompressor(write_content_size=False)
+    assert unpacked_size(authenticated(compressor.compress(b"x"))) == MAX_UNPACKED_BYTES
+
+
+@pytest.mark.parametrize("content", [b"", b"\x28", b"no zstd"])
+def test_what_is_never_unpacked_has_no_size(content: bytes):
+    assert unpacked_size(authenticated(content)) == 0
+    assert unpacked_size(SignedText("k1", "0" * 64, 1, "?")) == 0
+
+
+def test_a_message_that_unpacks_to_more_than_any_release_writes_has_no_size():
+    content = zstandard.ZstdCompressor().compress(bytes(MAX_UNPACKED_BYTES + 1))
+    assert unpacked_size(authenticated(content)) == 0

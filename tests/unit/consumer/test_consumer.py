@@ -20,7 +20,7 @@ from ocelot_common.timestamps import now_ms
 from ocelot_consumer.consumer import Consumer
 from ocelot_consumer.metrics import ConsumerMetrics
 from ocelot_consumer.storing import StoreResult
-from ocelot_consumer.work import Outcome, unpack_message
+from ocelot_consumer.work import IngestWork, Outcome, open_message
 from queuekit.signing import KEY, OTHER_KEY, fixed_keys, ingest_text, opened_index
 
 UID = "0123456789abcdef"
@@ -58,6 +58,12 @@ def space(**changes: Any) -> Space:
 def message(*events: PackedEvent, uid: str = UID, receive_count: int = 1) -> Received:
     body = ingest_text(Envelope(uid, [Segment("w", now_ms(), "r", "", list(events))]))
     return Received(f"receipt-{id(body)}", body, receive_count, now_ms(), 0.0)
+
+
+def opened(received: Received) -> IngestWork:
+    work = open_message(received, fixed_keys())
+    work.unpack()
+    return work
 
 
 class Effects:
@@ -156,7 +162,7 @@ def consumer_of(fake: Any, keys: QueueKeys) -> Consumer:
 
 
 async def handle(consumer: Consumer, *messages: Received) -> None:
-    await consumer._handle([unpack_message(each, fixed_keys()) for each in messages])
+    await consumer._handle([opened(each) for each in messages])
 
 
 async def test_a_message_is_deleted_last_after_its_ids_were_forwarded(
@@ -316,7 +322,7 @@ async def test_without_a_key_to_sign_with_the_message_is_left(effects: Effects):
     fake: Any = effects
     consumer = consumer_of(fake, fixed_keys(KEY, rows=[]))
     one = message(EVENT)
-    await consumer._handle([unpack_message(one, fixed_keys())])
+    await consumer._handle([opened(one)])
     assert (effects.deleted, effects.released) == ([], [(one, 2)])
 
 

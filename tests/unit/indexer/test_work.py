@@ -2,14 +2,15 @@
 
 from ocelot_common.queue.receiver import Received
 from ocelot_common.signed_text import ForgedError
-from ocelot_indexer.work import IndexWork, unpack_message
+from ocelot_indexer.work import IndexWork, open_message
 from queuekit.signing import fixed_keys
 
 
 def test_a_message_of_garbage_keeps_its_fault_for_the_batch():
-    work = unpack_message(Received("r", "garbage", 1, 0, 0.0), fixed_keys())
+    work = open_message(Received("r", "garbage", 1, 0, 0.0), fixed_keys())
     assert work.body is None
     assert isinstance(work.refused, ForgedError)
+    work.unpack()
     assert (work.events, work.units) == (0, 1)
 
 

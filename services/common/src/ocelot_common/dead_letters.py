@@ -12,6 +12,7 @@ from pymongo import UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
 
+from ocelot_common.batching import batched_by_bytes
 from ocelot_common.ids import format_id
 from ocelot_common.mongo import MAJORITY
 from ocelot_common.names import DEAD_LETTERS
@@ -25,6 +26,9 @@ _MAX_DETAIL_CHARS: Final = 1_000
 #: With four bytes each they still fit a document of 16 MiB (MongoDB limit).
 _MAX_CONTENT_CHARS: Final = 4_000_000
 _MAX_NAME_CHARS: Final = 10_000
+#: Letters of one request to MongoDB.
+_PUT_LETTERS: Final = 1_000
+_PUT_BYTES: Final = 4 * 1024 * 1024
 
 
 class Stage(StrEnum):
@@ -57,8 +61,9 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         uid: the tenant's; empty where the message does not even tell that.
         event_id: 16 bytes, or None for a whole message.
-        content: the event's text of record, or the message's body; empty for the stage `index`,
-            whose content is what is stored. What no document could hold is kept cut.
+        content: the event's text of record, as text or in UTF-8, or the message's body; empty for
+            the stage `index`, whose content is what is stored. What no document could hold is kept
+            cut.
         received_at: of the event, milliseconds since the epoch; None for a whole message.
     """
 
@@ -66,7 +71,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
     uid: str
     event_id: bytes | None
-    content: str
+    content: str | bytes
     detail: str
     received_at: int | None = None
     writer: str = ""
@@ -109,10 +114,11 @@ class DeadLetterStore:
         Raises:
             pymongo.errors.PyMongoError: they are not kept; the caller must not go on.
         """
-        if not letters:
-            return
         now = datetime.now(UTC)
-        await self._letters.bulk_write([_upsert(letter, now) for letter in letters], ordered=False)
+        for part in batched_by_bytes(
+            letters, max_items=_PUT_LETTERS, max_bytes=_PUT_BYTES, size=lambda at: len(at.content)
+        ):
+            await self._letters.bulk_write([_upsert(letter, now) for letter in part], ordered=False)
 
     async def put_notices(self, notices: Sequence[DeadLetter], *, most_per_day: int) -> int:
         """Keep letters of one stage about messages that stay where they are.
@@ -202,12 +208,15 @@ class DeadLetterStore:
 
 
 def _upsert(letter: DeadLetter, now: datetime) -> UpdateOne:
+    content = letter.content
+    if isinstance(content, bytes):
+        content = content.decode(errors="backslashreplace")
     first: Document = {
         "v": VERSION,
         "stage": letter.stage.value,
         "reason": letter.reason.value,
         "t": letter.uid,
-        "content": letter.content[:_MAX_CONTENT_CHARS],
+        "content": content[:_MAX_CONTENT_CHARS],
         "writer": letter.writer[:_MAX_NAME_CHARS],
         "request_id": letter.request_id[:_MAX_NAME_CHARS],
         "first_seen": now,

@@ -12,7 +12,7 @@ import msgspec
 import zstandard
 
 from ocelot_common.signed_text import Purpose, QueueKey, SignedText, sign
-from ocelot_common.versioned import MalformedError
+from ocelot_common.versioned import MalformedError, from_text
 
 #: An SQS message holds 1 MiB (AWS limit); some room stays for attributes.
 MAX_ENCODED_BYTES: Final = 1_000 * 1024
@@ -22,6 +22,8 @@ MAX_UNPACKED_BYTES: Final = 64 * 1024 * 1024
 MAX_EVENTS: Final = 200_000
 #: Fewer bytes hold no more events than take 60 MiB, so these are counted after decoding.
 _COUNTED_BYTES: Final = 8 * 1024 * 1024
+#: The longest head of a zstd frame has 18 bytes (RFC 8878), 24 characters of base64.
+_HEAD_CHARS: Final = 24
 #: How an event begins: an array of two, the first of them 16 bytes.
 _EVENT_START: Final = b"\x92\xc4\x10"
 
@@ -87,6 +89,20 @@ def pack(envelope: Envelope, key: QueueKey, *, sent_at: int) -> str:
     """
     content = _compressor.compress(_encoder.encode(envelope))
     return sign(content, key, Purpose.INGEST, sent_at=sent_at)
+
+
+def unpacked_size(message: SignedText) -> int:
+    """Return to how many bytes an authenticated message unpacks at most.
+
+    The head of the zstd frame states it. The size is 0 if `unpack` refuses the message.
+    """
+    try:
+        size = zstandard.frame_content_size(from_text(message.data[:_HEAD_CHARS]))
+    except (MalformedError, zstandard.ZstdError):
+        return 0
+    if size < 0:  # the head does not state it
+        return MAX_UNPACKED_BYTES
+    return size if size <= MAX_UNPACKED_BYTES else 0
 
 
 def unpack(message: SignedText) -> Envelope:

@@ -26,7 +26,7 @@ from ocelot_common.worker.monitors import BackendAwayError, BackendMonitor
 from ocelot_common.worker.refusing import Refused, RefusedMessages
 from ocelot_consumer.metrics import ConsumerMetrics
 from ocelot_consumer.storing import EventStore, StoreResult
-from ocelot_consumer.work import Arrival, IngestWork, Outcome, unpack_message
+from ocelot_consumer.work import Arrival, IngestWork, Outcome, open_message
 
 _LINGER_SEC: Final = 0.005
 
@@ -68,8 +68,9 @@ class Consumer:
         self._index_queue_url = index_queue_url
         self._metrics = metrics
         self._runner = BatchRunner(
-            unpack=lambda message: unpack_message(message, keys),
+            open_message=lambda message: open_message(message, keys),
             handle=self._handle,
+            room=receiver,
             max_units=batch_events,
             linger_sec=_LINGER_SEC,
             in_flight=batches_in_flight,

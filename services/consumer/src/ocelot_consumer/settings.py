@@ -16,7 +16,7 @@ class ConsumerSettings(WorkerSettings):
         alias="OCELOT_CONSUMER_BATCH_EVENTS",
         ge=1,
         le=100_000,
-        description="Events inserted together, across envelopes",
+        description="Events of one batch, across envelopes; a batch also ends at 16 MiB of events",
     )
     batches_in_flight: int = Field(
         default=3,
@@ -29,5 +29,6 @@ class ConsumerSettings(WorkerSettings):
         default=64 * 1024 * 1024,
         alias="OCELOT_CONSUMER_MAX_HELD_BYTES",
         ge=1024 * 1024,
-        description="Messages in hand, in bytes, beyond which the consumer receives nothing",
+        description="Bytes of messages in hand, packed and unpacked, beyond which the consumer"
+        " receives nothing; a receive under way counts 1 MiB per message",
     )

@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 import bson
@@ -14,10 +15,11 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, OperationFailure, WriteConcernError
 
-from ocelot_common.batching import batched
+from ocelot_common.batching import batched, batched_by_bytes
 from ocelot_common.dead_letters import DeadLetter, Reason, Stage
 from ocelot_common.mongo import events_of
 from ocelot_common.stored import build_document, store_key
+from ocelot_common.stored_steps import read_steps
 from ocelot_consumer.metrics import ConsumerMetrics
 from ocelot_consumer.work import Arrival, Outcome
 
@@ -26,6 +28,9 @@ Document = dict[str, Any]
 #: `seq` is closed 15 s behind the majority (design §4), so no insert may take longer than this.
 INSERT_TIMEOUT_SEC: Final = 10
 _READ_TIMEOUT_SEC: Final = 10
+#: Event text of one insert. A document takes up to four times its text, and the driver writes it
+#: twice; the batches in flight hold as much at once.
+_INSERT_BYTES: Final = 4 * 1024 * 1024
 _DUPLICATE_KEY: Final = 11_000
 _MAX_DOCUMENT_BYTES: Final = 16 * 1024 * 1024
 #: BadValue, FailedToParse, InvalidBSON, Overflow, key or document too large, failed validation.
@@ -76,7 +81,12 @@ class EventStore:
         for name, group in by_collection.items():
             collection = events_of(self._database, name)
             fresh = await self._without_known(collection, group, result)
-            for part in batched(fresh, self._max_documents):
+            for part in batched_by_bytes(
+                fresh,
+                max_items=self._max_documents,
+                max_bytes=_INSERT_BYTES,
+                size=lambda arrival: len(arrival.text),
+            ):
                 await self._insert(collection, part, result)
         return result
 
@@ -106,15 +116,12 @@ class EventStore:
         redelivered = [arrival for arrival in group if arrival.redelivered]
         if not redelivered:
             return group
-        known = await self._texts(collection, redelivered)
-        fresh = []
-        for arrival in group:
-            text = known.get(bytes(_key(arrival))) if arrival.redelivered else None
-            if text is None:
-                fresh.append(arrival)
-            else:
-                _compare(arrival, text, result)
-        return fresh
+        known = await self._compare_stored(collection, redelivered, result)
+        return [
+            arrival
+            for arrival in group
+            if not (arrival.redelivered and bytes(_key(arrival)) in known)
+        ]
 
     async def _insert(
         self,
@@ -176,25 +183,35 @@ class EventStore:
                 _refuse(arrival, f"MongoDB {fault['code']}: {fault['errmsg']}", result)
             else:
                 raise error
-        known = await self._texts(collection, repeated)
-        for arrival in repeated:
-            text = known.get(bytes(_key(arrival)))
-            if text is None:
-                raise error  # it vanished in between; the next delivery will tell
-            _compare(arrival, text, result)
+        known = await self._compare_stored(collection, repeated, result)
+        if any(bytes(_key(arrival)) not in known for arrival in repeated):
+            raise error  # it vanished in between; the next delivery will tell
         return failed
 
-    async def _texts(
-        self, collection: AsyncCollection[Document], arrivals: list[Arrival]
-    ) -> dict[bytes, bytes]:
-        """The stored texts of those events that are there, by key."""
-        texts: dict[bytes, bytes] = {}
-        for part in batched(arrivals, self._max_documents):
-            with pymongo.timeout(_READ_TIMEOUT_SEC):
-                cursor = collection.find({"_id": {"$in": [_key(a) for a in part]}}, {"event": 1})
-                async for document in cursor:
-                    texts[bytes(document["_id"])] = document["event"].encode()
-        return texts
+    async def _compare_stored(
+        self, collection: AsyncCollection[Document], arrivals: list[Arrival], result: StoreResult
+    ) -> set[bytes]:
+        """Compare events with what is stored under their keys; the keys that are stored."""
+        by_key: dict[bytes, list[Arrival]] = defaultdict(list)
+        for arrival in arrivals:
+            by_key[bytes(_key(arrival))].append(arrival)
+        known: set[bytes] = set()
+        for part in batched(by_key.values(), self._max_documents):
+            steps = read_steps(
+                collection,
+                {"_id": {"$in": [_key(same[0]) for same in part]}},
+                projection={"event": 1},
+                timeout_sec=_READ_TIMEOUT_SEC,
+            )
+            async with aclosing(steps):
+                async for documents in steps:
+                    for document in documents:
+                        key = bytes(document["_id"])
+                        known.add(key)
+                        text = document["event"].encode()
+                        for arrival in by_key[key]:
+                            _compare(arrival, text, result)
+        return known
 
 
 def _key(arrival: Arrival) -> Binary:
@@ -253,7 +270,7 @@ def _letter(arrival: Arrival, reason: Reason, detail: str) -> DeadLetter:
         reason=reason,
         uid=arrival.tenant.uid,
         event_id=arrival.id,
-        content=arrival.text.decode(errors="backslashreplace"),
+        content=arrival.text,  # decoded when it is written: as text it may take four times as much
         detail=detail,
         received_at=arrival.received_at,
         writer=arrival.writer,

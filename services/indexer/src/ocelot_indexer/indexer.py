@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from sys import getsizeof
 from typing import Any, Final
 
-import pymongo
 from opensearchpy.exceptions import TransportError
 from opentelemetry import trace
 from pymongo.asynchronous.database import AsyncDatabase
@@ -20,7 +21,8 @@ from ocelot_common.queue.keys import QueueKeys
 from ocelot_common.queue.receiver import Receiver
 from ocelot_common.registry.model import Home, TenantState
 from ocelot_common.registry.snapshot import RegistrySnapshot
-from ocelot_common.stored import READ_PROJECTION, VERSION, event_id_of, read_document, store_key
+from ocelot_common.stored import VERSION, event_id_of, read_document, store_key
+from ocelot_common.stored_steps import STEP_BYTES, read_steps
 from ocelot_common.telemetry.logs import get_logger
 from ocelot_common.telemetry.tracing import links_to
 from ocelot_common.timestamps import now_ms, to_datetime
@@ -29,7 +31,7 @@ from ocelot_common.worker.batches import BatchRunner
 from ocelot_common.worker.monitors import BackendAwayError, BackendMonitor
 from ocelot_common.worker.refusing import Refused, RefusedMessages
 from ocelot_indexer.metrics import IndexerMetrics
-from ocelot_indexer.work import AskedFor, IndexWork, Outcome, unpack_message
+from ocelot_indexer.work import AskedFor, IndexWork, Outcome, open_message
 
 Document = dict[str, Any]
 
@@ -75,8 +77,9 @@ class Indexer:
         self._search_monitor = search_monitor
         self._metrics = metrics
         self._runner = BatchRunner(
-            unpack=lambda message: unpack_message(message, keys),
+            open_message=lambda message: open_message(message, keys),
             handle=self._handle,
+            room=receiver,
             max_units=batch_events,
             linger_sec=_LINGER_SEC,
             in_flight=batches_in_flight,
@@ -122,30 +125,58 @@ class Indexer:
             await self._finish(batch)
 
     async def _index(self, batch: list[IndexWork]) -> None:
-        letters = []
         by_uid: dict[str, list[IndexWork]] = defaultdict(list)
         for work in batch:
             if work.body is not None:
                 by_uid[work.body.uid].append(work)
-            else:
-                letters.append(_malformed(work))
-        candidates: list[AskedFor] = []
-        for uid, works in by_uid.items():
-            candidates.extend(await self._candidates(uid, works))
-        letters.extend(await self._write(candidates))
-        await self._dead_letters.put(letters)
-        self._metrics.batch_events.observe(len(candidates))
+        await self._dead_letters.put([_malformed(work) for work in batch if work.body is None])
+        events = 0
+        async with aclosing(self._steps(by_uid)) as steps:
+            async for candidates in steps:
+                await self._write(candidates)
+                events += len(candidates)
+        self._metrics.batch_events.observe(events)
 
-    async def _candidates(self, uid: str, works: list[IndexWork]) -> list[AskedFor]:
+    async def _steps(self, by_uid: dict[str, list[IndexWork]]) -> AsyncGenerator[list[AskedFor]]:
+        """Yield the stored events of all tenants, together at most 16 MiB at a time."""
+        held: list[AskedFor] = []
+        held_bytes = 0
+        for uid, works in by_uid.items():
+            async with aclosing(self._candidates(uid, works)) as steps:
+                async for candidates in steps:
+                    held += candidates
+                    held_bytes += sum(getsizeof(each.stored.text) for each in candidates)
+                    if held_bytes >= STEP_BYTES:
+                        yield held
+                        held, held_bytes = [], 0
+        if held:
+            yield held
+
+    async def _candidates(self, uid: str, works: list[IndexWork]) -> AsyncGenerator[list[AskedFor]]:
         home = await self._snapshot.find_home(uid)
         if home is None:
             _postpone(works, LookupError("unknown tenant"))
-            return []
+            return
         if home.tenant.state is TenantState.DELETED or not home.space.search_enabled:
             self._count(Outcome.GONE, sum(work.events for work in works))
-            return []
+            return
         asked = {id_: work for work in works if work.body for id_ in work.body.ids}
-        documents = await self._read(home, list(asked))
+        # The tenant's uid is asked for too: a collection can't give another incarnation's events.
+        keys = [store_key(home.tenant, id_) for id_ in asked]
+        steps = read_steps(
+            events_of(self._database, home.space.collection),
+            {"_id": {"$in": keys}, "t": home.tenant.uid},
+            timeout_sec=_READ_TIMEOUT_SEC,
+        )
+        async with aclosing(steps):
+            async for documents in steps:
+                yield self._wanted(home, documents, asked)
+        self._see_to_missing(asked)
+
+    def _wanted(
+        self, home: Home, documents: list[Document], asked: dict[bytes, IndexWork]
+    ) -> list[AskedFor]:
+        """Pick what is to be indexed, and take what was found from what is asked for."""
         cutoff = home.tenant.cutoff_ms()
         candidates, gone = [], 0
         for document in documents:
@@ -159,15 +190,7 @@ class Indexer:
                 continue
             candidates.append(AskedFor(home, stored, work=work))
         self._count(Outcome.GONE, gone)
-        self._see_to_missing(asked)
         return candidates
-
-    async def _read(self, home: Home, ids: Sequence[bytes]) -> list[Document]:
-        collection = events_of(self._database, home.space.collection)
-        # The tenant's uid is asked for too: a collection can't give another incarnation's events.
-        query = {"_id": {"$in": [store_key(home.tenant, id_) for id_ in ids]}, "t": home.tenant.uid}
-        with pymongo.timeout(_READ_TIMEOUT_SEC):
-            return await collection.find(query, READ_PROJECTION, batch_size=10_000).to_list()
 
     def _see_to_missing(self, missing: dict[bytes, IndexWork]) -> None:
         skipped = 0
@@ -181,8 +204,8 @@ class Indexer:
             log.warning("ids_not_in_store", ids=skipped)
             self._count(Outcome.MISSING, skipped)
 
-    async def _write(self, candidates: list[AskedFor]) -> list[DeadLetter]:
-        """Write candidates; returns the letters of those that OpenSearch refuses."""
+    async def _write(self, candidates: list[AskedFor]) -> None:
+        """Write candidates, and dead letters of those that OpenSearch refuses."""
         letters: list[DeadLetter] = []
         pending = candidates
         for attempt in range(_BUSY_ATTEMPTS):
@@ -202,7 +225,7 @@ class Indexer:
             pending = [*result.busy, *result.homeless]
         for candidate in pending:
             _postpone([candidate.work], RuntimeError("OpenSearch is busy"))
-        return letters
+        await self._dead_letters.put(letters)
 
     async def _find_ranges(self, candidates: Iterable[AskedFor]) -> None:
         for candidate in candidates:

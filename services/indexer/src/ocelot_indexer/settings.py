@@ -20,7 +20,7 @@ class IndexerSettings(WorkerSettings):
         alias="OCELOT_INDEXER_BATCH_EVENTS",
         ge=1,
         le=50_000,
-        description="Events read together from MongoDB",
+        description="Events of one batch; they are read from MongoDB in steps of at most 16 MiB",
     )
     bulk_bytes: int = Field(
         default=6 * 1024 * 1024,
@@ -37,8 +37,9 @@ class IndexerSettings(WorkerSettings):
         description="Batches that the indexer handles at once",
     )
     max_held_bytes: int = Field(
-        default=4 * 1024 * 1024,
+        default=64 * 1024 * 1024,
         alias="OCELOT_INDEXER_MAX_HELD_BYTES",
         ge=256 * 1024,
-        description="Messages in hand, in bytes, beyond which the indexer receives nothing",
+        description="Bytes of messages in hand beyond which the indexer receives nothing; a receive"
+        " under way counts 1 MiB per message",
     )

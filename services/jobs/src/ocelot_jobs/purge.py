@@ -9,6 +9,7 @@ from opensearchpy import AsyncOpenSearch
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.read_concern import ReadConcern
 
+from ocelot_common.batching import MAX_BATCH_BYTES, batched_by_bytes
 from ocelot_common.dead_letters import DeadLetterStore
 from ocelot_common.holds import HoldStore
 from ocelot_common.mongo import MAJORITY, events_of
@@ -101,7 +102,9 @@ class Purge:
         return await self._provisioner.expire(tenant.uid) is not None
 
     async def _delete_batch(self, lease: Lease, home: Home, numbers: dict[str, int]) -> int:
-        """Delete up to a batch from the store, with the checkpoint that names it; how many.
+        """Delete a batch from the store, with the checkpoint that names it; how many.
+
+        A batch has up to 1,000 events and up to 16 MiB of them.
 
         Holds are read in the transaction that deletes, and placing one collides with it: a hold
         that was placed stops the very next batch.
@@ -110,12 +113,19 @@ class Purge:
         collection = events_of(self._store.database, home.space.collection)
         before = await self._before(tenant)
         cursor = collection.find(
-            {"t": tenant.uid, "received_at": {"$lt": DatetimeMS(before)}}, {"received_at": 1}
+            {"t": tenant.uid, "received_at": {"$lt": DatetimeMS(before)}},
+            {"received_at": 1, "size": {"$bsonSize": "$$ROOT"}},
         )
         cursor = cursor.sort([("received_at", 1), ("_id", 1)]).limit(_BATCH)
+        batches = batched_by_bytes(
+            await cursor.to_list(),
+            max_items=_BATCH,
+            max_bytes=MAX_BATCH_BYTES,
+            size=lambda document: int(document["size"]),
+        )
         doomed = [
             Doomed(int(document["received_at"]), event_id_of(document["_id"]))
-            for document in await cursor.to_list()
+            for document in next(batches, [])
         ]
 
         async def work(session: AsyncClientSession) -> tuple[int, int]:

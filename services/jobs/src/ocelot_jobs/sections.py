@@ -6,7 +6,8 @@ behind the walk was stored after the walk had begun, when the indexer wrote the 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -24,7 +25,6 @@ from ocelot_common.names import write_alias
 from ocelot_common.registry.model import Home, IndexRange
 from ocelot_common.search_document import document_id
 from ocelot_common.stored import (
-    READ_PROJECTION,
     VERSION,
     StoredEvent,
     beside,
@@ -32,6 +32,7 @@ from ocelot_common.stored import (
     read_document,
     store_key,
 )
+from ocelot_common.stored_steps import read_steps
 from ocelot_common.tasks import cancel_and_wait
 from ocelot_common.timestamps import to_datetime
 from ocelot_common.versioned import NewerVersionError
@@ -42,6 +43,8 @@ Document = dict[str, Any]
 
 _COPY_EVENTS: Final = 2_000
 _COPIES_IN_FLIGHT: Final = 3
+#: Steps in memory, of all jobs of a process together: one is read while others are written.
+_STEPS_HELD: Final = _COPIES_IN_FLIGHT + 1
 #: OpenSearch gives no more in one answer (`index.max_result_window`).
 _COMPARE_EVENTS: Final = 10_000
 _CONFIRM_EVENTS: Final = 20_000
@@ -156,6 +159,7 @@ class Sections:
         self._writer = writer
         self._dead_letters = dead_letters
         self._metrics = metrics
+        self._held = asyncio.Semaphore(_STEPS_HELD)
 
     async def count(self, section: Section, after: Position | None = None) -> int:
         """How many events a section has now, behind a position."""
@@ -177,15 +181,17 @@ class Sections:
             IndexGoneError: the index was deleted.
         """
         writes: deque[asyncio.Task[Done]] = deque()
+        steps = self._steps(section, after)
         try:
-            async for events in self._pages(section, after):
-                writes.append(asyncio.create_task(self._copy_step(section.home, into, events)))
+            while (write := await self._begin_copy(steps, section.home, into)) is not None:
+                writes.append(write)
                 if len(writes) >= _COPIES_IN_FLIGHT:
                     await report(await writes.popleft())
             while writes:
                 await report(await writes.popleft())
         finally:
             await cancel_and_wait(writes)
+            await steps.aclose()
 
     async def compare(
         self, section: Section, into: IndexRange, after: Position | None, report: Report
@@ -249,36 +255,60 @@ class Sections:
 
     async def bring(self, home: Home, ids: Sequence[bytes]) -> Done:
         """Bring the indices of a space to say of these events what the store says."""
-        documents = await self._read(home, ids)
-        events = [read_document(document) for document in documents if _known(document)]
-        there = {event.id for event in events}
+        there: set[bytes] = set()
         cutoff = home.tenant.cutoff_ms()
         refused = 0
-        for entry in home.space.indices:
-            inside = [
-                event
-                for event in events
-                if entry.covers(to_datetime(event.received_at)) and event.received_at >= cutoff
-            ]
-            refused += await self._write_surely(home, entry, inside)
+        async with self._held, aclosing(self._read(home, ids)) as steps:
+            async for events in steps:
+                there.update(event.id for event in events)
+                for entry in home.space.indices:
+                    inside = [
+                        event
+                        for event in events
+                        if entry.covers(to_datetime(event.received_at))
+                        and event.received_at >= cutoff
+                    ]
+                    refused += await self._write_surely(home, entry, inside)
         absent = set(ids) - there
         removed = await self._remove_absent(home, home.space.indices, absent)
-        return Done(Position(0, b""), len(ids), len(events) - refused, removed, refused)
+        return Done(Position(0, b""), len(ids), len(there) - refused, removed, refused)
 
-    async def _pages(
+    async def _steps(
         self, section: Section, after: Position | None
-    ) -> AsyncIterator[list[StoredEvent]]:
+    ) -> AsyncGenerator[list[StoredEvent]]:
+        """Yield the events of a section in order, in steps of bounded number and memory."""
         collection = events_of(self._database, section.home.space.collection)
-        while True:
-            cursor = collection.find(section.query(after), READ_PROJECTION, batch_size=_COPY_EVENTS)
-            cursor = cursor.sort([("received_at", 1), ("_id", 1)]).limit(_COPY_EVENTS)
-            events = [
-                read_document(document) for document in await cursor.to_list() if _known(document)
-            ]
-            if not events:
-                return
-            yield events
-            after = Position(events[-1].received_at, events[-1].id)
+        found = True
+        while found:
+            found = False
+            steps = read_steps(
+                collection,
+                section.query(after),
+                sort=[("received_at", 1), ("_id", 1)],
+                limit=_COPY_EVENTS,
+            )
+            async with aclosing(steps):
+                async for documents in steps:
+                    found = True
+                    after = _position(documents[-1])
+                    yield [read_document(document) for document in documents if _known(document)]
+
+    async def _begin_copy(
+        self, steps: AsyncGenerator[list[StoredEvent]], home: Home, into: IndexRange
+    ) -> "asyncio.Task[Done] | None":
+        """Read the next step and begin to write it; None at the end."""
+        await self._held.acquire()
+        try:
+            events = await anext(steps, None)
+        except BaseException:
+            self._held.release()
+            raise
+        if events is None:
+            self._held.release()
+            return None
+        write = asyncio.create_task(self._copy_step(home, into, events))
+        write.add_done_callback(lambda _: self._held.release())
+        return write
 
     async def _keys(
         self, section: Section, after: Position | None, upto: Position | None
@@ -303,11 +333,12 @@ class Sections:
         )
         return _position(document) if document else None
 
-    async def _read(self, home: Home, ids: Iterable[bytes]) -> list[Document]:
+    async def _read(self, home: Home, ids: Iterable[bytes]) -> AsyncGenerator[list[StoredEvent]]:
+        """Yield the events that are stored under these ids, in steps of bounded memory."""
         collection = events_of(self._database, home.space.collection)
-        keys = [store_key(home.tenant, event_id) for event_id in ids]
-        query = {"_id": {"$in": keys}, "t": home.tenant.uid}
-        return await collection.find(query, READ_PROJECTION, batch_size=10_000).to_list()
+        async with aclosing(read_steps(collection, _by_ids(home, ids))) as steps:
+            async for documents in steps:
+                yield [read_document(document) for document in documents if _known(document)]
 
     async def _copy_step(self, home: Home, into: IndexRange, events: Sequence[StoredEvent]) -> Done:
         refused = await self._write(home, into, events)
@@ -398,11 +429,11 @@ class Sections:
     async def _add(self, home: Home, into: IndexRange, lacking: set[Position]) -> tuple[int, int]:
         added = refused = 0
         for part in batched(sorted(lacking), _COPY_EVENTS):
-            documents = await self._read(home, [at.event_id for at in part])
-            events = [read_document(document) for document in documents if _known(document)]
-            if events:
-                refused += await self._write_surely(home, into, events)
-                added += len(events)
+            ids = [at.event_id for at in part]
+            async with self._held, aclosing(self._read(home, ids)) as steps:
+                async for events in steps:
+                    refused += await self._write_surely(home, into, events)
+                    added += len(events)
         self._metrics.events.labels("copied").inc(added)
         return added - refused, refused
 
@@ -412,7 +443,9 @@ class Sections:
         """Delete from the index what the store has not, asked for once more; how many."""
         if not ids:
             return 0
-        there = {event_id_of(document["_id"]) for document in await self._read(home, ids)}
+        collection = events_of(self._database, home.space.collection)
+        stored = collection.find(_by_ids(home, ids), {"_id": 1}, batch_size=10_000)
+        there = {event_id_of(document["_id"]) for document in await stored.to_list()}
         absent = ids - there
         indices = [index for entry in ranges for index in entry.written]
         for part in batched(sorted(absent), _COPY_EVENTS):
@@ -479,6 +512,12 @@ def _on_one_side(position: Position, *, time: str, of_id: str) -> Document:
 
 def _position(document: Document) -> Position:
     return Position(int(document["received_at"]), event_id_of(document["_id"]))
+
+
+def _by_ids(home: Home, ids: Iterable[bytes]) -> Document:
+    """For MongoDB: a tenant's events with these ids."""
+    keys = [store_key(home.tenant, event_id) for event_id in ids]
+    return {"_id": {"$in": keys}, "t": home.tenant.uid}
 
 
 def _routing(home: Home) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from ocelot_common.queue import held as held_module
 from ocelot_common.queue import receiver as receiver_module
 from ocelot_common.queue.gate import Gate
 from ocelot_common.queue.receiver import Received, Receiver
@@ -16,7 +17,7 @@ Sqs = Any
 
 def make(sqs: Sqs, gate: Gate | None = None, **changes: Any) -> Receiver:
     arguments: dict[str, Any] = {
-        "gate": gate or Gate(), "receivers": 2, "max_held_bytes": 1_000, "wait_sec": 0.05,
+        "gate": gate or Gate(), "receivers": 2, "max_held_bytes": 64 * 2**20, "wait_sec": 0.05,
     }  # fmt: skip
     return Receiver(sqs, "queue", **(arguments | changes))
 
@@ -66,7 +67,10 @@ async def test_messages_arrive_with_what_sqs_says_of_them(sqs: Sqs) -> None:
     assert "ApproximateReceiveCount" in arguments["MessageSystemAttributeNames"]
 
 
-async def test_as_many_polls_are_open_as_there_are_receivers(sqs: Sqs) -> None:
+async def test_as_many_polls_are_open_as_there_are_receivers(
+    sqs: Sqs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_module, "MIN_MESSAGES", 50)
     async with collecting(make(sqs, receivers=5)):
         await until(lambda: sqs.waiting == 5)
 
@@ -75,8 +79,10 @@ async def test_deleted_messages_never_come_again_and_make_room(sqs: Sqs) -> None
     receiver = make(sqs)
     async with collecting(receiver) as got:
         sqs.put(*(f"message {number}" for number in range(25)))
-        await until(lambda: len(got) == 25)
+        await until(lambda: len(got) == 20)
         await receiver.delete(got)
+        await until(lambda: len(got) == 25)
+        await receiver.delete(got[20:])
         assert (receiver.held, receiver.held_bytes) == (0, 0)
     assert sqs.remaining == 0
     assert len(sqs.calls_of("delete_message_batch")) == 3
@@ -181,6 +187,92 @@ async def test_nothing_is_received_without_room_until_room_is_made(sqs: Sqs) -> 
         assert len(sqs.calls_of("receive_message")) == 1
         await receiver.delete(got[:1])
         await until(lambda: len(got) == 2)
+
+
+async def test_no_more_messages_are_held_than_may_be_with_those_asked_for(sqs: Sqs) -> None:
+    receiver = make(sqs, receivers=5)
+    asked = 0
+    most = 0
+    receive = sqs.receive_message
+
+    async def counted(**arguments: Any) -> dict[str, Any]:
+        nonlocal asked, most
+        asked += arguments["MaxNumberOfMessages"]
+        most = max(most, receiver.held + asked)
+        try:
+            answer: dict[str, Any] = await receive(**arguments)
+            return answer
+        finally:
+            asked -= arguments["MaxNumberOfMessages"]
+
+    sqs.receive_message = counted
+    async with collecting(receiver) as got:
+        await until(lambda: asked == held_module.MIN_MESSAGES)
+        sqs.put(*(f"message {number}" for number in range(7)))
+        await until(lambda: len(got) == 7)
+        sqs.put(*(f"message {number}" for number in range(50)))
+        await until(lambda: len(got) == held_module.MIN_MESSAGES)
+        await quiet()
+        assert len(got) == most == held_module.MIN_MESSAGES
+
+
+async def test_what_one_replica_may_not_hold_another_receives(sqs: Sqs) -> None:
+    sqs.put(*(f"message {number}" for number in range(30)))
+    async with collecting(make(sqs)) as first:
+        await until(lambda: len(first) == 20)
+        async with collecting(make(sqs)) as second:
+            await until(lambda: len(second) == 10)
+
+
+async def test_a_worker_that_finishes_many_messages_may_hold_more(sqs: Sqs) -> None:
+    receiver = make(sqs)
+    sqs.put(*(f"message {number}" for number in range(200)))
+    async with collecting(receiver) as got:
+        await until(lambda: len(got) == 20)
+        await receiver.delete(got[:20])
+        await until(lambda: receiver.held > 20)
+
+
+async def test_messages_that_are_released_are_not_finished(sqs: Sqs) -> None:
+    receiver = make(sqs)
+    sqs.put(*(f"message {number}" for number in range(200)))
+    async with collecting(receiver) as got:
+        await until(lambda: len(got) == 20)
+        await receiver.release(got[:20], delay_sec=60)
+        await until(lambda: len(got) == 40)
+        await quiet()
+        assert receiver.held == 20
+
+
+async def test_a_receive_under_way_counts_as_the_largest_messages(sqs: Sqs) -> None:
+    receiver = make(sqs, max_held_bytes=3 * held_module.MAX_MESSAGE_BYTES)
+
+    def asked_for() -> list[int]:
+        return [call["MaxNumberOfMessages"] for call in sqs.calls_of("receive_message")]
+
+    async with collecting(receiver) as got:
+        await until(lambda: sqs.waiting)
+        await quiet()
+        assert set(asked_for()) == {3}
+        assert sqs.waiting <= 1
+        sqs.put("x" * held_module.MAX_MESSAGE_BYTES)
+        await until(lambda: got)
+        await until(lambda: asked_for()[-1] == 2)
+
+
+async def test_what_a_message_was_unpacked_to_counts_until_it_is_let_go(sqs: Sqs) -> None:
+    mib = 1024 * 1024
+    receiver = make(sqs, receivers=1, max_held_bytes=20 * mib)
+    sqs.put("a", "b")
+    async with collecting(receiver) as got:
+        await until(lambda: len(got) == 2)
+        receiver.unpacked(got[0], 15 * mib)
+        assert receiver.held_bytes == 2 + 15 * mib
+        assert not receiver.fits(5 * mib)
+        await receiver.delete(got[:1])
+        assert receiver.held_bytes == 1
+        receiver.unpacked(got[0], mib)
+        assert receiver.held_bytes == 1, "a message that is not held any more takes no room"
 
 
 async def test_a_gate_that_was_shut_while_there_was_no_room_is_heeded(sqs: Sqs) -> None:

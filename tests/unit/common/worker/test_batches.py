@@ -1,7 +1,7 @@
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -9,18 +9,49 @@ from ocelot_common.queue.receiver import Received
 from ocelot_common.worker.batches import BatchRunner
 
 
-class Work(NamedTuple):
-    name: str
-    units: int
+class Work:
+    """A message's name, weight and size, as `message` writes them into its body."""
+
+    def __init__(self, received: Received) -> None:
+        self.name, units, size = received.body.split(":")
+        self.message = received
+        self.size = int(size)
+        self.is_unpacked = False
+        self._units = int(units)
+
+    @property
+    def units(self) -> int:
+        assert self.is_unpacked
+        return self._units
+
+    def unpack(self) -> None:
+        self.is_unpacked = True
 
 
-def message(name: str, units: int = 1) -> Received:
-    return Received(receipt=name, body=f"{name}:{units}", receive_count=1, sent_at=0, visible_at=0)
+def message(name: str, units: int = 1, size: int = 1) -> Received:
+    body = f"{name}:{units}:{size}"
+    return Received(receipt=name, body=body, receive_count=1, sent_at=0, visible_at=0)
 
 
-def unpack(received: Received) -> Work:
-    name, units = received.body.split(":")
-    return Work(name, int(units))
+class Memory:
+    """Room for so many bytes, which handlers give back.
+
+    Attributes:
+        counted: names of the messages that were unpacked, in order.
+    """
+
+    def __init__(self, size: float = float("inf")) -> None:
+        self.free = size
+        self.counted: list[str] = []
+
+    def fits(self, size: int) -> bool:
+        return size <= self.free
+
+    def unpacked(self, message: Received, size: int) -> None:
+        of_message = int(message.body.split(":")[2])
+        assert size > of_message, "the objects of its events count, too"
+        self.free -= of_message
+        self.counted.append(message.receipt)
 
 
 class Source:
@@ -43,7 +74,8 @@ class Source:
 class Handler:
     """Takes batches; each waits until it is let go."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory | None = None) -> None:
+        self.memory = memory or Memory()
         self.batches: list[list[str]] = []
         self.running = 0
         self.most = 0
@@ -54,19 +86,16 @@ class Handler:
         self.running += 1
         self.most = max(self.most, self.running)
         await self.go.wait()
+        self.memory.free += sum(work.size for work in batch)
         self.running -= 1
 
 
-def runner(
-    handle: Handler, *, max_units: int = 10, linger_sec: float = 0.0, in_flight: int = 2
-) -> BatchRunner[Work]:
-    return BatchRunner(
-        unpack=unpack,
-        handle=handle,
-        max_units=max_units,
-        linger_sec=linger_sec,
-        in_flight=in_flight,
-    )
+def runner(handle: Callable[[list[Work]], Awaitable[None]], **changes: Any) -> BatchRunner[Work]:
+    arguments: dict[str, Any] = {
+        "open_message": Work, "handle": handle, "room": getattr(handle, "memory", Memory()),
+        "max_units": 10, "linger_sec": 0.0, "in_flight": 2,
+    }  # fmt: skip
+    return BatchRunner(**(arguments | changes))
 
 
 async def settle() -> None:
@@ -144,6 +173,64 @@ async def test_no_batch_is_over_its_weight_unless_one_work_is() -> None:
     assert handle.batches == [["a", "b"], ["c"], ["d"], ["e"], ["f"]]
 
 
+async def test_no_batch_is_over_its_bytes_unless_one_work_is() -> None:
+    handle, source = Handler(), Source()
+    handle.go.set()
+    task = await run(runner(handle, max_bytes=100, in_flight=1), source)
+    source.give(*(message(name, size=size) for name, size in
+                  (("a", 60), ("b", 40), ("c", 50), ("d", 51), ("e", 500), ("f", 1))))  # fmt: skip
+    await finish(task, source, handle)
+    assert handle.batches == [["a", "b"], ["c"], ["d"], ["e"], ["f"]]
+
+
+async def test_a_batch_starts_without_waiting_once_its_bytes_are_full() -> None:
+    handle, source = Handler(), Source()
+    task = await run(runner(handle, max_bytes=100, linger_sec=3_600), source)
+    source.give(message("a", size=60))
+    await settle()
+    assert handle.batches == []
+    source.give(message("b", size=40))
+    await settle()
+    assert handle.batches == [["a", "b"]]
+    source.give(message("c", size=90))
+    await settle()
+    assert handle.batches == [["a", "b"]], "bytes that left in a batch count no longer"
+    await finish(task, source, handle)
+
+
+async def test_a_batch_that_is_full_of_bytes_without_a_place_takes_nothing_more() -> None:
+    handle, source = Handler(), Source()
+    task = await run(runner(handle, max_bytes=100, in_flight=1), source)
+    for name in "abcdefgh":
+        source.give(message(name, size=50))
+    await settle()
+    assert source._queue.qsize() >= 3
+    await finish(task, source, handle)
+
+
+async def test_messages_stay_packed_in_order_until_there_is_room_for_them() -> None:
+    handle, source = Handler(Memory(100)), Source()
+    task = await run(runner(handle, linger_sec=3_600, in_flight=1), source)
+    source.give(message("a", size=70), message("b", size=70), message("c", size=1))
+    source.give(message("d", size=1))
+    await settle()
+    assert handle.memory.counted == ["a"]
+    assert handle.batches == [["a"]], "waiting makes no room"
+    await finish(task, source, handle)
+    assert handle.memory.counted == ["a", "b", "c", "d"]
+    assert [name for batch in handle.batches for name in batch] == ["a", "b", "c", "d"]
+
+
+async def test_a_message_that_exceeds_the_memory_alone_is_handled_alone() -> None:
+    handle, source = Handler(Memory(100)), Source()
+    task = await run(runner(handle), source)
+    source.give(message("a", size=50), message("b", size=500), message("c", size=50))
+    await settle()
+    assert handle.memory.counted == ["a"]
+    await finish(task, source, handle)
+    assert handle.batches == [["a"], ["b"], ["c"]]
+
+
 async def test_what_a_batch_left_over_counts_towards_the_next() -> None:
     handle, source = Handler(), Source()
     handle.go.set()
@@ -188,9 +275,7 @@ async def test_an_error_that_nobody_foresaw_ends_the_run_even_if_nothing_more_ar
         raise KeyError("x")
 
     source = Source()
-    batches: BatchRunner[Work] = BatchRunner(
-        unpack=unpack, handle=broken, max_units=10, linger_sec=0, in_flight=2
-    )
+    batches = runner(broken)
     source.give(message("a"))
     with pytest.raises(KeyError):
         await asyncio.wait_for(batches.run(aiter(source)), 60)
@@ -202,9 +287,7 @@ async def test_an_error_in_the_last_batch_is_raised() -> None:
         raise KeyError("x")
 
     source = Source()
-    batches: BatchRunner[Work] = BatchRunner(
-        unpack=unpack, handle=broken, max_units=10, linger_sec=3_600, in_flight=2
-    )
+    batches = runner(broken, linger_sec=3_600)
     source.give(message("a"))
     source.end()
     with pytest.raises(KeyError):
@@ -221,7 +304,7 @@ async def test_a_cancelled_run_leaves_no_batch_running() -> None:
         finally:
             ended.append(batch[0].name)
 
-    batches = BatchRunner(unpack=unpack, handle=handle, max_units=1, linger_sec=0.0, in_flight=2)
+    batches = runner(handle, max_units=1)
     work = await run(batches, source)
     source.give(message("a"), message("b"))
     await settle()

@@ -1,7 +1,8 @@
 """Receiving from SQS: several long polls, visibility extended while work lasts, a drain at the end.
 
 The receiver holds every message from its receive to its `delete` or `release`. What dies in between
-comes back when its visibility ends.
+comes back when its visibility ends. How much it holds is bounded (held.py): what is beyond the
+bounds stays in the queue, where other replicas find it.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import msgspec
 from ocelot_common.batching import batched
 from ocelot_common.queue.client import MAX_BATCH_ENTRIES, SqsClient
 from ocelot_common.queue.gate import Gate
+from ocelot_common.queue.held import HeldBounds
 from ocelot_common.queue.sending import SQS_ERRORS
 from ocelot_common.retry import retrying
 from ocelot_common.telemetry.logs import get_logger
@@ -36,6 +38,7 @@ class Received(msgspec.Struct, eq=False, gc=False):
         receive_count: how often SQS has handed it out, this time included.
         sent_at: milliseconds since the epoch.
         visible_at: on the monotonic clock, when SQS gives it to others.
+        unpacked_bytes: what it was unpacked to, which is held beside its body.
     """
 
     receipt: str
@@ -43,6 +46,12 @@ class Received(msgspec.Struct, eq=False, gc=False):
     receive_count: int
     sent_at: int
     visible_at: float
+    unpacked_bytes: int = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What it takes of the memory for held messages."""
+        return len(self.body) + self.unpacked_bytes
 
     @property
     def back_off_sec(self) -> int:
@@ -52,7 +61,17 @@ class Received(msgspec.Struct, eq=False, gc=False):
 
 
 class Receiver:
-    """Takes messages from one queue while its gate is open and there is room for them."""
+    """Takes messages from one queue while its gate is open and there is room for them.
+
+    Args:
+        sqs: the client.
+        queue_url: of the queue.
+        gate: while it is shut, nothing is received.
+        receivers: most receives under way at once.
+        max_held_bytes: bound of the messages in hand and of what they were unpacked to.
+        wait_sec: how long a receive waits for messages.
+        visibility_sec: how long a message is hidden from others, unless extended.
+    """
 
     def __init__(
         self,
@@ -69,11 +88,10 @@ class Receiver:
         self._queue_url = queue_url
         self._gate = gate
         self._receivers = receivers
-        self._max_held_bytes = max_held_bytes
+        self._bounds = HeldBounds(max_bytes=max_held_bytes)
         self._wait_sec = wait_sec
         self._visibility_sec = visibility_sec
         self._held: dict[str, Received] = {}
-        self._held_bytes = 0
         self._room = asyncio.Condition()
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
@@ -86,8 +104,18 @@ class Receiver:
 
     @property
     def held_bytes(self) -> int:
-        """Size of the bodies of what is held."""
-        return self._held_bytes
+        """Size of the bodies of what is held, and of what they were unpacked to."""
+        return self._bounds.bytes
+
+    def fits(self, size: int) -> bool:
+        """Whether a held message may be unpacked to so many bytes within the bound."""
+        return self._bounds.fits(size)
+
+    def unpacked(self, message: Received, size: int) -> None:
+        """Count so many bytes, to which a held message was unpacked, until it is let go."""
+        message.unpacked_bytes += size
+        if message.receipt in self._held:
+            self._bounds.bytes += size
 
     def stop(self) -> None:
         """Begin no further receive."""
@@ -122,6 +150,7 @@ class Receiver:
             for part in batched(messages, MAX_BATCH_ENTRIES)
         ]
         await asyncio.gather(*calls)
+        self._bounds.finished(len(messages))
         await self._let_go(messages)
 
     async def release(self, messages: Sequence[Received], *, delay_sec: int = 0) -> None:
@@ -135,17 +164,20 @@ class Receiver:
 
     async def _poll(self) -> None:
         while not self._stopping.is_set():
-            await self._until_room()
-            if self._stopping.is_set():
+            number = await self._until_room()
+            if not number:
                 return
-            await self._receive()
+            try:
+                await self._receive(number)
+            finally:
+                self._bounds.answered(number)  # this poll asks for all that it leaves free
 
-    async def _receive(self) -> None:
+    async def _receive(self, number: int) -> None:
         async for attempt in retrying(on=SQS_ERRORS, stopping=self._stopping, report=_report):
             with attempt:
                 answer = await self._sqs.receive_message(
                     QueueUrl=self._queue_url,
-                    MaxNumberOfMessages=MAX_BATCH_ENTRIES,
+                    MaxNumberOfMessages=number,
                     WaitTimeSeconds=self._wait_sec,
                     VisibilityTimeout=self._visibility_sec,
                     MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
@@ -154,32 +186,36 @@ class Receiver:
                 batch = [_received(raw, visible_at) for raw in answer.get("Messages", [])]
                 for message in batch:
                     self._held[message.receipt] = message
-                    self._held_bytes += len(message.body)
+                    self._bounds.add(message.held_bytes)
                 if batch:
                     self._arrived.put_nowait(batch)
 
-    async def _until_room(self) -> None:
+    async def _until_room(self) -> int:
+        """Wait until there is room, and count a receive; how many to ask for, 0 after a stop."""
         while not self._stopping.is_set():
             async with self._room:
                 await self._room.wait_for(
-                    lambda: self._held_bytes < self._max_held_bytes or self._stopping.is_set()
+                    lambda: self._bounds.to_ask_for() or self._stopping.is_set()
                 )
             # The gate comes last: it may have been shut while there was no room.
-            if self._gate.is_open:
-                return
+            if self._gate.is_open and not self._stopping.is_set():
+                # Nothing else ran since the room was seen, so it is still there.
+                number = self._bounds.to_ask_for()
+                self._bounds.asked(number)
+                return number
             gate = asyncio.create_task(self._gate.wait_open())
             stop = asyncio.create_task(self._stopping.wait())
             await asyncio.wait([gate, stop], return_when=asyncio.FIRST_COMPLETED)
             gate.cancel()
             stop.cancel()
+        return 0
 
     async def _when_ended(self, polls: list[asyncio.Task[None]]) -> None:
         stop = asyncio.create_task(self._stopping.wait())
         # Before the stop, a poll ends only by an error that nobody foresaw.
         await asyncio.wait([stop, *polls], return_when=asyncio.FIRST_COMPLETED)
         self._stopping.set()
-        async with self._room:
-            self._room.notify_all()
+        await self._tell_of_room()
         results = await asyncio.gather(*polls, return_exceptions=True)
         for result in results:
             if isinstance(result, SQS_ERRORS):
@@ -227,7 +263,10 @@ class Receiver:
     async def _let_go(self, messages: Iterable[Received]) -> None:
         for message in messages:
             if self._held.pop(message.receipt, None):
-                self._held_bytes -= len(message.body)
+                self._bounds.remove(message.held_bytes)
+        await self._tell_of_room()
+
+    async def _tell_of_room(self) -> None:
         async with self._room:
             self._room.notify_all()
 

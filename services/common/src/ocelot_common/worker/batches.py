@@ -4,18 +4,48 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
+from ocelot_common.batching import MAX_BATCH_BYTES
 from ocelot_common.queue.receiver import Received
 from ocelot_common.tasks import cancel_and_wait
 
+#: What an unpacked event takes in objects beside its text, at most.
+_EVENT_BYTES: Final = 150
+
 
 class Work(Protocol):
-    """What a message asks for."""
+    """What a message asks for: authenticated at first, unpacked when there is room for it."""
+
+    @property
+    def message(self) -> Received:
+        """The message."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes to which the message unpacks, known before it is unpacked."""
+        ...
 
     @property
     def units(self) -> int:
-        """Its weight in a batch: events, say."""
+        """Its weight in a batch, known once it is unpacked: events, say."""
+        ...
+
+    def unpack(self) -> None:
+        """Unpack the message; never raises."""
+        ...
+
+
+class Room(Protocol):
+    """The memory for messages in hand."""
+
+    def fits(self, size: int) -> bool:
+        """Whether a held message may be unpacked to so many bytes within the bound."""
+        ...
+
+    def unpacked(self, message: Received, size: int) -> None:
+        """Count so many bytes, to which a held message was unpacked, until it is let go."""
         ...
 
 
@@ -26,12 +56,15 @@ class BatchRunner(Generic[W]):
     """Collects work into batches and handles several at once.
 
     As in a group commit, a batch starts when it is full, or when its oldest work has waited for the
-    linger; while all places are taken, it grows.
+    linger; while all places are taken, it grows. Messages wait packed, in order, while there is no
+    room to unpack the next one.
 
     Args:
-        unpack: turns a message into work; never raises.
+        open_message: turns a message into work that is not unpacked yet; never raises.
         handle: sees to a batch, its messages' deletion included.
-        max_units: a batch is full at this weight.
+        room: bounds what is unpacked. One message is unpacked all the same.
+        max_units: a batch is full at this weight,
+        max_bytes: and at so many bytes, unpacked.
         linger_sec: how long the first work of a batch waits for more.
         in_flight: batches handled at once.
     """
@@ -39,20 +72,26 @@ class BatchRunner(Generic[W]):
     def __init__(
         self,
         *,
-        unpack: Callable[[Received], W],
+        open_message: Callable[[Received], W],
         handle: Callable[[list[W]], Awaitable[None]],
+        room: Room,
         max_units: int,
+        max_bytes: int = MAX_BATCH_BYTES,
         linger_sec: float,
         in_flight: int,
     ) -> None:
-        self._unpack = unpack
+        self._open_message = open_message
         self._handle = handle
+        self._room = room
         self._max_units = max_units
+        self._max_bytes = max_bytes
         self._linger_sec = linger_sec
         self._in_flight = in_flight
         self._running: set[asyncio.Future[None]] = set()
+        self._packed: deque[W] = deque()
         self._waiting: deque[W] = deque()
         self._units = 0
+        self._bytes = 0
         self._oldest = 0.0
         self._failure: BaseException | None = None
 
@@ -73,47 +112,67 @@ class BatchRunner(Generic[W]):
 
     async def _work(self, messages: AsyncIterator[list[Received]]) -> None:
         arrival: asyncio.Task[list[Received] | None] | None = _next(messages)
-        while arrival is not None or self._waiting:
+        while arrival is not None or self._packed or self._waiting:
             if self._failure is not None:
                 raise self._failure
+            self._unpack()
             free = len(self._running) < self._in_flight
             if self._waiting and free and (arrival is None or self._due()):
                 self._start()
                 continue
             waits: set[asyncio.Future[Any]] = set(self._running)
-            if arrival is not None and (free or self._units < self._max_units):
+            if arrival is not None and not self._packed and (free or not self._full()):
                 waits.add(arrival)
             timeout = self._until_due() if free else None
             await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if arrival is not None and arrival.done():
                 received = arrival.result()
                 arrival = _next(messages) if received is not None else None
-                for message in received or ():
-                    self._add(self._unpack(message))
+                self._packed.extend(self._open_message(message) for message in received or ())
         if self._running:
             await asyncio.wait(self._running)
         if self._failure is not None:
             raise self._failure
 
-    def _add(self, work: W) -> None:
-        if not self._waiting:
-            self._oldest = time.monotonic()
-        self._waiting.append(work)
-        self._units += work.units
+    def _unpack(self) -> None:
+        """Unpack as many messages as there is room for, or one if nothing is unpacked."""
+        while self._packed:
+            work = self._packed[0]
+            if not self._room.fits(work.size) and (self._waiting or self._running):
+                return
+            self._packed.popleft()
+            work.unpack()
+            units = work.units
+            self._room.unpacked(work.message, work.size + units * _EVENT_BYTES)
+            if not self._waiting:
+                self._oldest = time.monotonic()
+            self._waiting.append(work)
+            self._units += units
+            self._bytes += work.size
 
     def _take(self) -> list[W]:
         """The next batch: as many as fit, one at least. What is left over is due already."""
         batch: list[W] = []
-        units = 0
-        while self._waiting and (not batch or units + self._waiting[0].units <= self._max_units):
-            work = self._waiting.popleft()
-            units += work.units
-            batch.append(work)
+        units = bytes_ = 0
+        while self._waiting:
+            work = self._waiting[0]
+            of_work = work.units
+            over = units + of_work > self._max_units or bytes_ + work.size > self._max_bytes
+            if batch and over:
+                break
+            units += of_work
+            bytes_ += work.size
+            batch.append(self._waiting.popleft())
         self._units -= units
+        self._bytes -= bytes_
         return batch
 
+    def _full(self) -> bool:
+        return self._units >= self._max_units or self._bytes >= self._max_bytes
+
     def _due(self) -> bool:
-        return self._units >= self._max_units or self._until_due() == 0
+        # Without room for the next message, no batch becomes any larger.
+        return bool(self._packed) or self._full() or self._until_due() == 0
 
     def _until_due(self) -> float | None:
         if not self._waiting:
