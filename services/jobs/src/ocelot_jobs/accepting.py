@@ -15,6 +15,7 @@ from ocelot_common.queue.client import SqsClient
 from ocelot_common.queue.depth import read_depth
 from ocelot_common.queue.keys import QueueKeys
 from ocelot_common.queue.moving import send_each
+from ocelot_common.queue.resigning import NotResignableError, resigned
 from ocelot_common.queue.sending import Outgoing
 from ocelot_common.registry.model import QueueKeyState
 from ocelot_common.registry.store import RegistryStore
@@ -25,7 +26,6 @@ from ocelot_common.versioned import MalformedError, NewerVersionError
 from ocelot_jobs.dead_queues import DeadMessage, DeadQueue, delete, receive, release
 from ocelot_jobs.drain import HOLD_SEC
 from ocelot_jobs.leases import JobFailedError, Lease, TryAgainError
-from ocelot_jobs.resigning import NotResignableError, resigned
 
 #: What a message is held for while the others are looked at.
 _HOLD_SEC: Final = 600
@@ -171,7 +171,7 @@ class Accept:
         signable: list[DeadMessage] = []
         for message, signed, events in wanted:
             try:
-                copies.append(list(resigned(signed, queue.stage, key)))
+                copies.append(list(resigned(signed, queue.purpose, key, authenticated=False)))
             except NotResignableError as error:
                 # Its neighbours are accepted all the same: somebody else may have sent it.
                 log.warning("message_not_accepted", id=message.id, reason=str(error)[:300])
