@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
-from ocelot_common.envelope import Envelope, PackedEvent, Segment
+from ocelot_common.envelope import Envelope, Origin, PackedEvent, Segment
 from ocelot_common.ids import format_id, new_id
 from ocelot_common.mongo import events_of
+from ocelot_common.queue.sending import Outgoing, send_all
 from ocelot_common.signed_text import Purpose, sign
 from ocelot_common.stored import build_document
 from ocelot_common.timestamps import now_ms
+from ocelot_devstack.queues import open_sqs
 from queuekit.signing import OTHER_KEY, ingest_text, key_of
 
 TEXT = b'{"action":"doc.read","actor":{"id":"u"}}'
@@ -242,6 +244,35 @@ async def test_letters_of_60_days_ago_are_stored_when_they_are_retried(running: 
     stored = await running.until_stored(access.tenant, 4)
     assert {each.id for each in stored} == {single.event_id, *ids}
     assert {each.received_at for each in stored} == {old}
+
+
+@pytest.mark.parametrize("origin", [Origin.INTERNAL, Origin.API])
+async def test_only_an_event_of_ocelot_itself_is_retried_with_a_reserved_action(
+    running: Any, ocelot: Any, until_letter: Any, origin: Origin
+):
+    access = await running.tenant()
+    event_id = new_id()
+    reserved = b'{"action":"ocelot.tenant.delete","actor":{"id":"%s"}}'
+    texts = [TEXT, reserved % origin.encode()]  # the second meets the id of the first
+    stack = running.stack
+    async with open_sqs(stack.sqs_endpoint_url, stack.settings.aws_env()) as sqs:
+        for text in texts:
+            segment = Segment("w", now_ms(), "r", "", [PackedEvent(event_id, text)], origin)
+            body = ingest_text(Envelope(access.tenant.uid, [segment]), key_of(stack))
+            await send_all(sqs, stack.queues.ingest, [Outgoing(body, access.tenant.uid)])
+            await running.until_stored(access.tenant, 1)
+    letter = await until_letter(access.tenant)
+
+    retried = await ocelot.ok("dead-letters", "retry", "--new-id", letter["_id"])
+
+    assert "1 sent again" in retried.err
+    if origin is Origin.INTERNAL:
+        stored = await running.until_stored(access.tenant, 2)
+        assert {each.text.encode() for each in stored} == set(texts)
+    else:
+        back = await until_letter(access.tenant)
+        assert back["reason"] == Reason.NOT_STORABLE
+        assert len(await running.stored(access.tenant)) == 1
 
 
 def whole_letter(body: str, reason: Reason, *, uid: str = "") -> DeadLetter:

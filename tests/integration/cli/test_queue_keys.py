@@ -21,7 +21,7 @@ from ocelot_common.envelope import Envelope, PackedEvent, Segment
 from ocelot_common.ids import new_id
 from ocelot_common.names import QUEUE_KEY_USE
 from ocelot_common.provisioning.queue_keys import record_queue_key
-from ocelot_common.queue.keys import KeyFile, add_key, new_queue_key
+from ocelot_common.queue.keys import KeyFile, add_key, fingerprint, key_line, new_queue_key
 from ocelot_common.queue.sending import Outgoing, send_all
 from ocelot_common.registry.model import QueueKeyRow
 from ocelot_common.registry.store import RegistryTransaction
@@ -242,7 +242,7 @@ async def test_events_of_a_key_that_is_lost_for_good_are_stored_when_they_are_ac
 
     accepted = await ocelot.ok("dead-letters", "accept", "--kid", key.kid, "--yes")
 
-    assert "accepted 20,000 events" in accepted.err
+    assert "accepted 16 messages with 20,000 events" in accepted.err
     stored = await running.until_stored(access.tenant, 20_001)
     assert sent < {event.id for event in stored}
     assert len(stored) == 20_001
@@ -283,6 +283,81 @@ async def test_a_key_is_retired_only_when_nothing_of_it_can_wait_any_more(
 
     [found] = [each for each in await store.since(QueueKeyRow, 0) if each.kid == key.kid]
     assert found.state == "Retired"
+
+
+async def test_keys_of_a_file_that_something_else_made_are_recorded_once_and_never_shown(
+    running: Any, ocelot: Any, tmp_path: Path
+):
+    store = running.maker.store
+    known, *made = [new_queue_key() for _ in range(3)]
+    await record_queue_key(store, known)
+    file = tmp_path / "queue-keys"
+    lines = [key_line(key) for key in (made[0], known, made[1])]
+    file.write_text("# of a Secret\n" + "\n".join(lines))  # without an end of line
+    before = file.read_bytes()
+
+    first = await ocelot.ok("queue-keys", "record", str(file))
+    second = await ocelot.ok("queue-keys", "record", str(file))
+
+    assert "recorded 2 of 3 keys" in first.err
+    assert [key.kid in first.err for key in (*made, known)] == [True, True, False]
+    assert "recorded 0 of 3 keys" in second.err
+    for key in (*made, known):
+        recorded = await store.queue_key(key.kid)
+        assert (recorded.sha256, recorded.state) == (fingerprint(key), "Active")
+        told = first.out + first.err + second.out + second.err
+        assert key_line(key).partition(":")[2] not in told
+        assert fingerprint(key) not in told
+    assert file.read_bytes() == before
+
+
+async def test_a_key_that_was_lost_or_retired_stays_that_when_its_file_is_recorded(
+    running: Any, ocelot: Any, tmp_path: Path
+):
+    store, key, other = running.maker.store, new_queue_key(), new_queue_key()
+    file = tmp_path / "queue-keys"
+    file.write_text("".join(f"{key_line(each)}\n" for each in (key, other)))
+    await record_queue_key(store, key)
+    await ocelot.ok("queue-keys", "lost", key.kid, "--yes")
+    assert "recorded 1 of 2 keys" in (await ocelot.ok("queue-keys", "record", str(file))).err
+    assert (await store.queue_key(key.kid)).state == "Lost"
+
+
+async def test_nothing_of_a_file_is_recorded_that_has_another_key_under_a_known_id(
+    running: Any, ocelot: Any, tmp_path: Path
+):
+    store, known, fresh = running.maker.store, new_queue_key(), new_queue_key()
+    await record_queue_key(store, known)
+    file = tmp_path / "queue-keys"
+    impostor = QueueKey(known.kid, bytes(32))
+    file.write_text(f"{key_line(fresh)}\n{key_line(impostor)}\n")
+    ended = await ocelot("queue-keys", "record", str(file))
+    assert (ended.status, f"the key id {known.kid} belongs to another key" in ended.err) == (
+        1,
+        True,
+    )
+    assert await store.queue_key(fresh.kid) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file"),
+        (b"", "it holds no key"),
+        (b"\xffkey", "is not UTF-8"),
+        (b"q:c2VjcmV0", "is not base64 of 32"),
+    ],
+    ids=["missing", "empty", "not UTF-8", "a short key"],
+)
+async def test_a_file_without_keys_is_one_clear_line(
+    ocelot: Any, tmp_path: Path, content: bytes | None, reason: str
+):
+    file = tmp_path / "queue-keys"
+    if content is not None:
+        file.write_bytes(content)
+    ended = await ocelot("queue-keys", "record", str(file))
+    assert (ended.status, reason in ended.err) == (1, True), ended.err
+    assert "c2VjcmV0" not in ended.err
 
 
 @pytest.mark.parametrize("command", ["retire", "lost"])

@@ -1,96 +1,15 @@
 """make dev as a process: started, signalled, killed. OpenSearch is off where it adds nothing."""
 
 import asyncio
-import json
 import os
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from pymongo import AsyncMongoClient
 
 from ocelot_devstack.ports import free_port
-from ocelot_devstack.queues import open_sqs
-from ocelot_devstack.settings import DevSettings
-
-PROGRAM = Path(__file__).with_name("run_dev.py")
-
-
-class MakeDev:
-    def __init__(self, state_dir: Path, **env: str) -> None:
-        self.state_dir = state_dir
-        self.output = ""
-        names = ("API", "API_PROBES", "MONGODB", "SQS", "CONSUMER_PROBES", "INDEXER_PROBES")
-        self.ports = {name: str(free_port()) for name in names}
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("OCELOT_DEV_")}
-        for name in ("MONGODB_URL", "AWS_ENDPOINT_URL_SQS", "OPENSEARCH_URL"):
-            clean.pop(name, None)
-        self.env = {
-            **clean,
-            **{f"OCELOT_DEV_{name}_PORT": port for name, port in self.ports.items()},
-            "OCELOT_DEV_OPENSEARCH": "false",
-            "OCELOT_DEV_STATE_DIR": str(state_dir),
-            "STUB_ENDS": str(state_dir / "ends"),
-            **env,
-        }
-
-    async def start(self, consumer: str = "worker") -> None:
-        self.output = ""
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(PROGRAM),
-            consumer,
-            env=self.env,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-
-    async def wait_for(self, text: str) -> None:
-        assert self.process.stdout is not None
-        async with asyncio.timeout(540):
-            while text not in self.output:
-                line = await self.process.stdout.readline()
-                assert line, f"ended without {text!r}:\n{self.output}"
-                self.output += line.decode()
-
-    async def end(self) -> int:
-        assert self.process.stdout is not None
-        async with asyncio.timeout(360):
-            self.output += (await self.process.stdout.read()).decode()
-            return await self.process.wait()
-
-    def dev_file(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.state_dir / "dev.json").read_text())
-        return content
-
-    def children(self) -> list[int]:
-        """Every process whose environment or arguments point into our state directory."""
-        mark = str(self.state_dir).encode()
-        found = []
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) in {os.getpid(), self.process.pid}:
-                continue
-            try:
-                seen = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if mark in seen:
-                found.append(int(entry.name))
-        return found
-
-
-@pytest.fixture
-async def make_dev(tmp_path: Path) -> AsyncIterator[MakeDev]:
-    run = MakeDev(tmp_path / "state")
-    yield run
-    process = getattr(run, "process", None)
-    if process is not None and process.returncode is None:
-        process.kill()
-        await process.wait()
 
 
 def signing_key(dev: dict[str, Any]) -> str:
@@ -101,14 +20,7 @@ def arguments(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-async def send(dev: dict[str, Any], count: int) -> None:
-    settings = DevSettings(state_dir=Path("unused"), sqs_endpoint_url=None)
-    async with open_sqs(dev["sqs_endpoint_url"], settings.aws_env()) as sqs:
-        for number in range(count):
-            await sqs.send_message(QueueUrl=dev["queues"]["ingest"], MessageBody=str(number))
-
-
-async def none_left(make_dev: MakeDev) -> bool:
+async def none_left(make_dev: Any) -> bool:
     for _ in range(300):
         if not make_dev.children():
             return True
@@ -116,7 +28,7 @@ async def none_left(make_dev: MakeDev) -> bool:
     return False
 
 
-async def test_ctrl_c_stops_the_api_then_drains_then_stops_the_rest(make_dev: MakeDev) -> None:
+async def test_ctrl_c_stops_the_api_then_drains_then_stops_the_rest(make_dev: Any) -> None:
     await make_dev.start()
     await make_dev.wait_for("Ready in")
     dev = make_dev.dev_file()
@@ -129,12 +41,13 @@ async def test_ctrl_c_stops_the_api_then_drains_then_stops_the_rest(make_dev: Ma
     assert dev["tenants"]["globex"]["reader"] == "globex-reader-Shared"
     assert dev["queues"]["ingest"].startswith(dev["sqs_endpoint_url"])
     assert "Authorization: Bearer acme-writer-Dedicated" in make_dev.output
-    await send(dev, 10)
+    await make_dev.send(*map(str, range(10)))
 
     make_dev.process.send_signal(signal.SIGINT)
     assert await make_dev.end() == 0
 
-    assert "Left in" not in make_dev.output
+    assert "Saved" not in make_dev.output
+    assert "Lost" not in make_dev.output
     ends = [line.split() for line in (make_dev.state_dir / "ends").read_text().splitlines()]
     assert [name for name, _ in ends] == ["api", "worker"]
     assert float(ends[1][1]) - float(ends[0][1]) > 1, "the worker had ten messages to delete"
@@ -142,21 +55,10 @@ async def test_ctrl_c_stops_the_api_then_drains_then_stops_the_rest(make_dev: Ma
     assert make_dev.children() == []
 
 
-async def test_what_is_not_drained_in_time_is_said(make_dev: MakeDev) -> None:
-    make_dev.env["OCELOT_DEV_DRAIN_SEC"] = "1"
+async def test_a_second_ctrl_c_hurries(make_dev: Any) -> None:
     await make_dev.start("idle")
     await make_dev.wait_for("Ready in")
-    await send(make_dev.dev_file(), 3)
-    make_dev.process.send_signal(signal.SIGTERM)
-    assert await make_dev.end() == 0
-    assert "Left in the ingest queue and lost: 3 messages" in make_dev.output
-    assert make_dev.children() == []
-
-
-async def test_a_second_ctrl_c_hurries(make_dev: MakeDev) -> None:
-    await make_dev.start("idle")
-    await make_dev.wait_for("Ready in")
-    await send(make_dev.dev_file(), 3)
+    await make_dev.send("0", "1", "2")
     make_dev.process.send_signal(signal.SIGINT)
     await make_dev.wait_for("Stopping")
     await asyncio.sleep(1)
@@ -167,7 +69,7 @@ async def test_a_second_ctrl_c_hurries(make_dev: MakeDev) -> None:
     assert make_dev.children() == []
 
 
-async def test_ctrl_c_while_starting_leaves_nothing(make_dev: MakeDev) -> None:
+async def test_ctrl_c_while_starting_leaves_nothing(make_dev: Any) -> None:
     await make_dev.start()
     for _ in range(1_800):
         if make_dev.children():
@@ -179,7 +81,7 @@ async def test_ctrl_c_while_starting_leaves_nothing(make_dev: MakeDev) -> None:
     assert make_dev.children() == []
 
 
-async def test_a_killed_make_dev_leaves_no_child(make_dev: MakeDev) -> None:
+async def test_a_killed_make_dev_leaves_no_child(make_dev: Any) -> None:
     await make_dev.start()
     await make_dev.wait_for("Ready in")
     assert len(make_dev.children()) == 4
@@ -188,7 +90,7 @@ async def test_a_killed_make_dev_leaves_no_child(make_dev: MakeDev) -> None:
     assert await none_left(make_dev)
 
 
-async def test_yesterdays_data_is_there_under_another_port(make_dev: MakeDev) -> None:
+async def test_yesterdays_data_is_there_under_another_port(make_dev: Any) -> None:
     for run in range(2):
         make_dev.env["OCELOT_DEV_MONGODB_PORT"] = str(free_port())
         await make_dev.start()
@@ -206,7 +108,7 @@ async def test_yesterdays_data_is_there_under_another_port(make_dev: MakeDev) ->
         assert await make_dev.end() == 0
 
 
-async def test_a_taken_port_is_named_and_nothing_starts(make_dev: MakeDev) -> None:
+async def test_a_taken_port_is_named_and_nothing_starts(make_dev: Any) -> None:
     with socket.socket() as first, socket.socket() as second:
         for server, name in ((first, "API"), (second, "SQS")):
             server.bind(("127.0.0.1", int(make_dev.ports[name])))
@@ -219,17 +121,17 @@ async def test_a_taken_port_is_named_and_nothing_starts(make_dev: MakeDev) -> No
     assert make_dev.children() == []
 
 
-async def test_a_second_make_dev_on_a_live_one_is_refused(make_dev: MakeDev) -> None:
+async def test_a_second_make_dev_on_a_live_one_is_refused(make_dev: Any) -> None:
     await make_dev.start()
     await make_dev.wait_for("Ready in")
-    other = MakeDev(make_dev.state_dir)
+    other = make_dev.beside()
     await other.start()
     assert await other.end() == 1
     assert "make dev already runs here" in other.output
     assert (make_dev.state_dir / "dev.json").exists(), "it is the living one's"
 
 
-async def test_a_service_that_dies_is_reported_and_started_again(make_dev: MakeDev) -> None:
+async def test_a_service_that_dies_is_reported_and_started_again(make_dev: Any) -> None:
     await make_dev.start()
     await make_dev.wait_for("Ready in")
     victim = next(
@@ -243,7 +145,7 @@ async def test_a_service_that_dies_is_reported_and_started_again(make_dev: MakeD
 
 
 async def test_a_service_that_cannot_start_ends_everything_with_its_last_lines(
-    make_dev: MakeDev,
+    make_dev: Any,
 ) -> None:
     await make_dev.start("broken")
     assert await make_dev.end() == 1

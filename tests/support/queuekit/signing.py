@@ -58,10 +58,16 @@ def ingest_text(envelope: Envelope, key: QueueKey = KEY, *, sent_at: int | None 
 
 
 def index_texts(
-    uid: str, ids: Sequence[bytes], key: QueueKey = KEY, *, traceparents: Sequence[str] = ()
+    uid: str,
+    ids: Sequence[bytes],
+    key: QueueKey = KEY,
+    *,
+    sent_at: int | None = None,
+    traceparents: Sequence[str] = (),
 ) -> list[str]:
     """Messages of the index queue."""
-    return list(pack_index_messages(uid, ids, key, sent_at=now_ms(), traceparents=traceparents))
+    signed_at = now_ms() if sent_at is None else sent_at
+    return list(pack_index_messages(uid, ids, key, sent_at=signed_at, traceparents=traceparents))
 
 
 def opened(text: str) -> Envelope:

@@ -164,14 +164,45 @@ def test_a_damaged_envelope_raises_nothing_else(envelope: Envelope, data: st.Dat
         unpack(authenticated(bytes(raw)))
 
 
+#: The ways in which msgpack writes the length of an id: in one byte, in two and in four.
+ID_HEADERS = [b"\xc4\x10", b"\xc5\x00\x10", b"\xc6\x00\x00\x00\x10"]
+#: And those in which it writes an array of two.
+PAIR_HEADERS = [b"\x92", b"\xdc\x00\x02", b"\xdd\x00\x00\x00\x02"]
+
+
+def with_events(event: bytes, number: int, *, segments: int = 1) -> bytes:
+    """An envelope whose segments have so many events, which are given as they are encoded."""
+    head = msgspec.msgpack.encode(["w", 1, "r", ""]).replace(b"\x94", b"\x95", 1)
+    segment = head + b"\xdd" + number.to_bytes(4, "big") + event * number
+    start = b"\x92" + msgspec.msgpack.encode(UID) + b"\xdd" + segments.to_bytes(4, "big")
+    return compressed(start + segment * segments)
+
+
+@pytest.mark.parametrize("id_header", ID_HEADERS, ids=[8, 16, 32])
+@pytest.mark.parametrize("pair_header", PAIR_HEADERS, ids=[4, 16, 32])
 def test_very_many_events_are_refused_before_they_are_decoded(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, id_header: bytes, pair_header: bytes
 ) -> None:
     """Decoded, they would take ten times their bytes."""
+    event = pair_header + id_header + b"i" * 16 + msgspec.msgpack.encode(b"t" * 30)
+    [read] = unpack(authenticated(with_events(event, 1))).segments
+    assert read.events == [PackedEvent(b"i" * 16, b"t" * 30)]
     monkeypatch.setattr(module, "_decoder", None)
-    events = [[b"i" * 16, b"t" * 30]] * (MAX_EVENTS + 1)
     with pytest.raises(MalformedError, match="more than 200,000 events"):
-        unpack(authenticated(body([UID, [["w", 1, "r", "", events]]])))
+        unpack(authenticated(with_events(event, 1_001, segments=200)))
+
+
+def test_a_list_of_too_many_events_is_refused_by_its_length_alone() -> None:
+    """Of events without an id there are 12 million in 64 MiB."""
+    with pytest.raises(MalformedError, match=r"`array` of length <= 200000.*\$\[1\]\[0\]\[4\]`"):
+        unpack(authenticated(with_events(b"\x92\xc4\x00\xc4\x00", MAX_EVENTS + 1)))
+
+
+@pytest.mark.parametrize("length", [0, 15, 17])
+def test_an_id_of_another_length_is_refused_at_the_first_event(length: int) -> None:
+    event = msgspec.msgpack.encode([b"i" * length, b""])
+    with pytest.raises(MalformedError, match=r"`bytes` of length .*\$\[1\]\[0\]\[4\]\[0\]\[0\]`"):
+        unpack(authenticated(with_events(event, 1_000)))
 
 
 @given(envelopes)

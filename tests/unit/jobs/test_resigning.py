@@ -10,9 +10,10 @@ from bson import Binary
 from ocelot_common.dead_letters import Reason, Stage
 from ocelot_common.envelope import Envelope, Origin, PackedEvent, Segment
 from ocelot_common.ids import new_id
-from ocelot_common.signed_text import Purpose, sign
+from ocelot_common.queue.resigning import NotResignableError, resigned
+from ocelot_common.signed_text import Purpose, parse, sign
 from ocelot_common.timestamps import now_ms, to_ms
-from ocelot_jobs.resigning import NotResignableError, messages_of_letter
+from ocelot_jobs.resigning import messages_of_letter
 from queuekit.signing import (
     KEY,
     OTHER_KEY,
@@ -88,6 +89,38 @@ def test_a_whole_envelope_of_a_key_that_is_gone_is_signed_with_the_present_one()
     fixed_keys().open(message.body, Purpose.INGEST)
     [found] = opened(message.body).segments
     assert (found.origin, found.received_at, found.events) == (Origin.RETRY, 5, segment.events)
+
+
+ORIGINS = {
+    "a letter of the api": (letter(), Origin.RETRY),
+    "a letter of Ocelot itself": (letter(internal=True), Origin.INTERNAL),
+    "a letter that is not ours": (letter(internal="yes"), Origin.RETRY),
+    **{
+        f"a whole message of the origin {origin}": (
+            whole(ingest_text(Envelope(UID, [Segment("w", 5, "r", "", [], origin)]), OTHER_KEY)),
+            Origin.INTERNAL if origin is Origin.INTERNAL else Origin.RETRY,
+        )
+        for origin in Origin
+    },
+}
+
+
+@pytest.mark.parametrize(("one", "origin"), ORIGINS.values(), ids=ORIGINS)
+def test_what_ocelot_itself_made_stays_internal_and_all_else_is_a_retry(
+    one: dict[str, Any], origin: Origin
+) -> None:
+    [message] = again(one)
+    [segment] = opened(message.body).segments
+    assert segment.origin is origin
+
+
+@pytest.mark.parametrize("origin", Origin)
+def test_a_message_that_nobody_authenticated_is_never_internal(origin: Origin) -> None:
+    envelope = Envelope(UID, [Segment("w", 5, "r", "", [PackedEvent(ID, b"{}")], origin)])
+    forged = parse(ingest_text(envelope, OTHER_KEY))
+    [message] = resigned(forged, Purpose.INGEST, KEY, authenticated=False)
+    [segment] = opened(message.body).segments
+    assert segment.origin is Origin.RETRY
 
 
 def test_a_whole_index_message_is_signed_again() -> None:

@@ -65,6 +65,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
             the stage `index`, whose content is what is stored. What no document could hold is kept
             cut.
         received_at: of the event, milliseconds since the epoch; None for a whole message.
+        internal: whether Ocelot itself made the event, as its authenticated message said.
     """
 
     stage: Stage
@@ -76,6 +77,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     received_at: int | None = None
     writer: str = ""
     request_id: str = ""
+    internal: bool = False
 
     @classmethod
     def not_indexable(cls, stored: StoredEvent, detail: str) -> "DeadLetter":
@@ -177,9 +179,18 @@ class DeadLetterStore:
         async for document in self._letters.find(query).sort("last_seen", -1).limit(limit):
             yield document
 
-    async def remove(self, key: str) -> bool:
-        """Forget one letter; whether it was there."""
-        return (await self._letters.delete_one({"_id": key})).deleted_count == 1
+    async def remove(self, key: str, *, attempts: int | None = None) -> bool:
+        """Forget one letter; whether it was there.
+
+        Args:
+            key: its whole key.
+            attempts: only if it still counts so many. One more means that the same fault was met
+                again since the caller read the letter.
+        """
+        query: Document = {"_id": key}
+        if attempts is not None:
+            query["attempts"] = attempts
+        return (await self._letters.delete_one(query)).deleted_count == 1
 
     async def purge(
         self, uid: str, *, before: datetime, limit: int, session: AsyncClientSession
@@ -226,11 +237,14 @@ def _upsert(letter: DeadLetter, now: datetime) -> UpdateOne:
         first["event_key"] = Binary(letter.event_id, 4)
     if letter.received_at is not None:
         first["received_at"] = to_datetime(letter.received_at)
+    latest: Document = {"last_seen": now, "detail": letter.detail[:_MAX_DETAIL_CHARS]}
+    if letter.internal:
+        latest["internal"] = True
     return UpdateOne(
         {"_id": letter.key},
         {
             "$setOnInsert": first,
-            "$set": {"last_seen": now, "detail": letter.detail[:_MAX_DETAIL_CHARS]},
+            "$set": latest,
             "$inc": {"attempts": 1},
         },
         upsert=True,

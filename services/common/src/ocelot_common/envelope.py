@@ -24,8 +24,9 @@ MAX_EVENTS: Final = 200_000
 _COUNTED_BYTES: Final = 8 * 1024 * 1024
 #: The longest head of a zstd frame has 18 bytes (RFC 8878), 24 characters of base64.
 _HEAD_CHARS: Final = 24
-#: How an event begins: an array of two, the first of them 16 bytes.
-_EVENT_START: Final = b"\x92\xc4\x10"
+#: The three ways in which msgpack writes that 16 bytes follow: the id of an event. JSON holds no
+#: byte 0x10, so that texts count for none.
+_ID_HEADERS: Final = (b"\xc4\x10", b"\xc5\x00\x10", b"\xc6\x00\x00\x00\x10")
 
 #: The end of the year 9999, in milliseconds: no later time can be written as RFC 3339.
 _LAST_MS: Final = 253_402_300_799_999
@@ -112,7 +113,7 @@ def unpack(message: SignedText) -> Envelope:
         MalformedError: it holds no envelope, or a larger one than any release writes.
     """
     data = _decompressed(message.content())
-    if len(data) > _COUNTED_BYTES and data.count(_EVENT_START) > MAX_EVENTS:
+    if len(data) > _COUNTED_BYTES and sum(map(data.count, _ID_HEADERS)) > MAX_EVENTS:
         raise MalformedError(f"more than {MAX_EVENTS:,} events")
     try:
         envelope = _decoder.decode(data)

@@ -275,4 +275,5 @@ def _letter(arrival: Arrival, reason: Reason, detail: str) -> DeadLetter:
         received_at=arrival.received_at,
         writer=arrival.writer,
         request_id=arrival.request_id,
+        internal=arrival.internal,
     )

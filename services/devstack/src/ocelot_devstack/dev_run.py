@@ -11,6 +11,7 @@ from ocelot_devstack.demo import ProvisionTenant, provision_demo, provision_noth
 from ocelot_devstack.dev_file import remove_dev_file, write_dev_file
 from ocelot_devstack.draining import drain_queues
 from ocelot_devstack.interrupts import Interrupts, interrupts
+from ocelot_devstack.kept_queues import KeptQueues
 from ocelot_devstack.process import ManagedProcess
 from ocelot_devstack.services import SERVICES, ServiceSpec
 from ocelot_devstack.settings import DevSettings
@@ -52,6 +53,7 @@ class _DevRun:
         self._provision = provision
         self._report = report
         self._began = time.monotonic()
+        self._started = AsyncExitStack()
 
     async def run(self) -> int:
         hurrying = asyncio.create_task(self._hurry())
@@ -64,8 +66,9 @@ class _DevRun:
                 await asyncio.wait([starting])
                 return 0
             await starting
-            gave_up = await self._watch()
-            await self._stop()
+            async with self._started:
+                gave_up = await self._watch()
+                await self._stop()
         finally:
             hurrying.cancel()
         self._report("Stopped")
@@ -75,7 +78,9 @@ class _DevRun:
         stack = self._stack
         async with AsyncExitStack() as undo:
             await undo.enter_async_context(stack)
+            kept = await undo.enter_async_context(KeptQueues(stack, self._report))
             tenants = await provision_demo(stack, self._provision)
+            await kept.restore()
             await stack.start_services()
             api_url = next((p.url for p in stack.services if p.spec.public), "")
             write_dev_file(
@@ -85,7 +90,7 @@ class _DevRun:
                 probes={process.name: process.probes_url for process in stack.services},
                 tenants=tenants,
             )
-            undo.pop_all()
+            self._started = undo.pop_all()
         elapsed_sec = time.monotonic() - self._began
         self._report(ready_text(api_url=api_url, tenants=tenants, elapsed_sec=elapsed_sec))
 
@@ -108,16 +113,9 @@ class _DevRun:
         workers = [spec.name for spec in stack.specs.values() if spec.drains is not None]
         others = [name for name in stack.specs if name not in workers]
         self._report("Stopping (Ctrl-C again hurries): the api first, then the queues run empty")
-        try:
-            await self._stop_services(others)
-            wait_sec = stack.settings.drain_sec
-            left = await drain_queues(stack, timeout_sec=wait_sec, hurry=hurry)
-            for name, count in left.items():
-                known = str(count) if count >= 0 else "an unknown number of"
-                self._report(f"Left in the {name} queue and lost: {known} messages")
-            await self._stop_services(workers)
-        finally:
-            await stack.__aexit__(None, None, None)
+        await self._stop_services(others)
+        await drain_queues(stack, timeout_sec=stack.settings.drain_sec, hurry=hurry)
+        await self._stop_services(workers)
 
     async def _stop_services(self, names: Sequence[str]) -> None:
         if not names:

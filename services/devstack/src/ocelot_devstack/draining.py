@@ -1,4 +1,4 @@
-"""Waits for the queues to run empty, because LocalStack loses them at its end."""
+"""Waits for the queues to run empty, so that little is left to save."""
 
 import asyncio
 import time
@@ -14,44 +14,38 @@ from ocelot_devstack.stack import Stack
 _POLL_SEC: Final = 0.25
 # A batch that moves from one queue to the next may be in neither count once.
 _QUIET_POLLS: Final = 2
-_UNKNOWN: Final = -1
 
 
-async def drain_queues(stack: Stack, *, timeout_sec: float, hurry: asyncio.Event) -> dict[str, int]:
-    """Wait until the running workers have emptied their queues; messages left, by queue.
+async def drain_queues(stack: Stack, *, timeout_sec: float, hurry: asyncio.Event) -> None:
+    """Wait until the running workers have emptied their queues.
 
-    A queue whose worker does not run is not waited for, but counted. An SQS that somebody else
-    runs keeps its queues, so nothing is waited for there.
+    A queue whose worker does not run is not waited for. An SQS that somebody else runs keeps its
+    queues, so nothing is waited for there.
 
     Args:
         stack: no sender should run any more.
         timeout_sec: the longest wait.
         hurry: ends the wait.
-
-    Returns:
-        Messages by queue, -1 where SQS did not say; empty queues are left out.
     """
     if stack.backends.sqs.process is None:
-        return {}
+        return
     workers = [process for process in stack.services if process.spec.drains is not None]
     urls = stack.queues.as_dict()
     deadline = time.monotonic() + timeout_sec
     quiet = 0
     async with open_sqs(stack.sqs_endpoint_url, stack.settings.aws_env()) as sqs:
         while True:
-            drained = {str(process.spec.drains): False for process in workers}
-            drained.update({str(p.spec.drains): True for p in workers if p.running})
-            left = {name: await _depth(sqs, urls[name]) for name in drained}
-            left = {name: count for name, count in left.items() if count}
-            quiet = 0 if any(drained[name] for name in left) else quiet + 1
+            drained = {str(process.spec.drains) for process in workers if process.running}
+            empty = [await _is_empty(sqs, urls[name]) for name in drained]
+            quiet = quiet + 1 if all(empty) else 0
             if quiet >= _QUIET_POLLS or time.monotonic() > deadline or hurry.is_set():
-                return left
+                return
             await asyncio.sleep(_POLL_SEC)
 
 
-async def _depth(sqs: SqsClient, url: str) -> int:
+async def _is_empty(sqs: SqsClient, url: str) -> bool:
     try:
         async with asyncio.timeout(2):
-            return (await read_depth(sqs, url)).total
+            return (await read_depth(sqs, url)).total == 0
     except (TimeoutError, ClientError, BotoCoreError):
-        return _UNKNOWN
+        return False

@@ -10,7 +10,7 @@ from ocelot_common.auth.keys import SigningKey, load_signing_key, publish_key
 from ocelot_common.auth.tokens import mint_token
 from ocelot_common.provisioning.claiming import TenantSpec
 from ocelot_common.provisioning.database import prepare_database
-from ocelot_common.provisioning.queue_keys import record_queue_key
+from ocelot_common.provisioning.queue_keys import record_queue_keys
 from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.queue.keys import KeyFile
 from ocelot_common.registry.model import Isolation, Tenant
@@ -67,8 +67,7 @@ async def open_tenant_maker(installation: Installation) -> AsyncIterator[TenantM
         await prepare_database(store.database)
         key = load_signing_key(installation.signing_key_file)
         await publish_key(store, key)
-        for queue_key in KeyFile(installation.queue_keys_file).keys:
-            await record_queue_key(store, queue_key)
+        await record_queue_keys(store, KeyFile(installation.queue_keys_file).keys)
         prefix = installation.index_prefix
         yield TenantMaker(Provisioner(store, search, index_prefix=prefix), store, key)
 

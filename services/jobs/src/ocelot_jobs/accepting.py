@@ -4,17 +4,21 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from ocelot_common.dead_letters import Stage
 from ocelot_common.envelope import unpack
 from ocelot_common.index_message import unpack_index_message
+from ocelot_common.jobs.model import JobState
+from ocelot_common.jobs.store import JobStore
 from ocelot_common.names import UID
 from ocelot_common.queue.admission import AheadError, ExpiredError, TimesError, check_times
 from ocelot_common.queue.client import SqsClient
 from ocelot_common.queue.depth import read_depth
 from ocelot_common.queue.keys import QueueKeys
 from ocelot_common.queue.moving import send_each
+from ocelot_common.queue.resigning import NotResignableError, resigned
 from ocelot_common.queue.sending import Outgoing
 from ocelot_common.registry.model import QueueKeyState
 from ocelot_common.registry.store import RegistryStore
@@ -25,12 +29,14 @@ from ocelot_common.versioned import MalformedError, NewerVersionError
 from ocelot_jobs.dead_queues import DeadMessage, DeadQueue, delete, receive, release
 from ocelot_jobs.drain import HOLD_SEC
 from ocelot_jobs.leases import JobFailedError, Lease, TryAgainError
-from ocelot_jobs.resigning import NotResignableError, resigned
+from ocelot_jobs.shown import Shown, digest_of, packed
 
 #: What a message is held for while the others are looked at.
 _HOLD_SEC: Final = 600
 #: A collector that was reading when this job began holds messages for `HOLD_SEC`.
 _QUIET_SEC: Final = HOLD_SEC + 10.0
+#: For the first message of a receive.
+_WAIT_SEC: Final = 5
 #: Fewer than SQS allows in flight (AWS limit, 120,000).
 _MOST_MESSAGES: Final = 100_000
 _MOST_ROWS: Final = 1_000
@@ -38,32 +44,68 @@ _MOST_ROWS: Final = 1_000
 _MOST_COUNTED_ROWS: Final = 10_000
 _OTHERS: Final = ("", "(others)", "")
 _NAME_CHARS: Final = 200
+#: What a repeated attempt must not count again.
+_ACCEPTED: Final = ("messages", "events")
 
 log = get_logger(__name__)
 
 
 class _Wanted(NamedTuple):
-    """A message that passed the checks, and its number of events."""
+    """A message that passed the checks, with its copies, its digest and its number of events."""
 
-    message: DeadMessage
+    copies: list[DeadMessage]
     signed: SignedText
+    digest: bytes
     events: int
+
+
+class _Attempt:
+    """What one attempt at a job has seen.
+
+    Attributes:
+        spec: of the job.
+        shown: what may be accepted; None for a job that counts.
+        counts: for the job's progress.
+        rows: events by tenant, writer and hour.
+        seen: digests of the messages that passed the checks.
+        unread: by queue, how many messages were looked at before the job had to stop.
+    """
+
+    def __init__(self, lease: Lease, shown: Shown | None) -> None:
+        self.spec = lease.job.spec
+        self.shown = shown
+        kept = lease.job.progress if shown else {}
+        # What was accepted before is gone from the queue. All else is seen again.
+        self.counts: Counter[str] = Counter({name: kept.get(name, 0) for name in _ACCEPTED})
+        self.counts["refused"] = 0
+        self.rows: Counter[tuple[str, str, str]] = Counter()
+        self.seen: set[bytes] = set()
+        self.unread: dict[str, int] = {}
 
 
 class Accept:
     """The work of jobs of kind `accept`.
 
-    A job's specification holds `kid`, `sent_from` and `sent_to` (milliseconds since the epoch, or
-    None), and `confirmed`. Without confirmation the job counts, and its checkpoint holds `report`:
-    rows `[uid, writer, hour, events]`. With it, the job applies every check of the consumer except
-    the MAC, signs the messages with the origin `retry`, sends them to their queue and deletes them.
+    A job counts or accepts. The specification of one that counts holds `kid`, `sent_from` and
+    `sent_to` (milliseconds since the epoch, or None). Its checkpoint ends as `report`, rows `[uid,
+    writer, hour, events]`, and `shown`, the digests of the messages behind them.
+
+    The specification of one that accepts holds the same and `count_job`, the id of the one that
+    counted. It applies every check of the consumer except the MAC to the messages that were shown,
+    signs them with the origin `retry`, sends them to their queue and deletes them. Its progress
+    tells how many `messages` and `events` were accepted; how many messages were `refused` by the
+    checks, came `further` since the count, or are `missing` though they were shown.
+
+    `unread` in either checkpoint tells by queue after how many messages the job had to stop.
 
     Args:
         sqs: the client.
         queues: the dead letter queues.
         keys: one of them signs.
         store: of the registry.
+        jobs: has the job that counted.
         quiet_sec: a queue is read until it gave nothing new for so long.
+        most_messages: so many messages of a queue are held at once.
     """
 
     def __init__(
@@ -73,19 +115,25 @@ class Accept:
         queues: Sequence[DeadQueue],
         keys: QueueKeys,
         store: RegistryStore,
+        jobs: JobStore,
         quiet_sec: float = _QUIET_SEC,
+        most_messages: int = _MOST_MESSAGES,
     ) -> None:
         self._sqs = sqs
         self._queues = queues
         self._keys = keys
         self._store = store
+        self._jobs = jobs
         self._quiet_sec = quiet_sec
+        self._wait_sec = max(1, min(_WAIT_SEC, int(quiet_sec)))
+        self._most_messages = most_messages
 
     async def run(self, lease: Lease) -> None:
         """Count or accept the messages of one key.
 
         Raises:
-            JobFailedError: the key is not lost.
+            JobFailedError: the key is not lost, or nothing was counted.
+            TryAgainError: SQS did not take or delete some of them.
             NoSigningKeyError: there is no key to sign with now.
         """
         kid = str(lease.job.spec.get("kid"))
@@ -94,36 +142,58 @@ class Accept:
             raise JobFailedError(
                 f"the key {kid} is not lost in the registry; see `ocelot queue-keys lost`"
             )
-        counts: Counter[str] = Counter(messages=0, events=0, refused=0)
-        rows: Counter[tuple[str, str, str]] = Counter()
-        await asyncio.gather(*(self._read(queue, lease, counts, rows) for queue in self._queues))
-        report = [[*row, number] for row, number in rows.most_common(_MOST_ROWS)]
-        await lease.save(checkpoint={"report": report}, progress=counts)
+        attempt = _Attempt(lease, await self._shown(lease))
+        await asyncio.gather(*(self._read(queue, lease, attempt) for queue in self._queues))
+        checkpoint: dict[str, Any] = {"unread": attempt.unread}
+        if attempt.shown is None:
+            checkpoint["report"] = [
+                [*row, number] for row, number in attempt.rows.most_common(_MOST_ROWS)
+            ]
+            checkpoint["shown"] = packed(attempt.seen)
+        else:
+            checkpoint["done"] = attempt.shown.done
+            attempt.counts["missing"] = attempt.shown.missing(attempt.seen)
+        await lease.save(checkpoint=checkpoint, progress=attempt.counts)
 
     async def tidy(self, lease: Lease) -> None:
         """What is held is seen again by itself."""
 
-    async def _read(
-        self,
-        queue: DeadQueue,
-        lease: Lease,
-        counts: Counter[str],
-        rows: Counter[tuple[str, str, str]],
-    ) -> None:
+    async def _shown(self, lease: Lease) -> Shown | None:
+        """What the administrator was shown; None for a job that counts."""
+        job_id = lease.job.spec.get("count_job")
+        if job_id is None:
+            return None
+        counted = await self._jobs.get(str(job_id))
+        if counted is None or counted.state is not JobState.SUCCEEDED:
+            raise JobFailedError(f"the job {job_id} has counted no messages to accept")
+        digests = counted.checkpoint.get("shown")
+        if not isinstance(digests, bytes) or counted.spec.get("kid") != lease.job.spec["kid"]:
+            raise JobFailedError(f"the job {job_id} has counted no messages of this key")
+        return Shown(digests, lease.job.checkpoint.get("done", b""))
+
+    async def _read(self, queue: DeadQueue, lease: Lease, attempt: _Attempt) -> None:
         held: dict[str, str] = {}  # receipts by message id: bodies would take gigabytes
+        looked_at = 0
         try:
             new_at = time.monotonic()
-            while len(held) < _MOST_MESSAGES and not await self._is_read(queue, new_at, len(held)):
-                messages = await receive(self._sqs, queue.url, hold_sec=_HOLD_SEC, wait_sec=5)
+            while not await self._is_read(queue, new_at, len(held)):
+                if len(held) >= self._most_messages:
+                    log.warning("dead_queue_not_read_to_its_end", queue=queue.name, held=len(held))
+                    attempt.unread[queue.name] = looked_at
+                    break
+                messages = await receive(
+                    self._sqs, queue.url, hold_sec=_HOLD_SEC, wait_sec=self._wait_sec
+                )
                 fresh = [message for message in messages if message.id not in held]
                 held.update((message.id, message.receipt) for message in messages)
                 if fresh:
                     new_at = time.monotonic()
-                    for gone in await self._look_at(queue, lease.job.spec, fresh, counts, rows):
-                        held[gone.id] = ""
-                    await lease.save(progress=counts)
+                    looked_at += len(fresh)
+                    for gone in await self._look_at(queue, lease, attempt, fresh):
+                        del held[gone.id]
+                    await lease.save(progress=attempt.counts)
         finally:
-            await release(self._sqs, queue.url, [receipt for receipt in held.values() if receipt])
+            await release(self._sqs, queue.url, list(held.values()))
 
     async def _is_read(self, queue: DeadQueue, new_at: float, held: int) -> bool:
         """Whether a queue has given everything: nobody else holds a message of it, either."""
@@ -135,61 +205,92 @@ class Accept:
         return in_flight <= held or quiet_sec > _HOLD_SEC
 
     async def _look_at(
-        self,
-        queue: DeadQueue,
-        spec: dict[str, Any],
-        messages: Sequence[DeadMessage],
-        counts: Counter[str],
-        rows: Counter[tuple[str, str, str]],
+        self, queue: DeadQueue, lease: Lease, attempt: _Attempt, messages: Sequence[DeadMessage]
     ) -> list[DeadMessage]:
         """Count up to ten messages, or accept them; return those that are deleted."""
-        wanted: list[_Wanted] = []
+        wanted: dict[bytes, _Wanted] = {}
+        accepted: list[DeadMessage] = []
         for message in messages:
-            signed = _of_key(message, spec)
+            signed = _of_key(message, attempt.spec)
             if signed is None:
                 continue
             try:
                 found = _checked(queue.stage, signed)
             except (MalformedError, TimesError, AheadError) as error:
-                log.warning("message_not_accepted", id=message.id, reason=str(error)[:300])
-                counts["refused"] += 1
+                _refuse(message, error, attempt)
                 continue
-            counts["messages"] += 1
-            counts["events"] += found.total()
-            for row, number in found.items():
-                rows[row if row in rows or len(rows) < _MOST_COUNTED_ROWS else _OTHERS] += number
-            wanted.append(_Wanted(message, signed, found.total()))
-        if not spec.get("confirmed") or not wanted:
-            return []
-        return await self._accept(queue, wanted, counts)
+            digest = digest_of(queue.name, message.body)
+            if attempt.shown is None:
+                if digest not in attempt.seen:
+                    _count(found, attempt)
+            elif digest not in attempt.shown:
+                attempt.counts["further"] += 1
+                continue
+            elif attempt.shown.is_done(digest):
+                accepted.append(message)  # a copy, or its delete failed
+            elif digest in wanted:
+                wanted[digest].copies.append(message)
+            else:
+                wanted[digest] = _Wanted([message], signed, digest, found.total())
+            attempt.seen.add(digest)
+        if attempt.shown is not None:
+            await self._accept(
+                queue, lease, attempt, attempt.shown, list(wanted.values()), accepted
+            )
+        return accepted
 
     async def _accept(
-        self, queue: DeadQueue, wanted: Sequence[_Wanted], counts: Counter[str]
-    ) -> list[DeadMessage]:
+        self,
+        queue: DeadQueue,
+        lease: Lease,
+        attempt: _Attempt,
+        shown: Shown,
+        wanted: Sequence[_Wanted],
+        accepted: list[DeadMessage],
+    ) -> None:
+        """Send messages, and delete them and those that are accepted already."""
         key = self._keys.signing_key()
-        copies: list[list[Outgoing]] = []
-        signable: list[DeadMessage] = []
-        for message, signed, events in wanted:
+        outgoing: list[list[Outgoing]] = []
+        signable: list[_Wanted] = []
+        for each in wanted:
             try:
-                copies.append(list(resigned(signed, queue.stage, key)))
+                outgoing.append(
+                    list(resigned(each.signed, queue.purpose, key, authenticated=False))
+                )
             except NotResignableError as error:
                 # Its neighbours are accepted all the same: somebody else may have sent it.
-                log.warning("message_not_accepted", id=message.id, reason=str(error)[:300])
-                counts.subtract({"messages": 1, "events": events})
-                counts["refused"] += 1
+                _refuse(each.copies[0], error, attempt)
             else:
-                signable.append(message)
+                signable.append(each)
         arrived = iter(
-            await send_each(self._sqs, queue.target_url, [copy for each in copies for copy in each])
+            await send_each(self._sqs, queue.target_url, list(chain.from_iterable(outgoing)))
         )
-        verdicts = [[next(arrived) for _ in each] for each in copies]
-        accepted = [
-            message for message, there in zip(signable, verdicts, strict=True) if all(there)
-        ]
+        verdicts = [[next(arrived) for _ in each] for each in outgoing]
+        sent = [each for each, there in zip(signable, verdicts, strict=True) if all(there)]
+        for each in sent:
+            shown.mark_done(each.digest)
+            attempt.counts["messages"] += 1
+            attempt.counts["events"] += each.events
+            accepted.extend(each.copies)
+        if sent:
+            # Before the delete: afterwards nobody could tell that they were accepted.
+            await lease.save(checkpoint={"done": shown.done}, progress=attempt.counts)
         await delete(self._sqs, queue.url, accepted)
-        if len(accepted) < len(signable):
-            raise TryAgainError(f"SQS did not take {len(signable) - len(accepted)} messages")
-        return accepted
+        if len(sent) < len(signable):
+            raise TryAgainError(f"SQS did not take {len(signable) - len(sent)} messages")
+
+
+def _count(found: Counter[tuple[str, str, str]], attempt: _Attempt) -> None:
+    attempt.counts["messages"] += 1
+    attempt.counts["events"] += found.total()
+    rows = attempt.rows
+    for row, number in found.items():
+        rows[row if row in rows or len(rows) < _MOST_COUNTED_ROWS else _OTHERS] += number
+
+
+def _refuse(message: DeadMessage, error: Exception, attempt: _Attempt) -> None:
+    log.warning("message_not_accepted", id=message.id, reason=str(error)[:300])
+    attempt.counts["refused"] += 1
 
 
 def _of_key(message: DeadMessage, spec: dict[str, Any]) -> SignedText | None:

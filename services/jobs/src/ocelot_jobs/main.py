@@ -114,7 +114,7 @@ def _work(
             metrics=metrics,
         )
         work[JobKind.ACCEPT] = Accept(
-            sqs=runtime.sqs, queues=queues, keys=runtime.keys, store=runtime.store
+            sqs=runtime.sqs, queues=queues, keys=runtime.keys, store=runtime.store, jobs=jobs
         )
     if search is not None:
         indices = IndexMaker(runtime.store, search)

@@ -1,26 +1,19 @@
-"""Messages that are sent again: the same events, signed anew."""
+"""The messages that try a dead letter again."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from ocelot_common.dead_letters import Reason, Stage
-from ocelot_common.envelope import Envelope, Origin, PackedEvent, Segment, pack, unpack
+from ocelot_common.envelope import Envelope, Origin, PackedEvent, Segment
 from ocelot_common.ids import derived_id
-from ocelot_common.index_message import pack_index_messages, unpack_index_message
-from ocelot_common.queue.moving import MAX_MESSAGE_BYTES
+from ocelot_common.index_message import pack_index_messages
+from ocelot_common.queue.resigning import NotResignableError, resigned, sendable
 from ocelot_common.queue.sending import Outgoing
-from ocelot_common.signed_text import ForgedError, QueueKey, SignedText, parse
+from ocelot_common.signed_text import ForgedError, Purpose, QueueKey, SignedText, parse
 from ocelot_common.timestamps import now_ms, to_ms
-from ocelot_common.versioned import MalformedError, NewerVersionError
+from ocelot_common.versioned import NewerVersionError
 
-#: Group of a message that does not tell its tenant.
-_NO_TENANT: Final = "dead-letter"
-
-
-class NotResignableError(Exception):
-    """A letter holds nothing that may be signed; the message says why."""
+_PURPOSES: Final = {Stage.STORE: Purpose.INGEST, Stage.INDEX: Purpose.INDEX}
 
 
 def messages_of_letter(
@@ -42,7 +35,8 @@ def messages_of_letter(
     event_key = letter.get("event_key")
     if event_key is None:
         # Only what was authenticated became such a letter, by a key that may be retired by now.
-        yield from resigned(_parsed(letter["content"]), stage, key)
+        message = _parsed(letter["content"])
+        yield from resigned(message, _PURPOSES[stage], key, authenticated=True)
         return
     uid = letter["t"]
     if stage is Stage.INDEX:
@@ -59,42 +53,9 @@ def messages_of_letter(
         letter["request_id"],
         "",
         [PackedEvent(event_id, letter["content"].encode())],
-        Origin.RETRY,
+        Origin.INTERNAL if letter.get("internal") is True else Origin.RETRY,
     )
-    yield _sendable(pack(Envelope(uid, [segment]), key, sent_at=now_ms()), uid)
-
-
-def resigned(message: SignedText, stage: Stage, key: QueueKey) -> Iterator[Outgoing]:
-    """Yield a message again, signed with another key; its events get the origin `retry`.
-
-    The caller knows that its content may be signed.
-
-    Raises:
-        NotResignableError: the content cannot be read, or is too large.
-    """
-    try:
-        if stage is Stage.INDEX:
-            ids = unpack_index_message(message)
-            for body in pack_index_messages(
-                ids.uid, ids.ids, key, sent_at=now_ms(), traceparents=ids.traceparents
-            ):
-                yield Outgoing(body, ids.uid or _NO_TENANT)
-            return
-        envelope = unpack(message)
-    except MalformedError as error:
-        raise NotResignableError(f"its content cannot be read: {error}") from None
-    segments = [
-        msgspec.structs.replace(segment, origin=Origin.RETRY) for segment in envelope.segments
-    ]
-    body = pack(Envelope(envelope.uid, segments), key, sent_at=now_ms())
-    yield _sendable(body, envelope.uid or _NO_TENANT)
-
-
-def _sendable(body: str, group: str) -> Outgoing:
-    message = Outgoing(body, group)
-    if message.size > MAX_MESSAGE_BYTES:
-        raise NotResignableError(f"its message has {message.size:,} bytes; SQS takes 1 MiB")
-    return message
+    yield sendable(Envelope(uid, [segment]), key)
 
 
 def _parsed(text: str) -> SignedText:

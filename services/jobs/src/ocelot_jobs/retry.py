@@ -9,13 +9,14 @@ from ocelot_common.dead_letters import DeadLetterStore, Reason, Stage
 from ocelot_common.queue.client import SqsClient
 from ocelot_common.queue.keys import QueueKeys
 from ocelot_common.queue.moving import send_each
+from ocelot_common.queue.resigning import NotResignableError
 from ocelot_common.queue.sending import Outgoing
 from ocelot_common.registry.model import TenantState
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.telemetry.logs import get_logger
 from ocelot_common.timestamps import to_ms
 from ocelot_jobs.leases import JobFailedError, Lease, TryAgainError
-from ocelot_jobs.resigning import NotResignableError, messages_of_letter
+from ocelot_jobs.resigning import messages_of_letter
 
 #: A letter may hold 4 MB.
 _LETTERS_AT_ONCE: Final = 20
@@ -37,8 +38,8 @@ class Retry:
     A job's specification holds `keys`, whole keys of letters, or `all` and maybe a tenant's `uid`;
     and `new_id`. Its progress tells how many letters were `sent`, `dropped` because their tenant is
     deleted or their event past its cutoff, and left as a `conflict`, of an `unknown_tenant`, or
-    because they are `unreadable`. A letter is removed when SQS has its messages; a crash in between
-    repeats them, which changes nothing.
+    because they are `unreadable`. A letter is removed when SQS has its messages, unless the same
+    fault was met again meanwhile; a crash in between repeats them, which changes nothing.
 
     Args:
         sqs: the client.
@@ -96,6 +97,7 @@ class Retry:
         key = self._keys.signing_key()
         queued: dict[Stage, list[tuple[str, Outgoing]]] = {stage: [] for stage in Stage}
         pending: Counter[str] = Counter()
+        attempts: dict[str, int] = {}
         for letter in letters:
             if letter.get("reason") == Reason.CONFLICT and not new_id:
                 counts["conflict"] += 1
@@ -117,6 +119,7 @@ class Retry:
                 continue
             queued[stage] += [(letter["_id"], message) for message in made]
             pending[letter["_id"]] = len(made)
+            attempts[letter["_id"]] = letter.get("attempts", 1)
         for stage, messages in queued.items():
             if messages:
                 arrived = await self._send(stage, [message for _, message in messages])
@@ -124,7 +127,8 @@ class Retry:
                     pending[letter_key] -= there
         for letter_key, missing in pending.items():
             if not missing:
-                await self._dead_letters.remove(letter_key)
+                # What fails again is the same letter, and it may be kept before this line runs.
+                await self._dead_letters.remove(letter_key, attempts=attempts[letter_key])
                 counts["sent"] += 1
         return sum(missing > 0 for missing in pending.values())
 

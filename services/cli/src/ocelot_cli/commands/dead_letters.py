@@ -1,6 +1,6 @@
 """`ocelot dead-letters`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -164,7 +164,8 @@ def accept(
 
     A job reads the messages from the dead letter queues and counts their events per tenant, writer
     and hour. Compare the numbers with what your writers sent: whoever can write to the queue can
-    name any key. After your answer, a second job signs the messages again and sends them.
+    name any key. After your answer, a second job signs these messages again and sends them.
+    Messages that came since are left for the next run.
     Example: ocelot dead-letters accept --kid q1a2b3c4d5e6 --sent-from 2026-11-01T00:00:00Z
     """
     start, end = moment("--sent-from", sent_from), moment("--sent-to", sent_to)
@@ -174,33 +175,57 @@ def accept(
         "sent_to": to_ms(end) if end else None,
     }
 
-    async def run_job(*, confirmed: bool) -> tuple[Job, dict[str, str]]:
+    async def run_job(spec: dict[str, Any]) -> tuple[Job, dict[str, str]]:
         async with desk() as at:
             names = await tenant_ids(at.admin.store)
-            job = await _run(at, JobKind.ACCEPT, {**spec, "confirmed": confirmed}, wait_sec)
-            return job, names
+            return await _run(at, JobKind.ACCEPT, spec, wait_sec), names
 
-    count, names = run_on_backends(run_job(confirmed=False))
+    count, names = run_on_backends(run_job(spec))
     if count.state is not JobState.SUCCEEDED:
         fail(_failure(count))
     numbers = count.progress
-    if not numbers.get("messages"):
+    if numbers.get("messages"):
+        table = Table("tenant", "writer", "hour", "events", box=None)
+        for uid, writer, hour, events in count.checkpoint.get("report", []):
+            table.add_row(*map(plain, (names.get(uid, uid or "-"), writer, hour, f"{events:,}")))
+        out.print(table)
+    else:
         say(f"no messages of the key {kid} that can be accepted")
+    for line in outcome_lines(count):
+        say(line)
+    if not numbers.get("messages"):
         return
-    table = Table("tenant", "writer", "hour", "events", box=None)
-    for uid, writer, hour, events in count.checkpoint.get("report", []):
-        table.add_row(*map(plain, (names.get(uid, uid or "-"), writer, hour, f"{events:,}")))
-    out.print(table)
-    messages, events = counted(numbers["messages"], "message"), counted(numbers["events"], "event")
-    say(f"{messages} with {events}")
-    if refused := numbers.get("refused"):
-        say(f"failed the checks and stay in the dead letter queue: {counted(refused, 'message')}")
     if not yes:
         typer.confirm("Accept and store these events?", abort=True, err=True)
-    accepted, _ = run_on_backends(run_job(confirmed=True))
+    accepted, _ = run_on_backends(run_job(spec | {"count_job": count.id}))
     if accepted.state is not JobState.SUCCEEDED:
         fail(_failure(accepted))
-    say(f"accepted {counted(accepted.progress.get('events', 0), 'event')}")
+    for line in outcome_lines(accepted):
+        say(line)
+
+
+def outcome_lines(job: Job) -> Iterator[str]:
+    """Yield what an administrator must know about a job of kind `accept` that has succeeded."""
+    numbers = job.progress
+    accepts = "count_job" in job.spec
+    messages, events = numbers.get("messages", 0), numbers.get("events", 0)
+    if messages or accepts:
+        done = "accepted " if accepts else ""
+        yield f"{done}{counted(messages, 'message')} with {counted(events, 'event')}"
+    if refused := numbers.get("refused"):
+        yield f"failed the checks and stay in the dead letter queue: {counted(refused, 'message')}"
+    if further := numbers.get("further"):
+        yield f"{counted(further, 'further message')} came since the count; run the command again"
+    if missing := numbers.get("missing"):
+        yield (
+            f"not found any more, and not accepted: {counted(missing, 'message')}; run the command"
+            " again"
+        )
+    for queue, number in job.checkpoint.get("unread", {}).items():
+        yield (
+            f"stopped after {counted(number, 'message')} of the {queue} dead letter queue, which"
+            " may hold more; run the command again after this one"
+        )
 
 
 @app.command()

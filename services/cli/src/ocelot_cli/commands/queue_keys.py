@@ -15,16 +15,18 @@ from ocelot_common.provisioning.queue_keys import (
     lose_queue_key,
     queue_key_uses,
     record_queue_key,
+    record_queue_keys,
     retire_queue_key,
 )
-from ocelot_common.queue.keys import add_key, new_queue_key
+from ocelot_common.queue.keys import KeyFile, add_key, new_queue_key
 from ocelot_common.registry.model import QueueKeyRow
+from ocelot_common.signed_text import QueueKey
 from ocelot_common.terminal import escape
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="The keys that sign queue messages: make, list, retire, give up.",
+    help="The keys that sign queue messages: make, record, list, retire, give up.",
 )
 
 KeyId = Annotated[str, typer.Argument(metavar="KID", help="The key's id.")]
@@ -52,6 +54,31 @@ def new(
 
     run_on_backends(work())
     say(f"wrote the key {key.kid} to {path}; set OCELOT_QUEUE_KEYS_FILE={path}")
+
+
+@app.command()
+def record(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A key file: one kid:base64 per line.")
+    ],
+) -> None:
+    """Record the fingerprint of every key of FILE that the registry lacks. Safe to repeat.
+
+    A process signs only with a key that is recorded. Use this for a key file that something other
+    than `ocelot queue-keys new` made, such as a Kubernetes Secret. The keys themselves are neither
+    stored nor printed. Example: ocelot queue-keys record queue-keys
+    """
+
+    async def work() -> tuple[tuple[QueueKey, ...], list[QueueKeyRow]]:
+        keys = KeyFile(path).keys
+        async with administration() as admin:
+            await prepare_database(admin.store.database)
+            return keys, await record_queue_keys(admin.store, keys)
+
+    keys, rows = run_on_backends(work())
+    for row in rows:
+        say(f"recorded the key {row.kid}")
+    say(f"recorded {len(rows)} of {counted(len(keys), 'key')}; the registry had the others")
 
 
 @app.command(name="list")

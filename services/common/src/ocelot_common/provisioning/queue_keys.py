@@ -1,5 +1,6 @@
 """What the registry says of queue keys: recorded when made, then retired or lost."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -55,6 +56,26 @@ async def record_queue_key(store: RegistryStore, key: QueueKey) -> QueueKeyRow:
     if row.state is not QueueKeyState.ACTIVE:
         raise QueueKeyError(f"the key {key.kid} is {row.state.value}; make a new one")
     return row
+
+
+async def record_queue_keys(store: RegistryStore, keys: Sequence[QueueKey]) -> list[QueueKeyRow]:
+    """Record every key that the registry lacks as active; safe to repeat.
+
+    Args:
+        store: of the registry.
+        keys: of a key file.
+
+    Returns:
+        The rows that were new. A key that the registry has as retired or lost stays that.
+
+    Raises:
+        QueueKeyError: the registry has another key under the id of one; none is recorded then.
+    """
+    rows = {row.kid: row for row in await store.since(QueueKeyRow, 0)}
+    for key in keys:
+        if key.kid in rows and rows[key.kid].sha256 != fingerprint(key):
+            raise QueueKeyError(f"the key id {key.kid} belongs to another key")
+    return [await record_queue_key(store, key) for key in keys if key.kid not in rows]
 
 
 async def lose_queue_key(store: RegistryStore, kid: str) -> QueueKeyRow:

@@ -44,8 +44,9 @@ class AheadError(Exception):
 def check_times(segments: Sequence[Segment], *, sent_at: int, now: int) -> None:
     """Check an envelope's times, all in milliseconds since the epoch.
 
-    A retry has no lower bound for `received_at`: an old dead letter must stay retryable. Its
-    tenant's cutoff still applies to it.
+    A retry has no lower bound for `received_at`: an old dead letter must stay retryable. An event
+    that Ocelot itself made has none, either, because it stays `internal` when it is retried. The
+    tenant's cutoff still applies to both.
 
     Args:
         segments: of the envelope.
@@ -65,10 +66,7 @@ def check_times(segments: Sequence[Segment], *, sent_at: int, now: int) -> None:
         received_at = segment.received_at
         if received_at > sent_at + MAX_RECEIVED_AFTER_SENT_MS:
             raise TimesError("received_at lies more than 5 minutes after the message was signed")
-        if (
-            received_at < sent_at - MAX_RECEIVED_BEFORE_SENT_MS
-            and segment.origin is not Origin.RETRY
-        ):
+        if received_at < sent_at - MAX_RECEIVED_BEFORE_SENT_MS and segment.origin is Origin.API:
             raise TimesError("received_at lies more than 1 hour before the message was signed")
         latest = max(latest, received_at)
     ahead = latest - now

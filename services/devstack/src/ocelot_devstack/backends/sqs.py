@@ -1,8 +1,13 @@
 """SQS by LocalStack, in an environment of its own."""
 
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
 
+import httpx
+
+from ocelot_common.queue.moving import GROUP
+from ocelot_common.queue.sending import Outgoing
 from ocelot_devstack.backends.backend import Backend
 from ocelot_devstack.cache import install_once
 from ocelot_devstack.commands import run_command
@@ -16,6 +21,8 @@ _VERSION: Final = "4.9.2"
 _REQUIREMENT: Final = f"localstack-core[runtime]=={_VERSION}"
 _EXCLUDE_NEWER: Final = "2025-10-25"  # later releases of its dependencies break it
 _PYTHON: Final = "3.11"
+#: For an answer with hundreds of megabytes.
+_ALL_MESSAGES_SEC: Final = 300.0
 
 
 class Sqs(Backend):
@@ -62,6 +69,31 @@ class Sqs(Backend):
         """Ask for the version."""
         await self._ask_version()
 
+    async def messages(self, queue_url: str) -> list[Outgoing]:
+        """Return every message of a queue as it was sent, also invisible and delayed ones.
+
+        It uses LocalStack's own page for that, which receives nothing: the messages in the hands of
+        a process that was killed would be invisible for a minute.
+
+        Args:
+            queue_url: of the queue.
+
+        Raises:
+            httpx.HTTPError: it does not answer.
+            ValueError, KeyError: its answer has another form.
+        """
+        account, name = urlsplit(queue_url).path.strip("/").split("/")[-2:]
+        region = self.settings.aws_env()["AWS_REGION"]
+        async with httpx.AsyncClient(trust_env=False, timeout=_ALL_MESSAGES_SEC) as client:
+            answer = await client.get(
+                f"{self.url}/_aws/sqs/messages/{region}/{account}/{name}",
+                params={"ShowInvisible": "true", "ShowDelayed": "true"},
+                headers={"Content-Type": "application/x-amz-json-1.0"},
+            )
+        found = answer.raise_for_status().json().get("Messages") or []
+        # One that becomes visible just then may be shown twice.
+        return list({raw["MessageId"]: _as_sent(raw) for raw in found}.values())
+
     async def _is_up(self) -> bool:
         health = await http_json(f"{self.url}/_localstack/health")
         return health is not None and health.get("services", {}).get("sqs") in (
@@ -87,3 +119,12 @@ class Sqs(Backend):
             what=f"installing {_REQUIREMENT}",
             cwd=into,
         )
+
+
+def _as_sent(raw: dict[str, Any]) -> Outgoing:
+    attributes = {
+        name: str(value["StringValue"])
+        for name, value in raw.get("MessageAttributes", {}).items()
+        if value.get("StringValue")
+    }
+    return Outgoing(raw["Body"], raw["Attributes"].get("MessageGroupId") or GROUP, attributes)

@@ -1,0 +1,94 @@
+"""The job that sends dead letters again, on queues of its own."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from ocelot_common import mongo
+from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
+from ocelot_common.ids import new_id
+from ocelot_common.jobs.model import Job, JobKind
+from ocelot_common.provisioning.database import prepare_database
+from ocelot_common.queue.depth import read_depth
+from ocelot_common.registry.store import RegistryStore
+from ocelot_common.timestamps import now_ms
+from ocelot_devstack.provisioning import open_tenant_maker
+from ocelot_devstack.queues import open_sqs
+from ocelot_jobs.retry import Retry
+from queuekit.signing import fixed_keys
+
+pytestmark = [pytest.mark.mongodb, pytest.mark.sqs]
+
+
+class NoLease:
+    """A lease that keeps what it is given."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        now: Any = None
+        self.job = Job(
+            id="j", kind=JobKind.RETRY, spec=spec, due_at=now, created_by="test", created_at=now
+        )
+        self.progress: dict[str, int] = {}
+
+    async def save(self, *, progress: dict[str, int]) -> None:
+        self.progress = dict(progress)
+
+
+class RefusedAtOnce:
+    """SQS in front of a consumer that has met the same fault again before its sender goes on."""
+
+    def __init__(self, sqs: Any, letters: DeadLetterStore, letter: DeadLetter) -> None:
+        self._sqs = sqs
+        self._letters = letters
+        self._letter = letter
+
+    async def send_message_batch(self, **call: Any) -> Any:
+        answer = await self._sqs.send_message_batch(**call)
+        await self._letters.put([self._letter])
+        return answer
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(installation: Any) -> AsyncIterator[Any]:
+    client = mongo.connect(installation.mongodb_url, app_name="tests")
+    found = client[installation.installation.mongodb_database]
+    await prepare_database(found)
+    yield found
+    await client.close()
+
+
+async def test_a_letter_stays_that_failed_again_before_it_was_removed(
+    installation: Any, database: Any
+):
+    async with open_tenant_maker(installation.installation) as maker:
+        tenant = await maker.create("acme")
+    letters = DeadLetterStore(database)
+    refused, mended = [
+        DeadLetter(
+            stage=Stage.STORE,
+            reason=Reason.NOT_STORABLE,
+            uid=tenant.uid,
+            event_id=new_id(),
+            content='{"action":"a","actor":{"id":"u"}}',
+            detail="a test's",
+            received_at=now_ms(),
+        )
+        for _ in range(2)
+    ]
+    await letters.put([refused, mended])
+    lease: Any = NoLease({"keys": [refused.key, mended.key]})
+    async with open_sqs(installation.sqs_endpoint_url, installation.settings.aws_env()) as sqs:
+        retry = Retry(
+            sqs=RefusedAtOnce(sqs, letters, refused),
+            queue_urls={Stage.STORE: installation.queues.ingest},
+            keys=fixed_keys(),
+            dead_letters=letters,
+            store=RegistryStore(database),
+        )
+        await retry.run(lease)
+        assert (await read_depth(sqs, installation.queues.ingest)).total == 2
+    assert lease.progress["sent"] == 2
+    [left] = [letter async for letter in letters.find()]
+    assert (left["_id"], left["attempts"]) == (refused.key, 2)
