@@ -279,6 +279,49 @@ async def test_trailers_are_no_headers_and_end(port: int, app: App):
         assert problem(answer)["code"] == "invalid_http"
 
 
+@pytest.mark.parametrize("upgrade", [b"", b"Connection: upgrade\r\nUpgrade: h2c\r\n"])
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        b"Connection: close",
+        b"Proxy-Connection: close",
+        b"Connection: keep-alive",
+        b"Connection: upgrade\r\nUpgrade: h2c",
+        b"Content-Length: 5",
+        b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding: gzip",
+        b"Expect: 100-continue",
+        b"Host: y",
+    ],
+)
+@pytest.mark.parametrize("path", [b"/t", b"/early"])
+async def test_no_trailer_hides_the_request_behind_it(
+    port: int, path: bytes, upgrade: bytes, trailer: bytes
+):
+    """A proxy may send another client's request next: it is answered, or the connection ends."""
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + upgrade
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(20):
+            writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+            if path == b"/early":  # its answer does not wait for the body
+                await reader.readuntil(path)
+            writer.write(b"0\r\n" + trailer + b"\r\n\r\n")
+            if path != b"/early":
+                answer = await reader.readuntil(b"\r\n\r\n")
+                if b" 200 " not in answer or b"connection: close" in answer.lower():
+                    return
+                await reader.readexactly(len(path))
+            with suppress(TimeoutError, ConnectionResetError):
+                async with asyncio.timeout(0.2):
+                    if not await reader.read(1):
+                        return
+            writer.write(b"GET /next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert (await reader.read()).endswith(b"/next")
+    finally:
+        writer.close()
+
+
 async def test_small_chunks_are_no_framing_attack(port: int, app: App):
     head = b"POST /t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     answer = await exchange(port, head, b"1\r\na\r\n" * 200_000, b"0\r\n\r\n")

@@ -391,9 +391,15 @@ class Connection(asyncio.BufferedProtocol):
         if self._parser.should_upgrade():
             return
         self._in_body = False
-        if self._request is not None:
-            self._request.end_body()
-            self._request = None
+        request, self._request = self._request, None
+        if request is None:
+            return
+        request.end_body()
+        if request.keep_alive and not self._parser.should_keep_alive():
+            # A trailer said so. It must not (RFC 9110 §6.5.1), but this parser reads nothing more.
+            request.keep_alive = False
+            if request.complete:
+                self._end(linger=True)
 
     # Bounds on what is not whole yet.
 
