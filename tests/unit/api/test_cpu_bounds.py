@@ -6,6 +6,7 @@ fuzz` searches for requests that break them exactly.
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -98,3 +99,23 @@ async def test_while_a_bulk_of_16_mib_is_read_other_requests_have_their_turn(ser
     assert answer.status == 202
     assert turns > 10  # a turn ends after 10 ms; on a fast machine, all of them take 200
     assert steps.longest_sec < SLACK * STEP_SEC
+
+
+async def test_many_bulks_of_16_mib_of_one_tenant_hold_up_nobody(service: Service):
+    """No more CPU time than one step of one of them lies between two turns of another request."""
+    waits: list[float] = []
+
+    async def measure_waits() -> None:
+        while True:
+            began = time.thread_time()
+            await asyncio.sleep(0)
+            waits.append(time.thread_time() - began)
+
+    sample = writes.Write(pattern=("9e9",), size=65_000, events=250, form="array").sample()
+    request = sample.on_the_wire()
+    measuring = asyncio.create_task(measure_waits())
+    answers = await asyncio.gather(*(service.answer(request) for _ in range(12)))
+    measuring.cancel()
+    sys.stdout.write(f"the longest wait of {len(waits)}: {max(waits) * 1e3:.1f} ms\n")
+    assert {answer.status for answer in answers} <= {202, 422, 503}
+    assert max(waits) < SLACK * STEP_SEC

@@ -201,6 +201,19 @@ def test_an_event_over_the_size_limit_is_refused_and_one_of_that_size_is_taken()
     assert fault_of(exact + b" ") == ("event_too_large", "")
 
 
+@pytest.mark.parametrize("limit", [200, 65_536])
+def test_the_text_of_record_is_bounded_too(limit: int) -> None:
+    """`9e9` becomes `9000000000.0`; some events pass as plain ones, several at once."""
+    limits = EventLimits(max_event_bytes=limit)
+    numbers = ",".join(["9e9"] * ((limit - 80) // 4))
+    raw = with_members(f'"metadata":{{"a":[{numbers}]}}')
+    assert len(raw) <= limit
+    with pytest.raises(EventError, match="bytes") as refused:
+        accept(raw, limits)
+    assert refused.value.code == "event_too_large"
+    assert EventAcceptor(now_ms=NOW, limits=limits).accept_plain([raw]) is None
+
+
 def test_the_size_is_checked_before_anything_else() -> None:
     assert fault_of(b"[" * (LIMITS.max_event_bytes + 1)) == ("event_too_large", "")
 

@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import zstandard
@@ -25,6 +26,10 @@ _FEED: Final = 64 * 1024
 #: member of 20 bytes costs 3 µs, as much as 500 bytes of an event.
 _FREE_MEMBERS: Final = 100
 _BYTES_PER_MEMBER: Final = 1024
+
+
+#: Few, since what a body unpacks to is reserved only when its size is known.
+_threads: Final = ThreadPoolExecutor(4, thread_name_prefix="decompress")
 
 
 class ClientGoneError(Exception):
@@ -80,7 +85,8 @@ async def read_body(
     if len(body) < _INLINE_BYTES:
         plain = decompress(body, max_bytes)
     else:
-        plain = await asyncio.to_thread(decompress, body, max_bytes)
+        loop = asyncio.get_running_loop()
+        plain = await loop.run_in_executor(_threads, decompress, body, max_bytes)
     reservation.grow(len(plain))
     return plain
 

@@ -27,6 +27,7 @@ from ocelot_common.event_limits import (
     has_exponents,
     openings_of_each,
     sum_of_surplus,
+    too_large,
 )
 from ocelot_common.ids import parse_id
 from ocelot_common.timestamps import parse_rfc3339, to_datetime, to_ms
@@ -279,7 +280,10 @@ class EventAcceptor:
         source = event.source
         if source and source.ip and not is_ip_address(source.ip):
             raise EventError("invalid_ip", "source.ip", "not an IPv4 or IPv6 address")
-        return AcceptedEvent(event_id, _encoder.encode(event), surplus)
+        text = _encoder.encode(event)
+        if len(text) > self._limits.max_event_bytes:  # 9e9 becomes 9000000000.0
+            raise too_large(len(text), self._limits)
+        return AcceptedEvent(event_id, text, surplus)
 
     def accept_plain(self, raws: Sequence[bytes]) -> PlainEvents | None:
         """Bring events into their form of record that are all plain: valid, small and not too deep.
@@ -307,7 +311,10 @@ class EventAcceptor:
             or not all(is_ip_address(ip) for ip in {e.source.ip for e in events if e.source} if ip)
         ):
             return None
-        return PlainEvents(list(map(_encoder.encode, events)), ids, surplus)
+        texts = list(map(_encoder.encode, events))
+        if max(map(len, texts)) > self._limits.max_event_bytes:
+            return None
+        return PlainEvents(texts, ids, surplus)
 
     def _fill_in_all(self, events: Sequence[Event[Any, Any]]) -> int:
         """Decode the free-form parts of many events.

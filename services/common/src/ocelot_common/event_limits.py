@@ -96,11 +96,7 @@ def check_text(raw: bytes, limits: EventLimits) -> Density:
     """
     size = len(raw)
     if size > limits.max_event_bytes:
-        raise EventError(
-            "event_too_large",
-            "",
-            f"the event has {size:,} bytes, at most {limits.max_event_bytes:,} are taken",
-        )
+        raise too_large(size, limits)
     openings = count_openings(raw)
     surplus = openings - size // BYTES_PER_CONTAINER
     if surplus > FREE_CONTAINERS:
@@ -132,6 +128,15 @@ def check_text(raw: bytes, limits: EventLimits) -> Density:
             " exponent or as strings",
         )
     return Density(exponents, surplus)
+
+
+def too_large(size: int, limits: EventLimits) -> EventError:
+    """Return the error of an event whose text, or whose text of record, has so many bytes."""
+    return EventError(
+        "event_too_large",
+        "",
+        f"the event has {size:,} bytes, at most {limits.max_event_bytes:,} are taken",
+    )
 
 
 def _check_objects(raw: bytes, limits: EventLimits) -> None:

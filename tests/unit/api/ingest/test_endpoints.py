@@ -170,6 +170,22 @@ async def test_bytes_are_held_until_sqs_has_answered_and_given_back_then(
     assert budget.used == 0
 
 
+async def test_texts_that_are_longer_than_their_body_are_held_too(
+    http: httpx.AsyncClient, world: World, budget: FairPool
+):
+    world.gate = asyncio.Event()
+    event = EVENT[:-1] + b',"metadata":{"a":[' + b",".join([b"9e9"] * 100) + b"]}}"
+    body = b"[" + b",".join([event] * 100) + b"]"
+    task = asyncio.create_task(http.post("/bulk", content=body))
+    while not world.submitted:  # noqa: ASYNC110 - by the endpoint
+        await asyncio.sleep(0.01)
+    texts = [each.text for each in world.submitted[0][1].events]
+    assert sum(map(len, texts)) > 2 * len(body)
+    assert budget.used == sum(map(len, texts)) + 100 * EVENT_BYTES
+    world.gate.set()
+    assert (await task).status_code == 202
+
+
 @pytest.mark.parametrize(
     "content", [EVENT, b"{}", b"{", b"", b"[%b]" % EVENT, b"x" * 70_000, b"[1]"], ids=len
 )

@@ -87,6 +87,10 @@ class Accepting:
         principal: whose they are.
         acceptor: of the tenant's bounds.
         key: the request's `Idempotency-Key`; without, an event without id gets a UUIDv7.
+
+    Attributes:
+        accepted: what became of the events until now.
+        text_bytes: of the texts of record of a bulk request's events until now.
     """
 
     def __init__(self, *, principal: Principal, acceptor: EventAcceptor, key: str | None) -> None:
@@ -97,6 +101,7 @@ class Accepting:
             self._by_key = IdsByKey(principal.tenant.uid, principal.subject, key)
         self._texts: dict[bytes, bytes] = {}  # by the ids that clients gave
         self._surplus = 0
+        self.text_bytes = 0
 
     def one(self, raw: bytes) -> Accepted:
         """Validate the only event of a request."""
@@ -150,6 +155,7 @@ class Accepting:
 
     def _accept_plain(self, plain: PlainEvents) -> None:
         self._surplus += plain.surplus
+        self.text_bytes += sum(map(len, plain.texts))
         if plain.ids is None:
             ids, id_texts = self._next_ids(plain.texts)
             self.accepted.events.extend(map(PackedEvent, ids, plain.texts))
@@ -168,6 +174,7 @@ class Accepting:
             else:
                 outcomes.append(event)
                 self._surplus += event.surplus
+                self.text_bytes += len(event.text)
         self._add_all(outcomes)
 
     def _add_all(self, outcomes: Sequence[AcceptedEvent | _Fault]) -> None:

@@ -1,6 +1,5 @@
 """`POST /logs` and `POST /logs/bulk`, as plain ASGI: here every microsecond counts."""
 
-import asyncio
 import re
 import time
 from collections.abc import Collection
@@ -32,6 +31,7 @@ from ocelot_api.ingest.splitting import (
     check_number,
     split_events,
 )
+from ocelot_api.ingest.turns import Turn, Turns
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import headers_of, note_problem, request_id_of, traceparent
 from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request, unavailable
@@ -75,6 +75,7 @@ class Ingest:
         self._budget = budget
         self._metrics = metrics
         self._settings = settings
+        self._turns = Turns()
         self._body_limits = TimeLimits(settings.body_timeout_sec)
         self._acceptors: dict[int | None, EventAcceptor] = {}
         self._acceptors_second = 0
@@ -131,30 +132,10 @@ class Ingest:
         atomic: bool,
     ) -> bytes:
         body = await self._body(receive, headers, self._settings.max_bulk_bytes, reservation)
-        for check in (check_density, check_number):
-            check(body, headers, max_events=self._settings.max_bulk_events)
-            if len(body) > LARGE_BYTES:
-                await asyncio.sleep(0)
-        raws = split_events(body, headers, max_events=self._settings.max_bulk_events)
-        reservation.grow(len(raws) * EVENT_BYTES)
-        accepting = self._accepting(principal, headers)
-        try:
-            # Ordinary requests of a thousand events take one turn: taking turns costs them a sixth,
-            # since the caches hold less of each.
-            turn_ends = time.thread_time() + _TURN_SEC
-            for _ in accepting.steps(raws):
-                if time.thread_time() > turn_ends:
-                    await asyncio.sleep(0)
-                    turn_ends = time.thread_time() + _TURN_SEC
-        except TooManyFaultsError as error:
-            self._metrics.count_rejected(len(raws))
-            raise _too_faulty(len(raws), error.errors) from None
-        except TooDenseError:
-            self._metrics.count_rejected(len(raws))
-            raise _too_dense(len(raws)) from None
-        accepted = accepting.accepted
+        with self._turns.request(principal.tenant.uid, receive) as turn:
+            accepted = await self._accepted(principal, headers, body, reservation, turn)
+        del body
         self._metrics.count_rejected(len(accepted.errors))
-        del raws, body
         if not accepted.events or (atomic and accepted.errors):
             raise _refused(len(accepted.ids), accepted.errors, atomic=atomic)
         await self._store(scope, principal, accepted)
@@ -166,6 +147,53 @@ class Ingest:
                 "errors": accepted.errors,
             }
         )
+
+    async def _accepted(
+        self,
+        principal: Principal,
+        headers: dict[bytes, bytes],
+        body: bytes,
+        reservation: Reservation,
+        turn: Turn,
+    ) -> Accepted:
+        """Split a bulk body and validate its events."""
+        max_events = self._settings.max_bulk_events
+        is_large = len(body) > LARGE_BYTES
+        for check in (check_density, check_number):
+            if is_large:
+                await turn()
+            check(body, headers, max_events=max_events)
+        if is_large:
+            await turn()
+        raws = split_events(body, headers, max_events=max_events)
+        reservation.grow(len(raws) * EVENT_BYTES)
+        accepting = self._accepting(principal, headers)
+        reserved_bytes = len(body)
+
+        def reserve_texts() -> None:
+            """Reserve what texts of record take beyond the body: `9e9` becomes `9000000000.0`."""
+            nonlocal reserved_bytes
+            if (growth := accepting.text_bytes - reserved_bytes) > 0:
+                reservation.grow(growth)
+                reserved_bytes += growth
+
+        try:
+            # Ordinary requests of a thousand events take one turn: taking turns costs them a sixth,
+            # since the caches hold less of each.
+            turn_ends = time.thread_time() + _TURN_SEC
+            for _ in accepting.steps(raws):
+                if time.thread_time() > turn_ends:
+                    reserve_texts()
+                    await turn()
+                    turn_ends = time.thread_time() + _TURN_SEC
+            reserve_texts()
+        except TooManyFaultsError as error:
+            self._metrics.count_rejected(len(raws))
+            raise _too_faulty(len(raws), error.errors) from None
+        except TooDenseError:
+            self._metrics.count_rejected(len(raws))
+            raise _too_dense(len(raws)) from None
+        return accepting.accepted
 
     async def _writer(self, headers: dict[bytes, bytes]) -> Principal:
         if self._snapshot.unconfirmed_sec > REGISTRY_GRACE_SEC:
