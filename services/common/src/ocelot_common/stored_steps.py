@@ -23,6 +23,8 @@ Document = dict[str, Any]
 #: Half a batch, so that a reader may put what one step holds to what it has from before.
 STEP_BYTES: Final = MAX_BATCH_BYTES // 2
 _STEP_EVENTS: Final = 10_000
+#: A byte of UTF-8 takes up to four bytes of a `str`.
+_MOST_BYTES_OF_A_BYTE: Final = 4
 
 
 async def read_steps(
@@ -67,6 +69,9 @@ async def read_steps(
 
 
 def _cut(answer: bytes) -> Iterator[list[Document]]:
+    if len(answer) <= STEP_BYTES // _MOST_BYTES_OF_A_BYTE:
+        # In one call, which takes half of the time.
+        return iter([bson.decode_all(answer, EVENT_CODEC)])
     return batched_by_bytes(
         bson.decode_iter(answer, EVENT_CODEC),
         max_items=_STEP_EVENTS,
