@@ -13,10 +13,11 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
 
 from ocelot_common.ids import format_id
-from ocelot_common.mongo import MAJORITY
+from ocelot_common.mongo import MAJORITY, ROW_CODEC
 from ocelot_common.names import DEAD_LETTERS
+from ocelot_common.reading import Unreadable
 from ocelot_common.stored import StoredEvent
-from ocelot_common.timestamps import to_datetime
+from ocelot_common.timestamps import EPOCH, to_datetime
 
 Document = dict[str, Any]
 
@@ -25,6 +26,13 @@ _MAX_DETAIL_CHARS: Final = 1_000
 #: With four bytes each they still fit a document of 16 MiB (MongoDB limit).
 _MAX_CONTENT_CHARS: Final = 4_000_000
 _MAX_NAME_CHARS: Final = 10_000
+
+# Whoever can write to the database can plant a letter of any form. It is read without what has
+# another type than ours, so that it hides no other letter: a field may be missing.
+_TEXTS: Final = ("stage", "reason", "t", "content", "detail", "writer", "request_id", "event_id")
+_EVENT_ID_BYTES: Final = 16
+_LAST_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
+_TIMES: Final = ("first_seen", "last_seen", "received_at")
 
 
 class Stage(StrEnum):
@@ -86,6 +94,19 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
             writer=stored.writer,
         )
 
+    @classmethod
+    def unreadable(cls, uid: str, found: Unreadable) -> "DeadLetter":
+        """The letter of a stored document that is no event."""
+        return cls(
+            stage=Stage.INDEX,
+            reason=Reason.NOT_INDEXABLE,
+            uid=uid,
+            event_id=found.id,
+            content="",
+            detail=f"the stored document is not an event: {found.reason}",
+            received_at=found.received_at,
+        )
+
     @property
     def key(self) -> str:
         """One letter a fault: the same fault met again is the same letter."""
@@ -101,7 +122,9 @@ class DeadLetterStore:
     """The collection `dead_letters`."""
 
     def __init__(self, database: AsyncDatabase[Document]) -> None:
-        self._letters = database[DEAD_LETTERS].with_options(write_concern=MAJORITY)
+        self._letters = database[DEAD_LETTERS].with_options(
+            write_concern=MAJORITY, codec_options=ROW_CODEC
+        )
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:
         """Keep letters; one that is there already counts one more attempt.
@@ -146,17 +169,21 @@ class DeadLetterStore:
 
     async def keys_of(self, uid: str | None = None) -> list[str]:
         """Return the keys of all letters, or of one tenant's."""
-        query = {} if uid is None else {"t": uid}
+        query: Document = {"_id": {"$type": "string"}}
+        if uid is not None:
+            query["t"] = uid
         return [letter["_id"] async for letter in self._letters.find(query, {"_id": 1})]
 
     async def get(self, keys: Sequence[str]) -> list[Document]:
-        """Return the letters of these whole keys that are still there."""
-        return await self._letters.find({"_id": {"$in": list(keys)}}).to_list()
+        """Return the letters of these whole keys that are still there, as `find` does."""
+        return await self._letters.find({"_id": {"$in": list(keys)}}, _projection()).to_list()
 
     async def find(
         self, *, uid: str | None = None, limit: int = 0, keys: Sequence[str] = ()
     ) -> AsyncIterator[Document]:
         """Letters, those seen last first.
+
+        A field of another type than ours is missing, `_id` too; so may be any field.
 
         Args:
             uid: only this tenant's.
@@ -168,7 +195,9 @@ class DeadLetterStore:
             query["t"] = uid
         if keys:
             query["$or"] = [{"_id": {"$gte": key, "$lt": key + "g"}} for key in keys]
-        async for document in self._letters.find(query).sort("last_seen", -1).limit(limit):
+        async for document in (
+            self._letters.find(query, _projection()).sort("last_seen", -1).limit(limit)
+        ):
             yield document
 
     async def remove(self, key: str) -> bool:
@@ -189,12 +218,14 @@ class DeadLetterStore:
                 {"received_at": {"$exists": False}, "first_seen": {"$lt": before}},
             ],
         }
-        found = self._letters.find(old, {"_id": 1}, session=session).limit(limit)
+        named = old | {"_id": {"$type": "string"}}
+        found = self._letters.find(named, {"_id": 1}, session=session).limit(limit)
         keys = [letter["_id"] async for letter in found]
+        chosen: Document = {"_id": {"$in": keys}}
         if not keys:
-            return 0
-        gone = await self._letters.delete_many({"_id": {"$in": keys}}, session=session)
-        return gone.deleted_count
+            # None of ours; and what has another key cannot be named.
+            chosen = old | {"_id": {"$not": {"$type": "string"}}}
+        return (await self._letters.delete_many(chosen, session=session)).deleted_count
 
     async def remove_all_of(self, uid: str) -> int:
         """Forget a tenant's letters; how many there were."""
@@ -217,12 +248,41 @@ def _upsert(letter: DeadLetter, now: datetime) -> UpdateOne:
         first["event_key"] = Binary(letter.event_id, 4)
     if letter.received_at is not None:
         first["received_at"] = to_datetime(letter.received_at)
-    return UpdateOne(
-        {"_id": letter.key},
-        {
-            "$setOnInsert": first,
-            "$set": {"last_seen": now, "detail": letter.detail[:_MAX_DETAIL_CHARS]},
-            "$inc": {"attempts": 1},
-        },
-        upsert=True,
-    )
+    # What is there stays. A planted letter under this key may lack a field, or count in words.
+    attempts = {"$cond": [{"$eq": [{"$type": "$attempts"}, "int"]}, "$attempts", 0]}
+    kept = {name: {"$ifNull": [f"${name}", {"$literal": value}]} for name, value in first.items()}
+    changed: Document = {
+        "last_seen": now,
+        "detail": {"$literal": letter.detail[:_MAX_DETAIL_CHARS]},
+        "attempts": {"$add": [attempts, 1]},
+    }
+    return UpdateOne({"_id": letter.key}, [{"$set": kept | changed}], upsert=True)
+
+
+def _projection() -> Document:
+    """Return the projection for letters, of fields of our types that the driver can decode."""
+    return {
+        "_id": _of_type("_id", "string"),
+        **{name: _of_type(name, "string") for name in _TEXTS},
+        **{name: _time(name) for name in _TIMES},
+        "v": _of_type("v", "int"),
+        "attempts": _of_type("attempts", "int"),
+        "event_key": _event_key(),
+    }
+
+
+def _of_type(name: str, kind: str) -> Document:
+    return {"$cond": [{"$eq": [{"$type": f"${name}"}, kind]}, f"${name}", "$$REMOVE"]}
+
+
+def _time(name: str) -> Document:
+    # Other types, and dates that `datetime` cannot name, lie outside.
+    inside = {"$and": [{"$gte": [f"${name}", EPOCH]}, {"$lt": [f"${name}", _LAST_TIME]}]}
+    return {"$cond": [inside, f"${name}", "$$REMOVE"]}
+
+
+def _event_key() -> Document:
+    size = {
+        "$cond": [{"$eq": [{"$type": "$event_key"}, "binData"]}, {"$binarySize": "$event_key"}, 0]
+    }
+    return {"$cond": [{"$eq": [size, _EVENT_ID_BYTES]}, "$event_key", "$$REMOVE"]}

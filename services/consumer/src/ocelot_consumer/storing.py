@@ -17,6 +17,7 @@ from pymongo.errors import BulkWriteError, OperationFailure, WriteConcernError
 from ocelot_common.batching import batched
 from ocelot_common.dead_letters import DeadLetter, Reason, Stage
 from ocelot_common.mongo import events_of
+from ocelot_common.reading import text_projection
 from ocelot_common.stored import build_document, store_key
 from ocelot_consumer.metrics import ConsumerMetrics
 from ocelot_consumer.work import Arrival, Outcome
@@ -191,9 +192,14 @@ class EventStore:
         texts: dict[bytes, bytes] = {}
         for part in batched(arrivals, self._max_documents):
             with pymongo.timeout(_READ_TIMEOUT_SEC):
-                cursor = collection.find({"_id": {"$in": [_key(a) for a in part]}}, {"event": 1})
+                cursor = collection.find(
+                    {"_id": {"$in": [_key(a) for a in part]}}, text_projection()
+                )
                 async for document in cursor:
-                    texts[bytes(document["_id"])] = document["event"].encode()
+                    # A document without a text, or with one that no event can have, is other
+                    # content under the same id.
+                    text = document["event"] or ""
+                    texts[bytes(document["_id"])] = text.encode(errors="replace")
         return texts
 
 

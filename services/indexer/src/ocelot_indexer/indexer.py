@@ -18,9 +18,10 @@ from ocelot_common.opensearch import is_transient
 from ocelot_common.provisioning.indices import ForeignIndexError, IndexMaker, NoIndexError
 from ocelot_common.queue.keys import QueueKeys
 from ocelot_common.queue.receiver import Receiver
+from ocelot_common.reading import Stored, read_document, read_projection
 from ocelot_common.registry.model import Home, TenantState
 from ocelot_common.registry.snapshot import RegistrySnapshot
-from ocelot_common.stored import READ_PROJECTION, VERSION, event_id_of, read_document, store_key
+from ocelot_common.stored import StoredEvent, store_key
 from ocelot_common.telemetry.logs import get_logger
 from ocelot_common.telemetry.tracing import links_to
 from ocelot_common.timestamps import now_ms, to_datetime
@@ -37,7 +38,11 @@ Document = dict[str, Any]
 _MISSING_SEC: Final = 30
 _LINGER_SEC: Final = 0.05
 _READ_TIMEOUT_SEC: Final = 15
+#: Texts that are held before they are written.
+_PART_BYTES: Final = 16 * 1024 * 1024
 _BUSY_ATTEMPTS: Final = 3
+#: A process of the next release may soon read a document that this one can't.
+_NEWER_ATTEMPTS: Final = 30
 _BUSY_PAUSE_SEC: Final = 0.5
 
 log = get_logger(__name__)
@@ -130,44 +135,83 @@ class Indexer:
             else:
                 letters.append(_malformed(work))
         candidates: list[AskedFor] = []
+        held = number = 0
         for uid, works in by_uid.items():
-            candidates.extend(await self._candidates(uid, works))
+            home = await self._home(uid, works)
+            if home is None:
+                continue
+            asked = {id_: work for work in works if work.body for id_ in work.body.ids}
+            more = True
+            while more:
+                found, more = await self._read(home, list(asked))
+                held += sum([len(each.text) for each in found if isinstance(each, StoredEvent)])
+                candidates.extend(self._candidates(home, found, asked, letters))
+                if held >= _PART_BYTES:
+                    letters.extend(await self._write(candidates))
+                    number += len(candidates)
+                    candidates, held = [], 0
+            self._see_to_missing(asked)
         letters.extend(await self._write(candidates))
         await self._dead_letters.put(letters)
-        self._metrics.batch_events.observe(len(candidates))
+        self._metrics.batch_events.observe(number + len(candidates))
 
-    async def _candidates(self, uid: str, works: list[IndexWork]) -> list[AskedFor]:
+    async def _home(self, uid: str, works: list[IndexWork]) -> Home | None:
+        """Where a tenant's events are; None where nothing is to be indexed now."""
         home = await self._snapshot.find_home(uid)
         if home is None:
             _postpone(works, LookupError("unknown tenant"))
-            return []
+            return None
         if home.tenant.state is TenantState.DELETED or not home.space.search_enabled:
             self._count(Outcome.GONE, sum(work.events for work in works))
-            return []
-        asked = {id_: work for work in works if work.body for id_ in work.body.ids}
-        documents = await self._read(home, list(asked))
+            return None
+        return home
+
+    def _candidates(
+        self,
+        home: Home,
+        found: Iterable[Stored],
+        asked: dict[bytes, IndexWork],
+        letters: list[DeadLetter],
+    ) -> list[AskedFor]:
+        """Sort what was found, and take it out of what was asked for."""
         cutoff = home.tenant.cutoff_ms()
-        candidates, gone = [], 0
-        for document in documents:
-            work = asked.pop(event_id_of(document["_id"]))
-            if document["v"] > VERSION:
-                _postpone([work], NewerVersionError(f"document version {document['v']}"))
-                continue
-            stored = read_document(document)
-            if stored.received_at < cutoff:
-                gone += 1
-                continue
-            candidates.append(AskedFor(home, stored, work=work))
+        candidates, gone, unreadable = [], 0, 0
+        for stored in found:
+            if stored.id is None:
+                continue  # its key was asked for, so it has one
+            work = asked.pop(stored.id)
+            if isinstance(stored, StoredEvent):
+                if stored.received_at < cutoff:
+                    gone += 1
+                else:
+                    candidates.append(AskedFor(home, stored, work=work))
+            elif stored.newer and work.message.receive_count < _NEWER_ATTEMPTS:
+                _postpone([work], NewerVersionError(stored.reason))
+            else:
+                letters.append(DeadLetter.unreadable(home.tenant.uid, stored))
+                unreadable += 1
         self._count(Outcome.GONE, gone)
-        self._see_to_missing(asked)
+        self._count(Outcome.PERMANENT, unreadable)
         return candidates
 
-    async def _read(self, home: Home, ids: Sequence[bytes]) -> list[Document]:
+    async def _read(self, home: Home, ids: Sequence[bytes]) -> tuple[list[Stored], bool]:
+        """Read documents, up to `_PART_BYTES` of text, and whether there may be more."""
         collection = events_of(self._database, home.space.collection)
         # The tenant's uid is asked for too: a collection can't give another incarnation's events.
         query = {"_id": {"$in": [store_key(home.tenant, id_) for id_ in ids]}, "t": home.tenant.uid}
+        projection = read_projection(home.tenant)
+        found: list[Stored] = []
+        size = 0
         with pymongo.timeout(_READ_TIMEOUT_SEC):
-            return await collection.find(query, READ_PROJECTION, batch_size=10_000).to_list()
+            async with collection.find(query, projection, batch_size=10_000) as cursor:
+                async for document in cursor:
+                    stored = read_document(document)
+                    found.append(stored)
+                    if isinstance(stored, StoredEvent):
+                        size += len(stored.text)
+                    if size >= _PART_BYTES:
+                        return found, True
+        return found, False
 
     def _see_to_missing(self, missing: dict[bytes, IndexWork]) -> None:
         skipped = 0

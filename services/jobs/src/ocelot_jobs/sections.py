@@ -21,25 +21,25 @@ from ocelot_common.dead_letters import DeadLetter, DeadLetterStore
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.mongo import events_of
 from ocelot_common.names import write_alias
+from ocelot_common.reading import (
+    Stored,
+    Unreadable,
+    has_place,
+    read_document,
+    read_projection,
+)
 from ocelot_common.registry.model import Home, IndexRange
 from ocelot_common.search_document import document_id
-from ocelot_common.stored import (
-    READ_PROJECTION,
-    VERSION,
-    StoredEvent,
-    beside,
-    event_id_of,
-    read_document,
-    store_key,
-)
+from ocelot_common.stored import StoredEvent, beside, event_id_of, store_key
 from ocelot_common.timestamps import to_datetime
-from ocelot_common.versioned import NewerVersionError
 from ocelot_jobs.leases import TryAgainError
 from ocelot_jobs.metrics import JobsMetrics
 
 Document = dict[str, Any]
 
 _COPY_EVENTS: Final = 2_000
+#: Texts of one step of a copy.
+_COPY_BYTES: Final = 16 * 1024 * 1024
 _COPIES_IN_FLIGHT: Final = 3
 #: OpenSearch gives no more in one answer (`index.max_result_window`).
 _COMPARE_EVENTS: Final = 10_000
@@ -117,7 +117,7 @@ class Done(NamedTuple):
         events: walked.
         added: of a comparison: were not in the index.
         removed: of a comparison: were in the index and not in the store.
-        refused: OpenSearch will never take them; each is a dead letter.
+        refused: OpenSearch will never take them, or they are no events; each is a dead letter.
     """
 
     position: Position
@@ -177,8 +177,8 @@ class Sections:
         """
         writes: deque[asyncio.Task[Done]] = deque()
         try:
-            async for events in self._pages(section, after):
-                writes.append(asyncio.create_task(self._copy_step(section.home, into, events)))
+            async for at, found in self._pages(section, after):
+                writes.append(asyncio.create_task(self._copy_step(section.home, into, at, found)))
                 if len(writes) >= _COPIES_IN_FLIGHT:
                     await report(await writes.popleft())
             while writes:
@@ -250,11 +250,11 @@ class Sections:
 
     async def bring(self, home: Home, ids: Sequence[bytes]) -> Done:
         """Bring the indices of a space to say of these events what the store says."""
-        documents = await self._read(home, ids)
-        events = [read_document(document) for document in documents if _known(document)]
-        there = {event.id for event in events}
+        found = await self._read(home, ids)
+        events = _events(found)
+        there = {each.id for each in found}
         cutoff = home.tenant.cutoff_ms()
-        refused = 0
+        refused = await self._keep_unreadable(home, found)
         for entry in home.space.indices:
             inside = [
                 event
@@ -264,29 +264,51 @@ class Sections:
             refused += await self._write_surely(home, entry, inside)
         absent = set(ids) - there
         removed = await self._remove_absent(home, home.space.indices, absent)
-        return Done(Position(0, b""), len(ids), len(events) - refused, removed, refused)
+        return Done(Position(0, b""), len(ids), len(found) - refused, removed, refused)
 
     async def _pages(
         self, section: Section, after: Position | None
-    ) -> AsyncIterator[list[StoredEvent]]:
-        collection = events_of(self._database, section.home.space.collection)
+    ) -> AsyncIterator[tuple[Position, list[Stored]]]:
+        """Yield documents in order, and the position at which each page ends."""
         while True:
-            cursor = collection.find(section.query(after), READ_PROJECTION, batch_size=_COPY_EVENTS)
-            cursor = cursor.sort([("received_at", 1), ("_id", 1)]).limit(_COPY_EVENTS)
-            events = [
-                read_document(document) for document in await cursor.to_list() if _known(document)
-            ]
-            if not events:
+            found, more = await self._page(section.query(after), section.home)
+            at = _last_place(found)
+            if at is None and more:
+                # Documents without a place, as many as make a page: go round them.
+                placed = {"$and": [section.query(after), _placed(section)]}
+                others, more = await self._page(placed, section.home)
+                found += others
+                at = _last_place(others)
+            if found:
+                yield at or after or Position(section.start, b""), found
+            if at is None or not more:
                 return
-            yield events
-            after = Position(events[-1].received_at, events[-1].id)
+            after = at
+
+    async def _page(self, query: Document, home: Home) -> tuple[list[Stored], bool]:
+        """Read the first documents of a query, and whether there may be more."""
+        collection = events_of(self._database, home.space.collection)
+        cursor = collection.find(query, read_projection(home.tenant), batch_size=_COPY_EVENTS)
+        found: list[Stored] = []
+        size = 0
+        async with cursor.sort([("received_at", 1), ("_id", 1)]).limit(_COPY_EVENTS):
+            async for document in cursor:
+                stored = read_document(document)
+                found.append(stored)
+                if isinstance(stored, StoredEvent):
+                    size += len(stored.text)
+                if size >= _COPY_BYTES:
+                    return found, True
+        return found, len(found) == _COPY_EVENTS
 
     async def _keys(
         self, section: Section, after: Position | None, upto: Position | None
     ) -> list[Position]:
         collection = events_of(self._database, section.home.space.collection)
         cursor = collection.find(
-            section.query(after, upto), {"received_at": 1}, batch_size=_COMPARE_EVENTS
+            {"$and": [section.query(after, upto), _placed(section)]},
+            {"received_at": 1},
+            batch_size=_COMPARE_EVENTS,
         )
         cursor = cursor.sort([("received_at", 1), ("_id", 1)]).limit(_COMPARE_EVENTS)
         return [_position(document) for document in await cursor.to_list()]
@@ -295,26 +317,46 @@ class Sections:
         self, section: Section, after: Position | None, events: int
     ) -> Position | None:
         """The position of the section's so manieth event behind another; none: it has fewer."""
-        collection = events_of(self._database, section.home.space.collection)
-        document = await collection.find_one(
-            section.query_of_index(after),
-            {"received_at": 1},
-            sort=[("received_at", 1), ("_id", 1)],
-            skip=events - 1,
-        )
-        return _position(document) if document else None
+        query = section.query_of_index(after)
+        found = await self._skip_to(query, section, events)
+        if found is not None and not _has_place(found, section):
+            # No index tells which documents have a place.
+            query = {"$and": [section.query(after), _placed(section)]}
+            found = await self._skip_to(query, section, events)
+        return _position(found) if found else None
 
-    async def _read(self, home: Home, ids: Iterable[bytes]) -> list[Document]:
+    async def _skip_to(self, query: Document, section: Section, events: int) -> Document | None:
+        collection = events_of(self._database, section.home.space.collection)
+        return await collection.find_one(
+            query, {"received_at": 1}, sort=[("received_at", 1), ("_id", 1)], skip=events - 1
+        )
+
+    async def _read(self, home: Home, ids: Iterable[bytes]) -> list[Stored]:
         collection = events_of(self._database, home.space.collection)
         keys = [store_key(home.tenant, event_id) for event_id in ids]
         query = {"_id": {"$in": keys}, "t": home.tenant.uid}
-        return await collection.find(query, READ_PROJECTION, batch_size=10_000).to_list()
+        cursor = collection.find(query, read_projection(home.tenant), batch_size=10_000)
+        return [read_document(document) async for document in cursor]
 
-    async def _copy_step(self, home: Home, into: IndexRange, events: Sequence[StoredEvent]) -> Done:
-        refused = await self._write(home, into, events)
+    async def _copy_step(
+        self, home: Home, into: IndexRange, at: Position, found: Sequence[Stored]
+    ) -> Done:
+        events = _events(found)
+        refused = await self._keep_unreadable(home, found)
+        if events:
+            refused += await self._write(home, into, events)
         self._metrics.events.labels("copied").inc(len(events))
-        last = events[-1]
-        return Done(Position(last.received_at, last.id), len(events), refused=refused)
+        return Done(at, len(found), refused=refused)
+
+    async def _keep_unreadable(self, home: Home, found: Iterable[Stored]) -> int:
+        """Keep a dead letter of each document that is no event; returns how many."""
+        letters = [
+            DeadLetter.unreadable(home.tenant.uid, each)
+            for each in found
+            if isinstance(each, Unreadable)
+        ]
+        await self._dead_letters.put(letters)
+        return len(letters)
 
     async def _write(self, home: Home, into: IndexRange, events: Sequence[StoredEvent]) -> int:
         """Write events; returns how many OpenSearch refuses for good."""
@@ -399,11 +441,10 @@ class Sections:
     async def _add(self, home: Home, into: IndexRange, lacking: set[Position]) -> tuple[int, int]:
         added = refused = 0
         for part in batched(sorted(lacking), _COPY_EVENTS):
-            documents = await self._read(home, [at.event_id for at in part])
-            events = [read_document(document) for document in documents if _known(document)]
-            if events:
-                refused += await self._write_surely(home, into, events)
-                added += len(events)
+            found = await self._read(home, [at.event_id for at in part])
+            refused += await self._keep_unreadable(home, found)
+            refused += await self._write_surely(home, into, _events(found))
+            added += len(found)
         self._metrics.events.labels("copied").inc(added)
         return added - refused, refused
 
@@ -413,7 +454,7 @@ class Sections:
         """Delete from the index what the store has not, asked for once more; how many."""
         if not ids:
             return 0
-        there = {event_id_of(document["_id"]) for document in await self._read(home, ids)}
+        there = {each.id for each in await self._read(home, ids)}
         absent = ids - there
         indices = [index for entry in ranges for index in entry.written]
         for part in batched(sorted(absent), _COPY_EVENTS):
@@ -482,11 +523,28 @@ def _position(document: Document) -> Position:
     return Position(int(document["received_at"]), event_id_of(document["_id"]))
 
 
+def _placed(section: Section) -> Document:
+    return has_place(section.home.tenant, "received_at")
+
+
+def _has_place(document: Document, section: Section) -> bool:
+    key, received_at = document["_id"], document["received_at"]
+    if not isinstance(received_at, DatetimeMS) or not isinstance(key, bytes):
+        return False
+    own = store_key(section.home.tenant, event_id_of(key))
+    return bytes(own) == bytes(key) and own.subtype == getattr(key, "subtype", 0)
+
+
+def _events(found: Iterable[Stored]) -> list[StoredEvent]:
+    return [each for each in found if isinstance(each, StoredEvent)]
+
+
+def _last_place(found: Sequence[Stored]) -> Position | None:
+    for each in reversed(found):
+        if each.id is not None and each.received_at is not None:
+            return Position(each.received_at, each.id)
+    return None
+
+
 def _routing(home: Home) -> dict[str, str]:
     return {"routing": home.tenant.uid} if home.tenant.shared else {}
-
-
-def _known(document: Document) -> bool:
-    if document["v"] > VERSION:
-        raise NewerVersionError(f"document version {document['v']}")
-    return True
