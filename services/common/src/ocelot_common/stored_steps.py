@@ -16,7 +16,6 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from ocelot_common.batching import MAX_BATCH_BYTES, batched_by_bytes
 from ocelot_common.mongo import EVENT_CODEC
-from ocelot_common.stored import READ_PROJECTION
 
 Document = dict[str, Any]
 
@@ -29,7 +28,7 @@ async def read_steps(
     collection: AsyncCollection[Document],
     query: Document,
     *,
-    projection: Mapping[str, Any] = READ_PROJECTION,
+    projection: Mapping[str, Any],
     sort: Sequence[tuple[str, int]] | None = None,
     limit: int = 0,
     timeout_sec: float | None = None,
@@ -42,7 +41,8 @@ async def read_steps(
     Args:
         collection: of the space.
         query: for events.
-        projection: with `event`, the text.
+        projection: with `event`, the text; as `ocelot_common.reading` makes it, so that no
+            document of another form can stop the reader.
         sort: fields and directions; None for MongoDB's own order.
         limit: most documents; 0 for all.
         timeout_sec: of each answer; None for the client's own limits.

@@ -15,6 +15,7 @@ from ocelot_common.holds import HoldStore
 from ocelot_common.mongo import MAJORITY, events_of
 from ocelot_common.provisioning.errors import HeldError
 from ocelot_common.provisioning.tenants import Provisioner
+from ocelot_common.reading import has_place
 from ocelot_common.registry.model import Home, Tenant, TenantState
 from ocelot_common.registry.store import RegistryStore, RegistryTransaction
 from ocelot_common.stored import event_id_of, store_key
@@ -112,10 +113,9 @@ class Purge:
         tenant = home.tenant
         collection = events_of(self._store.database, home.space.collection)
         before = await self._before(tenant)
-        cursor = collection.find(
-            {"t": tenant.uid, "received_at": {"$lt": DatetimeMS(before)}},
-            {"received_at": 1, "size": {"$bsonSize": "$$ROOT"}},
-        )
+        old: Document = {"t": tenant.uid, "received_at": {"$lt": DatetimeMS(before)}}
+        placed = has_place(tenant, "received_at")
+        cursor = collection.find(old | placed, {"received_at": 1, "size": {"$bsonSize": "$$ROOT"}})
         cursor = cursor.sort([("received_at", 1), ("_id", 1)]).limit(_BATCH)
         batches = batched_by_bytes(
             await cursor.to_list(),
@@ -127,12 +127,15 @@ class Purge:
             Doomed(int(document["received_at"]), event_id_of(document["_id"]))
             for document in next(batches, [])
         ]
+        chosen: Document = {"_id": {"$in": [store_key(tenant, event.event_id) for event in doomed]}}
+        if not doomed:
+            # Documents without a place are no events: no index holds them.
+            chosen = old | {"$nor": [placed]}
 
         async def work(session: AsyncClientSession) -> tuple[int, int]:
             if await self._holds.held(tenant.uid, session):
                 return -1, 0
-            keys = [store_key(tenant, event.event_id) for event in doomed]
-            gone = await collection.delete_many({"_id": {"$in": keys}}, session=session)
+            gone = await collection.delete_many(chosen, session=session)
             letters = await self._dead_letters.purge(
                 tenant.uid, before=to_datetime(before), limit=_BATCH, session=session
             )
@@ -155,7 +158,7 @@ class Purge:
         numbers["done"] += events
         numbers["dead_letters"] += letters
         self._metrics.events.labels("purged").inc(events)
-        return len(doomed) + letters
+        return max(len(doomed), events) + letters
 
     async def _forget_in_index(self, lease: Lease, home: Home) -> None:
         """Remove from the index what the last batch deleted from the store."""
