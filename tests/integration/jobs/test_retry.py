@@ -99,16 +99,3 @@ async def test_a_letter_stays_that_failed_again_before_it_was_removed(
     assert lease.progress["sent"] == 2
     [left] = [letter async for letter in letters.find()]
     assert (left["_id"], left["attempts"]) == (refused.key, after_one_more)
-
-
-async def test_a_letter_keeps_that_ocelot_itself_made_its_event(database: Any):
-    letters = DeadLetterStore(database)
-    uid = "0123456789abcdef"
-    own, foreign, planted = letter_of(uid, internal=True), letter_of(uid), letter_of(uid)
-    await letters.put([own, foreign, planted])
-    await letters.put([own])
-    await database["dead_letters"].update_one({"_id": planted.key}, {"$set": {"internal": "yes"}})
-    found = await letters.get([own.key, foreign.key, planted.key])
-    assert {letter["_id"]: letter.get("internal") for letter in found} == {
-        own.key: True, foreign.key: None, planted.key: None
-    }  # fmt: skip

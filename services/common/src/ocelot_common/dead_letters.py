@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 from bson import Binary
-from pymongo import UpdateOne
+from pymongo import DeleteOne, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
 
@@ -240,11 +240,16 @@ class DeadLetterStore:
         named = old | {"_id": {"$type": "string"}}
         found = self._letters.find(named, {"_id": 1}, session=session).limit(limit)
         keys = [letter["_id"] async for letter in found]
-        chosen: Document = {"_id": {"$in": keys}}
-        if not keys:
-            # None of ours; and what has another key cannot be named.
-            chosen = old | {"_id": {"$not": {"$type": "string"}}}
-        return (await self._letters.delete_many(chosen, session=session)).deleted_count
+        if keys:
+            named = {"_id": {"$in": keys}}
+            return (await self._letters.delete_many(named, session=session)).deleted_count
+        # None of ours. What has another key cannot be named: the first that is found is deleted.
+        others = old | {"_id": {"$not": {"$type": "string"}}}
+        number = await self._letters.count_documents(others, limit=limit, session=session)
+        if not number:
+            return 0
+        deletes = [DeleteOne(others)] * number
+        return (await self._letters.bulk_write(deletes, session=session)).deleted_count
 
     async def remove_all_of(self, uid: str) -> int:
         """Forget a tenant's letters; how many there were."""
