@@ -6,10 +6,12 @@ from contextlib import aclosing
 from sys import getsizeof
 from typing import Any, NamedTuple
 
+import bson
 import pytest
 import pytest_asyncio
 from bson import Binary, Timestamp
 from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
 from prometheus_client import CollectorRegistry
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -222,6 +224,20 @@ async def test_large_events_that_are_stored_already_are_told_from_others(
     assert result.counts == {Outcome.STORED: 1, Outcome.DUPLICATE: 201, Outcome.CONFLICT: 100}
     assert [arrival.id for arrival in result.stored] == [fresh[0].id]
     assert {letter.event_id for letter in result.letters} == set(ids[::3])
+
+
+@pytest.mark.parametrize("redelivered", [False, True])
+async def test_a_stored_text_that_is_not_utf8_equals_that_of_no_event(
+    place: Place, redelivered: bool
+):
+    """A document of somebody else must not pass for the acknowledged event."""
+    [event] = arrivals(SMALL.replace("u", "?"), redelivered=redelivered)
+    raw = bson.encode({"_id": Binary(event.id, 4), "event": event.text.decode()})
+    planted: Any = RawBSONDocument(raw.replace(b'"?"', b'"\xff"'))
+    await place.events.insert_one(planted)
+    result = await stored(place, [event])
+    assert (result.counts.get(Outcome.CONFLICT), result.indexable) == (1, [])
+    assert [letter.content for letter in result.letters] == [event.text]
 
 
 async def test_dead_letters_are_written_in_requests_bounded_by_bytes(

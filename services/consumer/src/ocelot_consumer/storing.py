@@ -210,8 +210,8 @@ class EventStore:
                         key = bytes(document["_id"])
                         known.add(key)
                         # A document without a text, or with one that no event can have, is other
-                        # content under the same id.
-                        text = (document["event"] or "").encode(errors="replace")
+                        # content under the same id: its bytes equal those of no event.
+                        text = (document["event"] or "").encode(errors="surrogateescape")
                         for arrival in by_key[key]:
                             _compare(arrival, text, result)
         return known
