@@ -58,7 +58,7 @@ class Place(NamedTuple):
     database: AsyncDatabase[dict[str, Any]]
     events: AsyncCollection[dict[str, Any]]
 
-    async def insert(self, *texts: str) -> None:
+    async def insert(self, *texts: str, writer: str = "w") -> None:
         """Store documents in an order that `_id` has, too."""
         documents = [
             {
@@ -69,7 +69,7 @@ class Place(NamedTuple):
                 "seq": Timestamp(0, 0),
                 "received_at": DatetimeMS(number),
                 "occurred_at": DatetimeMS(number),
-                "writer": "w",
+                "writer": writer,
                 "event": text,
             }
             for number, text in enumerate(texts)
@@ -121,6 +121,16 @@ async def test_large_events_come_in_steps_that_are_bounded_as_objects(place: Pla
     assert len(steps) < 2 * sum(sizes) / STEP_BYTES + 3, "steps are not cut without need"
     found = [int(document["received_at"]) for step in steps for document in step]
     assert found == list(range(600))
+
+
+async def test_long_writers_count_as_texts_do(place: Place):
+    """No token has such a name, but whoever can write to MongoDB can store one."""
+    writer = f"🦊{'w' * 9_000}"
+    await place.insert(*[SMALL] * 1_000, writer=writer)
+    steps = await place.read()
+    sizes = [sum(getsizeof(document["writer"]) for document in step) for step in steps]
+    assert max(sizes) <= STEP_BYTES < sum(sizes)
+    assert sum(len(step) for step in steps) == 1_000
 
 
 async def test_an_event_that_exceeds_a_step_is_a_step(place: Place):

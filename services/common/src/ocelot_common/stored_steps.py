@@ -33,7 +33,10 @@ async def read_steps(
     limit: int = 0,
     timeout_sec: float | None = None,
 ) -> AsyncGenerator[list[Document]]:
-    """Yield documents in steps whose texts take at most 8 MiB as objects, or of one document.
+    """Yield documents in steps of one document, or of at most 8 MiB as objects.
+
+    Texts and writers are counted: nothing else that `ocelot_common.reading` asks for has a size
+    that matters.
 
     Beside a step, one answer of MongoDB is held, of at most 16 MiB. Leave the generator by
     `contextlib.aclosing`, so that MongoDB's cursor is closed.
@@ -71,9 +74,9 @@ def _cut(answer: bytes) -> Iterator[list[Document]]:
         bson.decode_iter(answer, EVENT_CODEC),
         max_items=_STEP_EVENTS,
         max_bytes=STEP_BYTES,
-        size=_text_bytes,
+        size=_size,
     )
 
 
-def _text_bytes(document: Document) -> int:
-    return getsizeof(document.get("event"))
+def _size(document: Document) -> int:
+    return getsizeof(document.get("event")) + getsizeof(document.get("writer"))

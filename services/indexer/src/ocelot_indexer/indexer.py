@@ -148,7 +148,10 @@ class Indexer:
             async with aclosing(self._candidates(uid, works)) as steps:
                 async for candidates in steps:
                     held += candidates
-                    held_bytes += sum(getsizeof(each.stored.text) for each in candidates)
+                    held_bytes += sum(
+                        getsizeof(each.stored.text) + getsizeof(each.stored.writer)
+                        for each in candidates
+                    )
                     if held_bytes >= STEP_BYTES:
                         yield held
                         held, held_bytes = [], 0
