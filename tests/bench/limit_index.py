@@ -11,9 +11,10 @@ from opensearchpy.exceptions import TransportError
 from ocelot_common import mongo, opensearch
 from ocelot_common.mongo import events_of
 from ocelot_common.process import tune_garbage_collector
+from ocelot_common.reading import read_document, read_projection
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.search_document import build_search_document, document_id
-from ocelot_common.stored import READ_PROJECTION, read_document
+from ocelot_common.stored import StoredEvent
 
 BULK_BYTES = 6 * 1024 * 1024
 IN_FLIGHT = 3
@@ -31,8 +32,9 @@ async def main() -> None:
     bodies: list[bytes] = []
     lines: list[bytes] = []
     size = 0
-    async for document in events_of(database, tenant.space).find({}, READ_PROJECTION):
+    async for document in events_of(database, tenant.space).find({}, read_projection(tenant)):
         stored = read_document(document)
+        assert isinstance(stored, StoredEvent)
         name = document_id(tenant, stored.id)
         line = (
             (

@@ -35,8 +35,9 @@ from ocelot_common.event import accept_event
 from ocelot_common.event_limits import EventError, EventLimits
 from ocelot_common.ids import format_id
 from ocelot_common.mongo import events_of
+from ocelot_common.reading import read_document
 from ocelot_common.registry.model import Isolation, Space, Tenant
-from ocelot_common.stored import READ_PROJECTION, read_document
+from ocelot_common.stored import StoredEvent
 from ocelot_common.timestamps import now_ms
 from ocelot_devstack.provisioning import TenantMaker, open_tenant_maker
 from ocelot_devstack.pytest_plugin import dev_settings
@@ -267,8 +268,9 @@ async def check_stored(
             number = await events.count_documents({"t": tenant.uid})
             await asyncio.sleep(1)
         stored = {}
-        async for document in events.find({"t": tenant.uid}, READ_PROJECTION):
+        async for document in events.find({"t": tenant.uid}):
             event = read_document(document)
+            assert isinstance(event, StoredEvent), event
             stored[format_id(event.id)] = digest_of(json.loads(event.text))
         indexed = await indexed_number(stack, space, tenant, len(stored), deadline)
         if indexed != len(stored):

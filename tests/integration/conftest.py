@@ -15,8 +15,9 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from ocelot_common import mongo, opensearch
 from ocelot_common.mongo import events_of
+from ocelot_common.reading import read_document, read_projection
 from ocelot_common.registry.model import Isolation, Tenant
-from ocelot_common.stored import READ_PROJECTION, StoredEvent, read_document
+from ocelot_common.stored import StoredEvent
 from ocelot_devstack.backends import Backends
 from ocelot_devstack.provisioning import TenantMaker, open_tenant_maker
 from ocelot_devstack.pytest_plugin import SERVICE_ENV, dev_settings
@@ -79,11 +80,12 @@ class Running:
         return space
 
     async def stored(self, tenant: Tenant) -> list[StoredEvent]:
-        """Everything MongoDB holds of a tenant."""
+        """All events that MongoDB holds of a tenant."""
         space = await self.space_of(tenant)
         collection = events_of(self.database, space.collection)
-        cursor = collection.find({"t": tenant.uid}, READ_PROJECTION)
-        return [read_document(document) async for document in cursor]
+        cursor = collection.find({"t": tenant.uid}, read_projection(tenant))
+        found = [read_document(document) async for document in cursor]
+        return [event for event in found if isinstance(event, StoredEvent)]
 
     async def indexed_ids(self, tenant: Tenant) -> list[str]:
         """The event ids that OpenSearch holds of a tenant, refreshed and looked up past every alias

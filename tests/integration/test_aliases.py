@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from ocelot_common.names import new_uid, write_alias
+from ocelot_common.provisioning.indices import IndexMaker
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
 
@@ -75,3 +76,45 @@ async def test_the_indexer_restores_an_index_without_aliases_by_itself(running: 
     await running.until_indexed(access.tenant, 1)
     assert await aliases_of(running, entry.index) == set(names)
     assert (await running.space_of(access.tenant)).indices == space.indices
+
+
+@pytest.mark.usefixtures("jobs_stopped")
+async def test_a_foreign_index_of_another_period_replaces_no_good_index(running: Any):
+    access = await running.tenant()
+    await running.post_lines(access, [LINE])
+    await running.until_indexed(access.tenant, 1)
+    space = await running.space_of(access.tenant)
+    good, other = space.indices
+    foreign = other.index
+    await running.search.indices.delete(index=foreign)
+    await running.search.index(index=foreign, id="theirs", body={"of": "somebody"})
+    names = {good.alias, space.alias, write_alias(good.index)}
+    await change(running, *(("remove", good.index, name) for name in names))
+
+    maker = IndexMaker(running.maker.store, running.search)
+    ensured = await maker.ensure_period(space.name, good.start)
+    assert ensured.indices == space.indices, "the good index is searched as before"
+    assert await aliases_of(running, good.index) == names
+
+    made = (await maker.ensure_period(space.name, other.start)).range_at(other.start)
+    assert made.index != foreign
+    assert len(await running.indexed_ids(access.tenant)) == 1
+    assert await aliases_of(running, made.index) == {
+        other.alias, space.alias, write_alias(made.index)
+    }  # fmt: skip
+    assert await aliases_of(running, foreign) == set()
+    assert (await running.search.get(index=foreign, id="theirs"))["found"]
+
+
+@pytest.mark.usefixtures("jobs_stopped")
+async def test_an_alias_that_leads_to_another_periods_index_makes_it_no_index_of_its_own(
+    running: Any,
+):
+    access = await running.tenant()
+    space = await running.space_of(access.tenant)
+    good, other = space.indices
+    await running.search.indices.delete(index=good.index)
+    await change(running, ("add", other.index, good.alias))
+    maker = IndexMaker(running.maker.store, running.search)
+    made = (await maker.ensure_period(space.name, good.start)).range_at(good.start)
+    assert made.index not in (good.index, other.index)

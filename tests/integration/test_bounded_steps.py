@@ -6,10 +6,12 @@ from contextlib import aclosing
 from sys import getsizeof
 from typing import Any, NamedTuple
 
+import bson
 import pytest
 import pytest_asyncio
 from bson import Binary, Timestamp
 from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
 from prometheus_client import CollectorRegistry
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -18,6 +20,7 @@ from ocelot_common import mongo
 from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
 from ocelot_common.ids import new_id
 from ocelot_common.mongo import events_of
+from ocelot_common.reading import MAX_TEXT_BYTES, Unreadable, read_document, read_projection
 from ocelot_common.registry.model import Isolation
 from ocelot_common.stored_steps import STEP_BYTES, read_steps
 from ocelot_common.timestamps import now_ms
@@ -36,24 +39,37 @@ def large(filler: str = "x") -> str:
     return f'{{"action":"a","actor":{{"id":"u"}},"message":"{filler}{"x" * 65_000}"}}'
 
 
+class _Of(NamedTuple):
+    """What storing asks of a tenant and of its space."""
+
+    uid: str = "0123456789abcdef"
+    isolation: Isolation = Isolation.DEDICATED
+    shared: bool = False
+    collection: str = "events"
+    search_enabled: bool = True
+
+
+TENANT: Any = _Of()
+
+
 class Place(NamedTuple):
     """An empty database."""
 
     database: AsyncDatabase[dict[str, Any]]
     events: AsyncCollection[dict[str, Any]]
 
-    async def insert(self, *texts: str) -> None:
+    async def insert(self, *texts: str, writer: str = "w") -> None:
         """Store documents in an order that `_id` has, too."""
         documents = [
             {
                 "_id": Binary(number.to_bytes(16, "big"), 4),
                 "v": 1,
                 "rev": 1,
-                "t": "0" * 16,
+                "t": TENANT.uid,
                 "seq": Timestamp(0, 0),
                 "received_at": DatetimeMS(number),
                 "occurred_at": DatetimeMS(number),
-                "writer": "w",
+                "writer": writer,
                 "event": text,
             }
             for number, text in enumerate(texts)
@@ -62,6 +78,7 @@ class Place(NamedTuple):
 
     async def read(self, **more: Any) -> list[list[dict[str, Any]]]:
         """Read everything in steps."""
+        more = {"projection": read_projection(TENANT)} | more
         steps = read_steps(self.events, {}, sort=[("_id", 1)], **more)
         async with aclosing(steps):
             return [step async for step in steps]
@@ -106,9 +123,30 @@ async def test_large_events_come_in_steps_that_are_bounded_as_objects(place: Pla
     assert found == list(range(600))
 
 
+async def test_long_writers_count_as_texts_do(place: Place):
+    """No token has such a name, but whoever can write to MongoDB can store one."""
+    writer = f"🦊{'w' * 9_000}"
+    await place.insert(*[SMALL] * 1_000, writer=writer)
+    steps = await place.read()
+    sizes = [sum(getsizeof(document["writer"]) for document in step) for step in steps]
+    assert max(sizes) <= STEP_BYTES < sum(sizes)
+    assert sum(len(step) for step in steps) == 1_000
+
+
 async def test_an_event_that_exceeds_a_step_is_a_step(place: Place):
     await place.insert(SMALL, "x" * (STEP_BYTES + 1), SMALL)
-    assert [len(step) for step in await place.read()] == [1, 1, 1]
+    whole = read_projection(TENANT, most_text_bytes=2 * STEP_BYTES)
+    assert [len(step) for step in await place.read(projection=whole)] == [1, 1, 1]
+
+
+async def test_what_is_left_out_takes_no_room_in_a_step_and_is_known_by_its_key(place: Place):
+    fillers = ["x" * (MAX_TEXT_BYTES + 1)] * 20
+    await place.insert(SMALL, *fillers, SMALL)
+    [step] = await place.read()
+    read = [read_document(document) for document in step]
+    assert [each.received_at for each in read] == list(range(22))
+    assert [isinstance(each, Unreadable) for each in read] == [False, *[True] * 20, False]
+    assert all(each.id is not None for each in read)
 
 
 async def test_who_leaves_early_leaves_no_cursor_open(place: Place):
@@ -118,11 +156,13 @@ async def test_who_leaves_early_leaves_no_cursor_open(place: Place):
         pipeline: list[dict[str, Any]] = [
             {"$currentOp": {"idleCursors": True}},
             {"$match": {"type": "idleCursor", "ns": f"{place.database.name}.events"}},
+            {"$project": {"ns": 1}},  # its query holds times that `datetime` cannot
         ]
         found = await place.database.client.admin.aggregate(pipeline)
         return len(await found.to_list())
 
-    async with aclosing(read_steps(place.events, {})) as steps:
+    read = read_steps(place.events, {}, projection=read_projection(TENANT))
+    async with aclosing(read) as steps:
         assert len(await anext(steps)) > 10
         assert await open_cursors() == 1
     assert await open_cursors() == 0
@@ -151,22 +191,13 @@ def inserts(monkeypatch: pytest.MonkeyPatch) -> Inserts:
     return spy
 
 
-class _Of(NamedTuple):
-    """What storing asks of a tenant and of its space."""
-
-    uid: str = "0123456789abcdef"
-    isolation: Isolation = Isolation.DEDICATED
-    shared: bool = False
-    collection: str = "events"
-    search_enabled: bool = True
-
-
 def arrivals(
     *texts: str, ids: list[bytes] | None = None, redelivered: bool = False
 ) -> list[Arrival]:
-    of: Any = _Of()
     return [
-        Arrival(of, of, event_id, text.encode(), now_ms(), "w", "r", redelivered, internal=False)
+        Arrival(
+            TENANT, TENANT, event_id, text.encode(), now_ms(), "w", "r", redelivered, internal=False
+        )
         for event_id, text in zip(ids or [new_id() for _ in texts], texts, strict=True)
     ]
 
@@ -203,6 +234,20 @@ async def test_large_events_that_are_stored_already_are_told_from_others(
     assert result.counts == {Outcome.STORED: 1, Outcome.DUPLICATE: 201, Outcome.CONFLICT: 100}
     assert [arrival.id for arrival in result.stored] == [fresh[0].id]
     assert {letter.event_id for letter in result.letters} == set(ids[::3])
+
+
+@pytest.mark.parametrize("redelivered", [False, True])
+async def test_a_stored_text_that_is_not_utf8_equals_that_of_no_event(
+    place: Place, redelivered: bool
+):
+    """A document of somebody else must not pass for the acknowledged event."""
+    [event] = arrivals(SMALL.replace("u", "?"), redelivered=redelivered)
+    raw = bson.encode({"_id": Binary(event.id, 4), "event": event.text.decode()})
+    planted: Any = RawBSONDocument(raw.replace(b'"?"', b'"\xff"'))
+    await place.events.insert_one(planted)
+    result = await stored(place, [event])
+    assert (result.counts.get(Outcome.CONFLICT), result.indexable) == (1, [])
+    assert [letter.content for letter in result.letters] == [event.text]
 
 
 async def test_dead_letters_are_written_in_requests_bounded_by_bytes(

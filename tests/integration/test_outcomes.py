@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from ocelot_common.dead_letters import DeadLetterStore, Reason
 from ocelot_common.envelope import Envelope, PackedEvent, Segment
 from ocelot_common.ids import derived_id, format_id, new_id
 from ocelot_common.names import new_uid, write_alias
 from ocelot_common.registry.model import Isolation, Tenant
 from ocelot_common.registry.store import RegistryTransaction
 from ocelot_common.signed_text import Purpose, sign
+from ocelot_common.stored import store_key
 from ocelot_common.timestamps import now_ms
 from ocelot_devstack.queues import open_sqs
 from queuekit.signing import index_texts, ingest_text, key_of
@@ -182,6 +184,32 @@ async def test_a_time_that_cannot_be_is_a_letter_and_ends_no_consumer(
     [letter] = await letters_of(running, {"content": body})
     assert letter["reason"] == "malformed"
     assert len(await running.until_stored(access.tenant, 1)) == 1
+
+
+@pytest.mark.parametrize(
+    "text_of_it",
+    [None, 5, ["x"], "x" * 2_000_000, "other"],
+    ids=["none", "number", "array", "long", "other"],
+)
+async def test_an_event_whose_id_has_a_document_of_another_form_is_a_conflict(
+    running: Any, text_of_it: Any
+):
+    access = await running.tenant()
+    space = await running.space_of(access.tenant)
+    taken, free = new_id(), new_id()
+    planted = {"_id": store_key(access.tenant, taken), "t": access.tenant.uid, "event": text_of_it}
+    await running.database[space.collection].insert_one(planted)
+    for event_id in (taken, free):
+        line = {"id": format_id(event_id), "action": "a", "actor": {"id": "u"}}
+        await running.post_lines(access, [json.dumps(line).encode()])
+    assert [event.id for event in await running.until_stored(access.tenant, 1)] == [free]
+
+    async def kept() -> Any:
+        found = DeadLetterStore(running.database).find(uid=access.tenant.uid)
+        return {letter["reason"] async for letter in found} or None
+
+    reasons = await running.eventually(kept, what="the letter")
+    assert Reason.CONFLICT in reasons
 
 
 async def test_an_envelope_of_a_newer_release_waits_and_is_no_letter(running: Any):

@@ -11,9 +11,10 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from ocelot_common.ids import format_id
 from ocelot_common.mongo import events_of
+from ocelot_common.reading import read_document
 from ocelot_common.registry.model import Space, Tenant
 from ocelot_common.search_document import SearchDocument
-from ocelot_common.stored import READ_PROJECTION, event_id_of, read_document, store_key
+from ocelot_common.stored import StoredEvent, event_id_of, store_key
 
 _PAGE = 3_000
 
@@ -102,8 +103,9 @@ async def in_mongodb(
     """What the tenant's collection holds; of a Dedicated one, whoever's it is."""
     query = {"t": tenant.uid} if tenant.shared else {}
     found = []
-    async for document in events_of(database, space.collection).find(query, READ_PROJECTION):
+    async for document in events_of(database, space.collection).find(query):
         event = read_document(document)
+        assert isinstance(event, StoredEvent), event
         key = store_key(tenant, event_id_of(document["_id"]))
         assert bytes(document["_id"]) == bytes(key), f"{document['_id']!r}: not this tenant's key"
         found.append(Found(format_id(event.id), event.uid, event.text.encode()))

@@ -5,7 +5,12 @@ import json
 import secrets
 from typing import Any
 
+import bson
+import msgspec
 import pytest
+from bson import Decimal128, ObjectId
+from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
 
 from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
 from ocelot_common.envelope import Envelope, Origin, PackedEvent, Segment
@@ -335,6 +340,60 @@ async def test_a_letter_of_another_form_is_left_and_the_others_are_retried(
 
     assert "1 left: the content was not authenticated, cannot be read" in retried.err
     assert "1 sent" in retried.err
+
+
+async def test_planted_letters_hide_no_other_letter_and_stop_no_retry(
+    running: Any, ocelot: Any, letters_of: Any
+):
+    access = await running.tenant()
+    uid = access.tenant.uid
+    letters = DeadLetterStore(running.database)
+    whole = msgspec.structs.replace(unstorable(uid), content=TEXT.decode())
+    await letters.put([whole])
+    good = await running.database["dead_letters"].find_one({"_id": whole.key})
+    fields = {**good, "event_id": "x", "event_key": b"", "received_at": good["last_seen"]}
+    oddities: list[Any] = [
+        5, 10**12, None, [], ["store"], {"a": 1}, float("nan"), ObjectId(), DatetimeMS(2**62),
+        Decimal128("NaN"), b"x", {"$ref": "x", "$id": 1, "$db": 5}, "x",
+    ]  # fmt: skip
+    planted: list[Any] = [
+        {**good, "_id": secrets.token_hex(32), name: oddity}
+        for name in fields
+        if name not in ("_id", "t")
+        for oddity in oddities
+    ]
+    planted += [{**good, "_id": ObjectId()}, {"_id": secrets.token_hex(32), "t": uid}]
+    raw = bson.encode({**good, "_id": secrets.token_hex(32), "detail": "MARK"})
+    planted.append(RawBSONDocument(raw.replace(b"MARK", b"\xff\xfe\x80x")))
+    await running.database["dead_letters"].insert_many(planted)
+
+    listed = await ocelot.ok("dead-letters", "list", "--tenant", access.tenant.id, "--limit", "999")
+    assert whole.key[:12] in listed.out
+    limited = ("--limit", "999", "--json")
+    shown = await ocelot.ok("dead-letters", "list", "--tenant", access.tenant.id, *limited)
+    assert len(shown.events) == len(planted) + 1
+
+    retried = await ocelot("dead-letters", "retry", "--all", "--tenant", access.tenant.id)
+
+    assert await letters.get([whole.key]) == [], retried.err
+    [event] = await running.until_stored(access.tenant, 1)
+    assert event.id == whole.event_id
+
+
+@pytest.mark.parametrize("attempts", ["many", [1], 1.5, None], ids=str)
+async def test_a_letter_that_was_planted_under_a_key_keeps_no_fault_from_being_kept(
+    running: Any, attempts: Any
+):
+    access = await running.tenant()
+    letters = DeadLetterStore(running.database)
+    letter, other = unstorable(access.tenant.uid), unstorable(access.tenant.uid)
+    await running.database["dead_letters"].insert_one({"_id": letter.key, "attempts": attempts})
+    await letters.put([letter, other, letter])
+    [kept] = await letters.get([letter.key])
+    assert (kept["attempts"], kept["reason"], kept["content"]) == (
+        2, letter.reason, letter.content
+    )  # fmt: skip
+    assert len(await letters.get([other.key])) == 1
 
 
 async def test_a_key_that_names_no_letter_or_several_changes_nothing(running: Any, ocelot: Any):

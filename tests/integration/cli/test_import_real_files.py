@@ -15,7 +15,8 @@ from ocelot_common.event import EventAcceptor
 from ocelot_common.event_limits import EventLimits
 from ocelot_common.ids import format_id
 from ocelot_common.mongo import events_of
-from ocelot_common.stored import READ_PROJECTION, read_document
+from ocelot_common.reading import read_document
+from ocelot_common.stored import StoredEvent
 
 pytestmark = [
     pytest.mark.mongodb,
@@ -74,11 +75,12 @@ class Kept(NamedTuple):
 
 async def stored(running: Any, tenant: Any) -> dict[str, Kept]:
     space = await running.space_of(tenant)
-    cursor = events_of(running.database, space.collection).find({"t": tenant.uid}, READ_PROJECTION)
+    cursor = events_of(running.database, space.collection).find({"t": tenant.uid})
     kept: dict[str, Kept] = {}
     number = 0
     async for document in cursor:
         event = read_document(document)
+        assert isinstance(event, StoredEvent), event
         number += 1
         kept[format_id(event.id)] = Kept(digest(event.text.encode()), event.seq)
     assert number == len(kept)

@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from bson.datetime_ms import DatetimeMS
+from prometheus_client import CollectorRegistry
 
 from ocelot_common import mongo
 from ocelot_common.jobs.model import JobKind, JobState
 from ocelot_common.jobs.store import JobExistsError, JobStore
 from ocelot_common.provisioning.database import prepare_database
+from ocelot_common.queue.gate import Gate
 from ocelot_jobs import leases
 from ocelot_jobs.leases import Lease, LeaseLostError, claim
+from ocelot_jobs.metrics import JobsMetrics
+from ocelot_jobs.runner import JobRunner
 
 pytestmark = [pytest.mark.mongodb]
 KINDS = [JobKind.REBUILD.value]
@@ -164,3 +169,57 @@ async def test_jobs_of_a_newer_release_are_left_alone(store: JobStore):
     assert await claim(store, "p", KINDS) is None
     (job,) = await store.find()
     assert job.kind == "erase"
+
+
+#: What another program may make of a job's row.
+PLANTED: dict[str, dict[str, Any]] = {
+    "epoch is text": {"epoch": "x"},
+    "epoch is an array": {"epoch": [1]},
+    "no epoch": {"epoch": None},
+    "epoch is no whole number": {"epoch": 1.5},
+    "specification is text": {"spec": "x"},
+    "progress is in words": {"progress": {"done": "much"}},
+    "errors are text": {"errors": "x"},
+    "due before everything": {"due_at": -1, "spec": 5},
+    "key in an array": {"key": ["k", {"a": 1}], "spec": 5},
+    "past all dates": {"created_at": DatetimeMS(2**62)},
+    "invalid reference": {"spec": {"a": {"$ref": "x", "$id": 1, "$db": 5}}},
+}
+
+
+@pytest.mark.parametrize("changes", PLANTED.values(), ids=PLANTED)
+async def test_a_row_that_is_no_job_keeps_nobody_from_the_others(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+):
+    planted = await make(store)
+    await store.collection.update_one({"_id": planted}, {"$set": changes})
+    good = await make(store)
+    if "$ref" not in str(changes):
+        assert [job.id for job in await store.find()] == [good]
+        assert await store.get(planted) is None
+    assert all(isinstance(key, str) for key in await store.live_keys())
+
+    registry = CollectorRegistry()
+    done = asyncio.Event()
+
+    class Work:
+        async def run(self, lease: Lease) -> None:
+            assert lease.job.id == good
+            done.set()
+
+        async def tidy(self, lease: Lease) -> None:
+            del lease
+
+    runner = JobRunner(
+        store,
+        {JobKind.REBUILD.value: Work()},
+        owner="p",
+        gate=Gate(),
+        slots=1,
+        metrics=JobsMetrics(registry),
+    )
+    running = asyncio.create_task(runner.run())
+    async with asyncio.timeout(60):
+        await done.wait()
+    runner.stop()
+    await running

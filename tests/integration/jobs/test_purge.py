@@ -1,6 +1,7 @@
 """What has passed its cutoff is deleted from both stores, unless it is held."""
 
 import asyncio
+import secrets
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -149,17 +150,30 @@ class FreeLease:
 
     Attributes:
         doomed: how many events each batch had.
+        done: how many documents were deleted up to the end of each batch.
     """
 
     def __init__(self) -> None:
         self.doomed: list[int] = []
+        self.done: list[int] = []
 
-    async def save(self, *, checkpoint: dict[str, Any], **_: Any) -> None:
+    async def save(
+        self, *, checkpoint: dict[str, Any], progress: dict[str, int], session: Any
+    ) -> None:
         self.doomed.append(len(checkpoint["doomed"]))
+        self.done.append(progress["done"])
 
 
+#: Keys of documents that no tenant's event has.
+ODD_KEYS: Any = {
+    "text": secrets.token_hex,
+    "an object": lambda: {"a": secrets.token_hex()},
+}
+
+
+@pytest.mark.parametrize("odd_key", [None, *ODD_KEYS])
 async def test_a_batch_of_a_purge_is_bounded_by_bytes(
-    running: Any, monkeypatch: pytest.MonkeyPatch
+    running: Any, monkeypatch: pytest.MonkeyPatch, odd_key: str | None
 ):
     monkeypatch.setattr(purge_module, "MAX_BATCH_BYTES", 200_000)
     access = await running.tenant()
@@ -176,6 +190,8 @@ async def test_a_batch_of_a_purge_is_bounded_by_bytes(
         )
         for _ in range(20)
     ]
+    if odd_key:
+        old = [document | {"_id": ODD_KEYS[odd_key]()} for document in old]
     await running.database[space.collection].insert_many(old)
     store = running.maker.store
     purge = Purge(
@@ -191,7 +207,8 @@ async def test_a_batch_of_a_purge_is_bounded_by_bytes(
     numbers = {"done": 0, "dead_letters": 0, "held": 0}
     while await purge._delete_batch(lease, home, numbers):
         pass
-    assert lease.doomed == [6, 6, 6, 2, 0]
+    assert lease.done == [6, 12, 18, 20, 20]
+    assert lease.doomed == ([0] * 5 if odd_key else [6, 6, 6, 2, 0])
     assert numbers["done"] == 20
     assert await count(running, access) == 0
 

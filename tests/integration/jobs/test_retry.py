@@ -59,25 +59,32 @@ async def database(installation: Any) -> AsyncIterator[Any]:
     await client.close()
 
 
+def letter_of(uid: str, **more: Any) -> DeadLetter:
+    return DeadLetter(
+        stage=Stage.STORE,
+        reason=Reason.NOT_STORABLE,
+        uid=uid,
+        event_id=new_id(),
+        content='{"action":"a","actor":{"id":"u"}}',
+        detail="a test's",
+        received_at=now_ms(),
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("attempts", "after_one_more"), [(1, 2), (7, 8), ("many", 1), (1.5, 1), (None, 1)], ids=str
+)
 async def test_a_letter_stays_that_failed_again_before_it_was_removed(
-    installation: Any, database: Any
+    installation: Any, database: Any, attempts: Any, after_one_more: int
 ):
+    """Whatever counts its attempts: somebody else may have changed it."""
     async with open_tenant_maker(installation.installation) as maker:
         tenant = await maker.create("acme")
     letters = DeadLetterStore(database)
-    refused, mended = [
-        DeadLetter(
-            stage=Stage.STORE,
-            reason=Reason.NOT_STORABLE,
-            uid=tenant.uid,
-            event_id=new_id(),
-            content='{"action":"a","actor":{"id":"u"}}',
-            detail="a test's",
-            received_at=now_ms(),
-        )
-        for _ in range(2)
-    ]
+    refused, mended = letter_of(tenant.uid), letter_of(tenant.uid)
     await letters.put([refused, mended])
+    await database["dead_letters"].update_many({}, {"$set": {"attempts": attempts}})
     lease: Any = NoLease({"keys": [refused.key, mended.key]})
     async with open_sqs(installation.sqs_endpoint_url, installation.settings.aws_env()) as sqs:
         retry = Retry(
@@ -91,4 +98,4 @@ async def test_a_letter_stays_that_failed_again_before_it_was_removed(
         assert (await read_depth(sqs, installation.queues.ingest)).total == 2
     assert lease.progress["sent"] == 2
     [left] = [letter async for letter in letters.find()]
-    assert (left["_id"], left["attempts"]) == (refused.key, 2)
+    assert (left["_id"], left["attempts"]) == (refused.key, after_one_more)

@@ -26,6 +26,8 @@ from ocelot_jobs.sections import Done, IndexGoneError, Position, Section, Sectio
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
 
 TEXT = b'{"action":"doc.read","actor":{"id":"u"}}'
+#: Of an event, as `read_steps` counts it.
+SIZE = getsizeof(TEXT.decode()) + getsizeof("w")
 NUMBER = 60
 
 
@@ -112,7 +114,7 @@ async def test_a_copy_holds_everything_and_tells_where_it_stands(
 async def test_a_copy_reads_and_writes_steps_of_bounded_bytes(
     running: Any, sections: Sections, place: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(stored_steps, "STEP_BYTES", 2 * getsizeof(TEXT.decode()))
+    monkeypatch.setattr(stored_steps, "STEP_BYTES", 2 * SIZE)
     section, into, ids = place
     steps = Steps()
     await sections.copy(section, into, None, steps)
@@ -125,7 +127,7 @@ async def test_a_copy_reads_and_writes_steps_of_bounded_bytes(
 async def test_events_that_are_asked_for_by_id_come_in_steps_of_bounded_bytes(
     running: Any, sections: Sections, place: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(stored_steps, "STEP_BYTES", 2 * getsizeof(TEXT.decode()))
+    monkeypatch.setattr(stored_steps, "STEP_BYTES", 2 * SIZE)
     section, into, ids = place
     steps = Steps()
     await sections.compare(section, into, None, steps)

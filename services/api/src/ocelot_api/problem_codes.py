@@ -103,6 +103,7 @@ MEANINGS: Final[dict[str, str]] = {
     " these ids or with the same Idempotency-Key",
     "queue_key_missing": "the service has no key to sign queue messages with; nothing was stored",
     "event_not_found": "no such event is stored",
+    "event_unreadable": "the stored document is not an event: `event` is not text",
     "store_unavailable": "the store can't be reached now",
     "store_timeout": "the store did not answer in time",
     "search_unavailable": "the search index can't be reached now",

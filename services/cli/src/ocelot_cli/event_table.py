@@ -42,6 +42,9 @@ def _whole(cell: Text) -> Text:
 
 
 def _summary(item: Mapping[str, Any]) -> list[Text]:
+    if "unreadable" in item:
+        known = _time(item["received_at"]) if "received_at" in item else plain("")
+        return [known, plain("(unreadable)"), *[plain("")] * 3, plain(item["unreadable"])]
     actor = item["actor"]
     target = (item.get("targets") or [{}])[0]
     return [

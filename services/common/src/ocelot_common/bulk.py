@@ -9,7 +9,6 @@ import msgspec
 from opensearchpy import AsyncOpenSearch
 from prometheus_client import Histogram
 
-from ocelot_common.event_limits import EventError
 from ocelot_common.registry.model import Home, IndexRange
 from ocelot_common.search_document import build_search_document, document_id
 from ocelot_common.stored import StoredEvent
@@ -145,9 +144,12 @@ class BulkWriter(Generic[C]):
         request: list[_Entry[C]] = []
         size = 0
         for candidate in candidates:
+            if candidate.range is None:
+                raise RuntimeError("the candidate has no index")
             try:
-                entries = _entries(candidate)
-            except (EventError, ControlCharacterError) as error:
+                entries = _entries(candidate, candidate.range)
+            except (ValueError, RecursionError, ControlCharacterError) as error:
+                # An EventError, or what a text that no api has seen does to its own parts.
                 result.refused.append((candidate, str(error)))
                 continue
             bytes_ = sum(len(entry.payload) for entry in entries)
@@ -160,9 +162,7 @@ class BulkWriter(Generic[C]):
             yield request
 
 
-def _entries(candidate: C) -> list[_Entry[C]]:
-    if candidate.range is None:
-        raise ValueError("the candidate has no index")
+def _entries(candidate: C, entry: IndexRange) -> list[_Entry[C]]:
     tenant, stored = candidate.home.tenant, candidate.stored
     routing = f',"routing":"{tenant.uid}"' if tenant.shared else ""
     document = build_search_document(stored)
@@ -170,7 +170,7 @@ def _entries(candidate: C) -> list[_Entry[C]]:
         raise ControlCharacterError("the document holds a control character")
     document += b"\n"
     entries = []
-    for number, alias in enumerate(candidate.range.write_aliases):
+    for number, alias in enumerate(entry.write_aliases):
         # An older revision never replaces a newer one; equal or older is 409, which is success.
         action = (
             f'{{"index":{{"_index":"{alias}","_id":"{document_id(tenant, stored.id)}"'

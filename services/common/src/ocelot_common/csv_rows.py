@@ -27,9 +27,13 @@ def row_of(answer: bytes, columns: Sequence[str]) -> list[str]:
 
     Numbers stand as they were written, what is no single value as JSON, what is absent or null as
     nothing. Of an array each item is looked into. Texts that a spreadsheet would run get an
-    apostrophe.
+    apostrophe. A document that is no event has its id and the reason in the first cell, and no
+    other.
     """
     event = _object.decode(answer)
+    if "unreadable" in event:
+        named = [_cell(bytes(event[name])) for name in ("id", "unreadable") if name in event]
+        return [f"unreadable: {', '.join(named)}", *[""] * (len(columns) - 1)]
     opened: dict[str, Any] = {}  # what several columns look into
     row = []
     for column in columns:

@@ -8,16 +8,17 @@ from typing import Any, Final
 
 import msgspec
 from bson import Binary
-from pymongo import UpdateOne
+from pymongo import DeleteOne, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
 
 from ocelot_common.batching import batched_by_bytes
 from ocelot_common.ids import format_id
-from ocelot_common.mongo import MAJORITY
+from ocelot_common.mongo import MAJORITY, ROW_CODEC
 from ocelot_common.names import DEAD_LETTERS
+from ocelot_common.reading import Unreadable
 from ocelot_common.stored import StoredEvent
-from ocelot_common.timestamps import to_datetime
+from ocelot_common.timestamps import EPOCH, to_datetime
 
 Document = dict[str, Any]
 
@@ -29,6 +30,15 @@ _MAX_NAME_CHARS: Final = 10_000
 #: Letters of one request to MongoDB.
 _PUT_LETTERS: Final = 1_000
 _PUT_BYTES: Final = 4 * 1024 * 1024
+
+# Whoever can write to the database can plant a letter of any form. It is read without what has
+# another type than ours, so that it hides no other letter: a field may be missing.
+_TEXTS: Final = ("stage", "reason", "t", "content", "detail", "writer", "request_id", "event_id")
+_EVENT_ID_BYTES: Final = 16
+_LAST_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
+_TIMES: Final = ("first_seen", "last_seen", "received_at")
+#: The expression of a letter's attempts; one that counts in words, or not at all, has none.
+_ATTEMPTS: Final = {"$cond": [{"$eq": [{"$type": "$attempts"}, "int"]}, "$attempts", 0]}
 
 
 class Stage(StrEnum):
@@ -93,6 +103,19 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
             writer=stored.writer,
         )
 
+    @classmethod
+    def unreadable(cls, uid: str, found: Unreadable) -> "DeadLetter":
+        """The letter of a stored document that is no event."""
+        return cls(
+            stage=Stage.INDEX,
+            reason=Reason.NOT_INDEXABLE,
+            uid=uid,
+            event_id=found.id,
+            content="",
+            detail=f"the stored document is not an event: {found.reason}",
+            received_at=found.received_at,
+        )
+
     @property
     def key(self) -> str:
         """One letter a fault: the same fault met again is the same letter."""
@@ -108,7 +131,9 @@ class DeadLetterStore:
     """The collection `dead_letters`."""
 
     def __init__(self, database: AsyncDatabase[Document]) -> None:
-        self._letters = database[DEAD_LETTERS].with_options(write_concern=MAJORITY)
+        self._letters = database[DEAD_LETTERS].with_options(
+            write_concern=MAJORITY, codec_options=ROW_CODEC
+        )
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:
         """Keep letters; one that is there already counts one more attempt.
@@ -154,17 +179,21 @@ class DeadLetterStore:
 
     async def keys_of(self, uid: str | None = None) -> list[str]:
         """Return the keys of all letters, or of one tenant's."""
-        query = {} if uid is None else {"t": uid}
+        query: Document = {"_id": {"$type": "string"}}
+        if uid is not None:
+            query["t"] = uid
         return [letter["_id"] async for letter in self._letters.find(query, {"_id": 1})]
 
     async def get(self, keys: Sequence[str]) -> list[Document]:
-        """Return the letters of these whole keys that are still there."""
-        return await self._letters.find({"_id": {"$in": list(keys)}}).to_list()
+        """Return the letters of these whole keys that are still there, as `find` does."""
+        return await self._letters.find({"_id": {"$in": list(keys)}}, _projection()).to_list()
 
     async def find(
         self, *, uid: str | None = None, limit: int = 0, keys: Sequence[str] = ()
     ) -> AsyncIterator[Document]:
         """Letters, those seen last first.
+
+        A field of another type than ours is missing, `_id` too; so may be any field.
 
         Args:
             uid: only this tenant's.
@@ -176,7 +205,9 @@ class DeadLetterStore:
             query["t"] = uid
         if keys:
             query["$or"] = [{"_id": {"$gte": key, "$lt": key + "g"}} for key in keys]
-        async for document in self._letters.find(query).sort("last_seen", -1).limit(limit):
+        async for document in (
+            self._letters.find(query, _projection()).sort("last_seen", -1).limit(limit)
+        ):
             yield document
 
     async def remove(self, key: str, *, attempts: int | None = None) -> bool:
@@ -184,12 +215,12 @@ class DeadLetterStore:
 
         Args:
             key: its whole key.
-            attempts: only if it still counts so many. One more means that the same fault was met
-                again since the caller read the letter.
+            attempts: only if it still counts so many, or 0 if `find` gave no number. One more means
+                that the same fault was met again since the caller read the letter.
         """
         query: Document = {"_id": key}
         if attempts is not None:
-            query["attempts"] = attempts
+            query["$expr"] = {"$eq": [_ATTEMPTS, attempts]}
         return (await self._letters.delete_one(query)).deleted_count == 1
 
     async def purge(
@@ -206,12 +237,19 @@ class DeadLetterStore:
                 {"received_at": {"$exists": False}, "first_seen": {"$lt": before}},
             ],
         }
-        found = self._letters.find(old, {"_id": 1}, session=session).limit(limit)
+        named = old | {"_id": {"$type": "string"}}
+        found = self._letters.find(named, {"_id": 1}, session=session).limit(limit)
         keys = [letter["_id"] async for letter in found]
-        if not keys:
+        if keys:
+            named = {"_id": {"$in": keys}}
+            return (await self._letters.delete_many(named, session=session)).deleted_count
+        # None of ours. What has another key cannot be named: the first that is found is deleted.
+        others = old | {"_id": {"$not": {"$type": "string"}}}
+        number = await self._letters.count_documents(others, limit=limit, session=session)
+        if not number:
             return 0
-        gone = await self._letters.delete_many({"_id": {"$in": keys}}, session=session)
-        return gone.deleted_count
+        deletes = [DeleteOne(others)] * number
+        return (await self._letters.bulk_write(deletes, session=session)).deleted_count
 
     async def remove_all_of(self, uid: str) -> int:
         """Forget a tenant's letters; how many there were."""
@@ -237,15 +275,43 @@ def _upsert(letter: DeadLetter, now: datetime) -> UpdateOne:
         first["event_key"] = Binary(letter.event_id, 4)
     if letter.received_at is not None:
         first["received_at"] = to_datetime(letter.received_at)
-    latest: Document = {"last_seen": now, "detail": letter.detail[:_MAX_DETAIL_CHARS]}
+    # What is there stays. A planted letter under this key may lack a field, or count in words.
+    kept = {name: {"$ifNull": [f"${name}", {"$literal": value}]} for name, value in first.items()}
+    changed: Document = {
+        "last_seen": now,
+        "detail": {"$literal": letter.detail[:_MAX_DETAIL_CHARS]},
+        "attempts": {"$add": [_ATTEMPTS, 1]},
+    }
     if letter.internal:
-        latest["internal"] = True
-    return UpdateOne(
-        {"_id": letter.key},
-        {
-            "$setOnInsert": first,
-            "$set": latest,
-            "$inc": {"attempts": 1},
-        },
-        upsert=True,
-    )
+        changed["internal"] = True
+    return UpdateOne({"_id": letter.key}, [{"$set": kept | changed}], upsert=True)
+
+
+def _projection() -> Document:
+    """Return the projection for letters, of fields of our types that the driver can decode."""
+    return {
+        "_id": _of_type("_id", "string"),
+        **{name: _of_type(name, "string") for name in _TEXTS},
+        **{name: _time(name) for name in _TIMES},
+        "v": _of_type("v", "int"),
+        "attempts": _of_type("attempts", "int"),
+        "internal": _of_type("internal", "bool"),
+        "event_key": _event_key(),
+    }
+
+
+def _of_type(name: str, kind: str) -> Document:
+    return {"$cond": [{"$eq": [{"$type": f"${name}"}, kind]}, f"${name}", "$$REMOVE"]}
+
+
+def _time(name: str) -> Document:
+    # Other types, and dates that `datetime` cannot name, lie outside.
+    inside = {"$and": [{"$gte": [f"${name}", EPOCH]}, {"$lt": [f"${name}", _LAST_TIME]}]}
+    return {"$cond": [inside, f"${name}", "$$REMOVE"]}
+
+
+def _event_key() -> Document:
+    size = {
+        "$cond": [{"$eq": [{"$type": "$event_key"}, "binData"]}, {"$binarySize": "$event_key"}, 0]
+    }
+    return {"$cond": [{"$eq": [size, _EVENT_ID_BYTES]}, "$event_key", "$$REMOVE"]}

@@ -17,9 +17,19 @@ Document = dict[str, Any]
 _CLOSE_SEC: Final = 1.0
 MAJORITY: Final = WriteConcern(w="majority", j=True)
 #: Dates as milliseconds: the years 1 to 9999 do not bound a client's `occurred_at` minus its
-#: offset, and making datetimes costs time.
+#: offset, and making datetimes costs time. Text that is not valid UTF-8, which MongoDB takes, must
+#: not fail the whole answer that holds it: it arrives with half surrogates.
 EVENT_CODEC: Final[CodecOptions[Document]] = CodecOptions(
-    datetime_conversion=DatetimeConversion.DATETIME_MS
+    datetime_conversion=DatetimeConversion.DATETIME_MS,
+    unicode_decode_error_handler="surrogateescape",
+)
+
+#: For rows that are few and read all at once: what one of them holds must not hide the others. A
+#: date beyond `datetime` stays a `DatetimeMS`, and text that is not valid UTF-8 gets U+FFFD.
+ROW_CODEC: Final[CodecOptions[Document]] = CodecOptions(
+    tz_aware=True,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="replace",
 )
 
 

@@ -14,9 +14,9 @@ from ocelot_common.event import (
     Event,
     Source,
     Target,
-    decode_event,
 )
 from ocelot_common.ids import format_id
+from ocelot_common.reading import decode_text
 from ocelot_common.registry.model import Tenant
 from ocelot_common.stored import StoredEvent
 from ocelot_common.text_tokens import tokens_of_event
@@ -170,8 +170,7 @@ def build_search_document(stored: StoredEvent) -> bytes:
     Raises:
         EventError: the stored text is no event.
     """
-    text = stored.text.encode()
-    event: Event[Any, Any] = decode_event(text)
+    event = decode_text(stored.text)
     attrs = attrs_of_event(event)
     severity = event.severity or DEFAULT_SEVERITY
     source = event.source
@@ -200,7 +199,7 @@ def build_search_document(stored: StoredEvent) -> bytes:
             attrs=attrs.entries,
             attrs_cut=attrs.cut,
             text=" ".join(tokens_of_event(event)),
-            event=msgspec.Raw(text),
+            event=msgspec.Raw(stored.text.encode()),
         )
     )
 

@@ -1,7 +1,5 @@
-"""The stored document: its key, how it is built, and how it is read (design §4)."""
+"""The stored document: its key, how it is built, and what a reader makes of it."""
 
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +19,6 @@ from ocelot_common.event import (
 )
 from ocelot_common.ids import format_id
 from ocelot_common.registry.model import Isolation, Tenant
-from ocelot_common.sequence import seq_of
 from ocelot_common.timestamps import format_rfc3339, parse_rfc3339
 
 VERSION: Final = 1
@@ -57,6 +54,16 @@ def key_range(uid: str) -> tuple[Binary, Binary]:
     """First and last possible key of a Shared tenant."""
     prefix = bytes.fromhex(uid)
     return Binary(prefix + b"\0" * 16), Binary(prefix + b"\xff" * 16)
+
+
+def keys_of_tenant(tenant: Tenant) -> tuple[Binary, Binary]:
+    """First and last possible key of a tenant; every key between them has its form.
+
+    MongoDB orders binary data by length, then by subtype, then by bytes.
+    """
+    if tenant.isolation is Isolation.DEDICATED:
+        return Binary(b"\0" * 16, _UUID_SUBTYPE), Binary(b"\xff" * 16, _UUID_SUBTYPE)
+    return key_range(tenant.uid)
 
 
 def beside(field: str, time_ms: int, key: Binary, *, sign: str, of_key: str = "") -> Document:
@@ -198,19 +205,6 @@ def _check_fields(event: TypedFields, text: str, *, internal: bool) -> None:
         raise ValueError(f"actions that begin with {RESERVED_ACTION_PREFIX} are Ocelot's own")
 
 
-#: What a reader needs of a stored document; typed fields come from the text.
-READ_PROJECTION: Final = {
-    "event": 1,
-    "received_at": 1,
-    "occurred_at": 1,
-    "seq": 1,
-    "writer": 1,
-    "rev": 1,
-    "t": 1,
-    "v": 1,
-}
-
-
 class StoredEvent(Struct, gc=False, kw_only=True):
     """One stored event as a reader sees it.
 
@@ -233,20 +227,6 @@ class StoredEvent(Struct, gc=False, kw_only=True):
     text: str
 
 
-def read_document(document: Mapping[str, Any]) -> StoredEvent:
-    """A document, read with `READ_PROJECTION` and dates as `DatetimeMS`, as a stored event."""
-    return StoredEvent(
-        id=event_id_of(document["_id"]),
-        uid=document["t"],
-        received_at=_ms(document["received_at"]),
-        occurred_at=_ms(document["occurred_at"]),
-        seq=seq_of(document["seq"]),
-        writer=document["writer"],
-        rev=document["rev"],
-        text=document["event"],
-    )
-
-
 def answer_json(event: StoredEvent, tenant_id: str) -> bytes:
     """The event as readers get it: its text, with `id` and the server's own fields before it.
 
@@ -263,7 +243,3 @@ def answer_json(event: StoredEvent, tenant_id: str) -> bytes:
     )
     # The text is a JSON object with at least `action`, so a comma joins the two.
     return server[:-1] + b"," + event.text[1:].encode()
-
-
-def _ms(value: DatetimeMS | datetime) -> int:
-    return int(value) if isinstance(value, DatetimeMS) else int(DatetimeMS(value))

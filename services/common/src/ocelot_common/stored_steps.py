@@ -16,7 +16,6 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from ocelot_common.batching import MAX_BATCH_BYTES, batched_by_bytes
 from ocelot_common.mongo import EVENT_CODEC
-from ocelot_common.stored import READ_PROJECTION
 
 Document = dict[str, Any]
 
@@ -31,12 +30,15 @@ async def read_steps(
     collection: AsyncCollection[Document],
     query: Document,
     *,
-    projection: Mapping[str, Any] = READ_PROJECTION,
+    projection: Mapping[str, Any],
     sort: Sequence[tuple[str, int]] | None = None,
     limit: int = 0,
     timeout_sec: float | None = None,
 ) -> AsyncGenerator[list[Document]]:
-    """Yield documents in steps whose texts take at most 8 MiB as objects, or of one document.
+    """Yield documents in steps of one document, or of at most 8 MiB as objects.
+
+    Texts and writers are counted: nothing else that `ocelot_common.reading` asks for has a size
+    that matters.
 
     Beside a step, one answer of MongoDB is held, of at most 16 MiB. Leave the generator by
     `contextlib.aclosing`, so that MongoDB's cursor is closed.
@@ -44,7 +46,8 @@ async def read_steps(
     Args:
         collection: of the space.
         query: for events.
-        projection: with `event`, the text.
+        projection: with `event`, the text; as `ocelot_common.reading` makes it, so that no
+            document of another form can stop the reader.
         sort: fields and directions; None for MongoDB's own order.
         limit: most documents; 0 for all.
         timeout_sec: of each answer; None for the client's own limits.
@@ -76,9 +79,9 @@ def _cut(answer: bytes) -> Iterator[list[Document]]:
         bson.decode_iter(answer, EVENT_CODEC),
         max_items=_STEP_EVENTS,
         max_bytes=STEP_BYTES,
-        size=_text_bytes,
+        size=_size,
     )
 
 
-def _text_bytes(document: Document) -> int:
-    return getsizeof(document.get("event"))
+def _size(document: Document) -> int:
+    return getsizeof(document.get("event")) + getsizeof(document.get("writer"))

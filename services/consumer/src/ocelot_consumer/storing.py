@@ -18,6 +18,7 @@ from pymongo.errors import BulkWriteError, OperationFailure, WriteConcernError
 from ocelot_common.batching import batched, batched_by_bytes
 from ocelot_common.dead_letters import DeadLetter, Reason, Stage
 from ocelot_common.mongo import events_of
+from ocelot_common.reading import text_projection
 from ocelot_common.stored import build_document, store_key
 from ocelot_common.stored_steps import read_steps
 from ocelot_consumer.metrics import ConsumerMetrics
@@ -200,7 +201,7 @@ class EventStore:
             steps = read_steps(
                 collection,
                 {"_id": {"$in": [_key(same[0]) for same in part]}},
-                projection={"event": 1},
+                projection=text_projection(),
                 timeout_sec=_READ_TIMEOUT_SEC,
             )
             async with aclosing(steps):
@@ -208,7 +209,9 @@ class EventStore:
                     for document in documents:
                         key = bytes(document["_id"])
                         known.add(key)
-                        text = document["event"].encode()
+                        # A document without a text, or with one that no event can have, is other
+                        # content under the same id: its bytes equal those of no event.
+                        text = (document["event"] or "").encode(errors="surrogateescape")
                         for arrival in by_key[key]:
                             _compare(arrival, text, result)
         return known

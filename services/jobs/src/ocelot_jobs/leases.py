@@ -6,17 +6,21 @@ Times are MongoDB's own: the clocks of two processes need not agree.
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from ocelot_common.jobs.model import KEPT_ERRORS, Job, JobState
 from ocelot_common.jobs.store import JobStore, to_job
+from ocelot_common.telemetry.logs import get_logger
 
 Document = dict[str, Any]
 
 #: A lease that is not renewed ends after so long; its owner renews it ten times as often.
 LEASE_SEC: Final = 20.0
 RENEW_SEC: Final = 2.0
+
+log = get_logger(__name__)
 
 _GIVEN_BACK: Final[Document] = {"lease_until": "$$NOW", "owner": "", "phase": ""}
 
@@ -141,6 +145,8 @@ class Lease:
 async def claim(store: JobStore, owner: str, kinds: list[str]) -> Lease | None:
     """Take over the job that has been due longest, if there is one that nobody works on.
 
+    A row that is not a job, because another program wrote it, is failed and passed over.
+
     Args:
         store: of the jobs.
         owner: this process.
@@ -148,11 +154,19 @@ async def claim(store: JobStore, owner: str, kinds: list[str]) -> Lease | None:
 
     Raises:
         pymongo.errors.PyMongoError: the store is away.
+        bson.errors.BSONError: the row cannot even be decoded; it is not taken for a while.
     """
     free = {
         "live": True,
         "kind": {"$in": kinds},
-        "$expr": {"$and": [{"$lte": ["$due_at", "$$NOW"]}, {"$lte": ["$lease_until", "$$NOW"]}]},
+        "$expr": {
+            "$and": [
+                {"$lte": ["$due_at", "$$NOW"]},
+                {"$lte": ["$lease_until", "$$NOW"]},
+                # MongoDB refuses to add to anything else, and nobody would have a job any more.
+                {"$isNumber": "$epoch"},
+            ]
+        },
     }
     begins = {
         "$and": [
@@ -169,13 +183,21 @@ async def claim(store: JobStore, owner: str, kinds: list[str]) -> Lease | None:
         "started_at": {"$cond": [begins, "$$NOW", "$started_at"]},
         "finished_at": None,
     }
-    document = await store.collection.find_one_and_update(
-        free,
-        [{"$set": taken}],
-        sort=[("due_at", 1)],
-        return_document=ReturnDocument.AFTER,
-    )
-    return Lease(store, to_job(document)) if document else None
+    while True:
+        document = await store.collection.find_one_and_update(
+            free,
+            [{"$set": taken}],
+            sort=[("due_at", 1)],
+            return_document=ReturnDocument.AFTER,
+        )
+        if document is None:
+            return None
+        try:
+            return Lease(store, to_job(document))
+        except msgspec.ValidationError as error:
+            log.warning("job_unreadable", job=str(document["_id"])[:100], error=str(error)[:300])
+            ended = {"live": False, "state": JobState.FAILED.value}
+            await store.collection.update_one({"_id": document["_id"]}, {"$set": ended})
 
 
 def _from_now(seconds: float) -> Document:

@@ -6,7 +6,9 @@ from typing import Any, Final
 import msgspec
 from bson.datetime_ms import DatetimeMS
 from opensearchpy import AsyncOpenSearch
+from pymongo import DeleteOne
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.read_concern import ReadConcern
 
 from ocelot_common.batching import MAX_BATCH_BYTES, batched_by_bytes
@@ -15,6 +17,7 @@ from ocelot_common.holds import HoldStore
 from ocelot_common.mongo import MAJORITY, events_of
 from ocelot_common.provisioning.errors import HeldError
 from ocelot_common.provisioning.tenants import Provisioner
+from ocelot_common.reading import has_place
 from ocelot_common.registry.model import Home, Tenant, TenantState
 from ocelot_common.registry.store import RegistryStore, RegistryTransaction
 from ocelot_common.stored import event_id_of, store_key
@@ -112,37 +115,38 @@ class Purge:
         tenant = home.tenant
         collection = events_of(self._store.database, home.space.collection)
         before = await self._before(tenant)
-        cursor = collection.find(
-            {"t": tenant.uid, "received_at": {"$lt": DatetimeMS(before)}},
-            {"received_at": 1, "size": {"$bsonSize": "$$ROOT"}},
-        )
-        cursor = cursor.sort([("received_at", 1), ("_id", 1)]).limit(_BATCH)
-        batches = batched_by_bytes(
-            await cursor.to_list(),
-            max_items=_BATCH,
-            max_bytes=MAX_BATCH_BYTES,
-            size=lambda document: int(document["size"]),
-        )
+        old: Document = {"t": tenant.uid, "received_at": {"$lt": DatetimeMS(before)}}
+        placed = has_place(tenant, "received_at")
         doomed = [
             Doomed(int(document["received_at"]), event_id_of(document["_id"]))
-            for document in next(batches, [])
+            for document in await _first_batch(collection, old | placed, {"received_at": 1})
         ]
+        keys = [store_key(tenant, event.event_id) for event in doomed]
+        # Documents without a place are no events: no index holds them. Their keys may be of a type
+        # that the driver cannot read, so none is named: the first that is found is deleted.
+        odd: list[DeleteOne] = []
+        if not doomed:
+            others = old | {"$nor": [placed]}
+            odd = [DeleteOne(others) for _ in await _first_batch(collection, others, {"_id": 0})]
 
         async def work(session: AsyncClientSession) -> tuple[int, int]:
             if await self._holds.held(tenant.uid, session):
                 return -1, 0
-            keys = [store_key(tenant, event.event_id) for event in doomed]
-            gone = await collection.delete_many({"_id": {"$in": keys}}, session=session)
+            if odd:
+                deleted = (await collection.bulk_write(odd, session=session)).deleted_count
+            else:
+                gone = await collection.delete_many({"_id": {"$in": keys}}, session=session)
+                deleted = gone.deleted_count
             letters = await self._dead_letters.purge(
                 tenant.uid, before=to_datetime(before), limit=_BATCH, session=session
             )
             counted = numbers | {
-                "done": numbers["done"] + gone.deleted_count,
+                "done": numbers["done"] + deleted,
                 "dead_letters": numbers["dead_letters"] + letters,
             }
             checkpoint = msgspec.to_builtins(Checkpoint(doomed), builtin_types=(bytes,))
             await lease.save(checkpoint=checkpoint, progress=counted, session=session)
-            return gone.deleted_count, letters
+            return deleted, letters
 
         async with self._store.database.client.start_session() as session:
             events, letters = await session.with_transaction(
@@ -155,7 +159,7 @@ class Purge:
         numbers["done"] += events
         numbers["dead_letters"] += letters
         self._metrics.events.labels("purged").inc(events)
-        return len(doomed) + letters
+        return max(len(doomed), events) + letters
 
     async def _forget_in_index(self, lease: Lease, home: Home) -> None:
         """Remove from the index what the last batch deleted from the store."""
@@ -215,3 +219,18 @@ class Purge:
         if space is None:
             raise RuntimeError(f"the space {tenant.space!r} is missing")
         return Home(tenant, space)
+
+
+async def _first_batch(
+    collection: AsyncCollection[Document], query: Document, fields: Document
+) -> list[Document]:
+    """Read fields of the first documents of a query, as many as one batch has."""
+    cursor = collection.find(query, fields | {"size": {"$bsonSize": "$$ROOT"}})
+    cursor = cursor.sort([("received_at", 1), ("_id", 1)]).limit(_BATCH)
+    batches = batched_by_bytes(
+        await cursor.to_list(),
+        max_items=_BATCH,
+        max_bytes=MAX_BATCH_BYTES,
+        size=lambda document: int(document["size"]),
+    )
+    return next(batches, [])

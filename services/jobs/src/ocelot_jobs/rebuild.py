@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from bson.datetime_ms import DatetimeMS
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import NotFoundError
 
@@ -20,6 +21,7 @@ from ocelot_common.jobs.rebuild import RebuildPhase, RebuildSpec
 from ocelot_common.mongo import events_of
 from ocelot_common.names import SHARED_SPACE
 from ocelot_common.provisioning.indices import IndexMaker
+from ocelot_common.reading import has_place
 from ocelot_common.registry.model import Home, IndexRange, Space, Tenant
 from ocelot_common.registry.store import RegistryStore, RegistryTransaction
 from ocelot_common.telemetry.logs import get_logger
@@ -221,7 +223,12 @@ class Rebuild:
         for tenant in tenants:
             after = max(tenant.cutoff_ms(), _ms_or(spec.received_from, 0))
             while True:
-                query = {"t": tenant.uid, "received_at": {"$gte": to_datetime(after)}}
+                # An event has a place; another document has no index made for it.
+                query = {
+                    "t": tenant.uid,
+                    "received_at": {"$gte": DatetimeMS(after)},
+                    **has_place(tenant, "received_at"),
+                }
                 first = await collection.find_one(
                     query, {"received_at": 1}, sort=[("received_at", 1)]
                 )

@@ -119,7 +119,7 @@ class Retry:
                 continue
             queued[stage] += [(letter["_id"], message) for message in made]
             pending[letter["_id"]] = len(made)
-            attempts[letter["_id"]] = letter.get("attempts", 1)
+            attempts[letter["_id"]] = letter.get("attempts", 0)
         for stage, messages in queued.items():
             if messages:
                 arrived = await self._send(stage, [message for _, message in messages])

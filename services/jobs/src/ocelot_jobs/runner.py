@@ -5,6 +5,7 @@ import random
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from bson.errors import BSONError
 from opensearchpy.exceptions import TransportError
 from pymongo.errors import PyMongoError
 
@@ -125,7 +126,7 @@ class JobRunner:
     async def _begin(self) -> bool:
         try:
             lease = await claim(self._jobs, self._owner, list(self._work))
-        except PyMongoError as error:
+        except (PyMongoError, BSONError) as error:
             log.warning("job_not_claimed", error=repr(error)[:300])
             return False
         if lease is None:

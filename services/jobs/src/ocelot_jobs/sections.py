@@ -22,20 +22,19 @@ from ocelot_common.dead_letters import DeadLetter, DeadLetterStore
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.mongo import events_of
 from ocelot_common.names import write_alias
+from ocelot_common.reading import (
+    Stored,
+    Unreadable,
+    has_place,
+    read_document,
+    read_projection,
+)
 from ocelot_common.registry.model import Home, IndexRange
 from ocelot_common.search_document import document_id
-from ocelot_common.stored import (
-    VERSION,
-    StoredEvent,
-    beside,
-    event_id_of,
-    read_document,
-    store_key,
-)
+from ocelot_common.stored import StoredEvent, beside, event_id_of, store_key
 from ocelot_common.stored_steps import read_steps
 from ocelot_common.tasks import cancel_and_wait
 from ocelot_common.timestamps import to_datetime
-from ocelot_common.versioned import NewerVersionError
 from ocelot_jobs.leases import TryAgainError
 from ocelot_jobs.metrics import JobsMetrics
 
@@ -121,7 +120,7 @@ class Done(NamedTuple):
         events: walked.
         added: of a comparison: were not in the index.
         removed: of a comparison: were in the index and not in the store.
-        refused: OpenSearch will never take them; each is a dead letter.
+        refused: OpenSearch will never take them, or they are no events; each is a dead letter.
     """
 
     position: Position
@@ -129,6 +128,18 @@ class Done(NamedTuple):
     added: int = 0
     removed: int = 0
     refused: int = 0
+
+
+class Step(NamedTuple):
+    """What a walk reads at once.
+
+    Attributes:
+        position: of the last document that has a place; where none has, that of the step before.
+        found: the documents.
+    """
+
+    position: Position
+    found: list[Stored]
 
 
 Report = Callable[[Done], Awaitable[None]]
@@ -258,9 +269,11 @@ class Sections:
         there: set[bytes] = set()
         cutoff = home.tenant.cutoff_ms()
         refused = 0
-        async with self._held, aclosing(self._read(home, ids)) as steps:
-            async for events in steps:
-                there.update(event.id for event in events)
+        async with self._held, aclosing(self._read(home, _by_ids(home, ids))) as steps:
+            async for found in steps:
+                there.update(each.id for each in found if each.id is not None)
+                refused += await self._keep_unreadable(home, found)
+                events = _events(found)
                 for entry in home.space.indices:
                     inside = [
                         event
@@ -273,40 +286,36 @@ class Sections:
         removed = await self._remove_absent(home, home.space.indices, absent)
         return Done(Position(0, b""), len(ids), len(there) - refused, removed, refused)
 
-    async def _steps(
-        self, section: Section, after: Position | None
-    ) -> AsyncGenerator[list[StoredEvent]]:
-        """Yield the events of a section in order, in steps of bounded number and memory."""
-        collection = events_of(self._database, section.home.space.collection)
-        found = True
-        while found:
-            found = False
-            steps = read_steps(
-                collection,
-                section.query(after),
-                sort=[("received_at", 1), ("_id", 1)],
-                limit=_COPY_EVENTS,
-            )
-            async with aclosing(steps):
-                async for documents in steps:
-                    found = True
-                    after = _position(documents[-1])
-                    yield [read_document(document) for document in documents if _known(document)]
+    async def _steps(self, section: Section, after: Position | None) -> AsyncGenerator[Step]:
+        """Yield what a section has, in order, in steps of bounded number and memory."""
+        query, more = section.query(after), True
+        while more:
+            number, began = 0, after
+            async with aclosing(self._read(section.home, query, limit=_COPY_EVENTS)) as steps:
+                async for found in steps:
+                    number += len(found)
+                    after = _last_place(found) or after
+                    yield Step(after or Position(section.start, b""), found)
+            more = number == _COPY_EVENTS
+            query = section.query(after)
+            if after == began:
+                # Documents without a place, as many as are read at once: go round them.
+                query = {"$and": [query, _placed(section)]}
 
     async def _begin_copy(
-        self, steps: AsyncGenerator[list[StoredEvent]], home: Home, into: IndexRange
+        self, steps: AsyncGenerator[Step], home: Home, into: IndexRange
     ) -> "asyncio.Task[Done] | None":
         """Read the next step and begin to write it; None at the end."""
         await self._held.acquire()
         try:
-            events = await anext(steps, None)
+            step = await anext(steps, None)
         except BaseException:
             self._held.release()
             raise
-        if events is None:
+        if step is None:
             self._held.release()
             return None
-        write = asyncio.create_task(self._copy_step(home, into, events))
+        write = asyncio.create_task(self._copy_step(home, into, step))
         write.add_done_callback(lambda _: self._held.release())
         return write
 
@@ -315,7 +324,9 @@ class Sections:
     ) -> list[Position]:
         collection = events_of(self._database, section.home.space.collection)
         cursor = collection.find(
-            section.query(after, upto), {"received_at": 1}, batch_size=_COMPARE_EVENTS
+            {"$and": [section.query(after, upto), _placed(section)]},
+            {"received_at": 1},
+            batch_size=_COMPARE_EVENTS,
         )
         cursor = cursor.sort([("received_at", 1), ("_id", 1)]).limit(_COMPARE_EVENTS)
         return [_position(document) for document in await cursor.to_list()]
@@ -324,27 +335,58 @@ class Sections:
         self, section: Section, after: Position | None, events: int
     ) -> Position | None:
         """The position of the section's so manieth event behind another; none: it has fewer."""
+        query = section.query_of_index(after)
+        found = await self._skip_to(query, section, events)
+        if found is not None and not _has_place(found, section):
+            # No index tells which documents have a place.
+            query = {"$and": [section.query(after), _placed(section)]}
+            found = await self._skip_to(query, section, events)
+        return _position(found) if found else None
+
+    async def _skip_to(self, query: Document, section: Section, events: int) -> Document | None:
         collection = events_of(self._database, section.home.space.collection)
-        document = await collection.find_one(
-            section.query_of_index(after),
-            {"received_at": 1},
-            sort=[("received_at", 1), ("_id", 1)],
-            skip=events - 1,
+        return await collection.find_one(
+            query, {"received_at": 1}, sort=[("received_at", 1), ("_id", 1)], skip=events - 1
         )
-        return _position(document) if document else None
 
-    async def _read(self, home: Home, ids: Iterable[bytes]) -> AsyncGenerator[list[StoredEvent]]:
-        """Yield the events that are stored under these ids, in steps of bounded memory."""
-        collection = events_of(self._database, home.space.collection)
-        async with aclosing(read_steps(collection, _by_ids(home, ids))) as steps:
+    async def _read(
+        self, home: Home, query: Document, *, limit: int = 0
+    ) -> AsyncGenerator[list[Stored]]:
+        """Yield what a query finds, in steps of bounded memory.
+
+        Args:
+            home: whose documents they are.
+            query: for them.
+            limit: most documents, in the order of a walk; 0 for all, in any order.
+        """
+        steps = read_steps(
+            events_of(self._database, home.space.collection),
+            query,
+            projection=read_projection(home.tenant),
+            sort=[("received_at", 1), ("_id", 1)] if limit else None,
+            limit=limit,
+        )
+        async with aclosing(steps):
             async for documents in steps:
-                yield [read_document(document) for document in documents if _known(document)]
+                yield [read_document(document) for document in documents]
 
-    async def _copy_step(self, home: Home, into: IndexRange, events: Sequence[StoredEvent]) -> Done:
-        refused = await self._write(home, into, events)
+    async def _copy_step(self, home: Home, into: IndexRange, step: Step) -> Done:
+        events = _events(step.found)
+        refused = await self._keep_unreadable(home, step.found)
+        if events:
+            refused += await self._write(home, into, events)
         self._metrics.events.labels("copied").inc(len(events))
-        last = events[-1]
-        return Done(Position(last.received_at, last.id), len(events), refused=refused)
+        return Done(step.position, len(step.found), refused=refused)
+
+    async def _keep_unreadable(self, home: Home, found: Iterable[Stored]) -> int:
+        """Keep a dead letter of each document that is no event; returns how many."""
+        letters = [
+            DeadLetter.unreadable(home.tenant.uid, each)
+            for each in found
+            if isinstance(each, Unreadable)
+        ]
+        await self._dead_letters.put(letters)
+        return len(letters)
 
     async def _write(self, home: Home, into: IndexRange, events: Sequence[StoredEvent]) -> int:
         """Write events; returns how many OpenSearch refuses for good."""
@@ -430,10 +472,11 @@ class Sections:
         added = refused = 0
         for part in batched(sorted(lacking), _COPY_EVENTS):
             ids = [at.event_id for at in part]
-            async with self._held, aclosing(self._read(home, ids)) as steps:
-                async for events in steps:
-                    refused += await self._write_surely(home, into, events)
-                    added += len(events)
+            async with self._held, aclosing(self._read(home, _by_ids(home, ids))) as steps:
+                async for found in steps:
+                    refused += await self._keep_unreadable(home, found)
+                    refused += await self._write_surely(home, into, _events(found))
+                    added += len(found)
         self._metrics.events.labels("copied").inc(added)
         return added - refused, refused
 
@@ -520,11 +563,28 @@ def _by_ids(home: Home, ids: Iterable[bytes]) -> Document:
     return {"_id": {"$in": keys}, "t": home.tenant.uid}
 
 
+def _placed(section: Section) -> Document:
+    return has_place(section.home.tenant, "received_at")
+
+
+def _has_place(document: Document, section: Section) -> bool:
+    key, received_at = document["_id"], document["received_at"]
+    if not isinstance(received_at, DatetimeMS) or not isinstance(key, bytes):
+        return False
+    own = store_key(section.home.tenant, event_id_of(key))
+    return bytes(own) == bytes(key) and own.subtype == getattr(key, "subtype", 0)
+
+
+def _events(found: Iterable[Stored]) -> list[StoredEvent]:
+    return [each for each in found if isinstance(each, StoredEvent)]
+
+
+def _last_place(found: Sequence[Stored]) -> Position | None:
+    for each in reversed(found):
+        if each.id is not None and each.received_at is not None:
+            return Position(each.received_at, each.id)
+    return None
+
+
 def _routing(home: Home) -> dict[str, str]:
     return {"routing": home.tenant.uid} if home.tenant.shared else {}
-
-
-def _known(document: Document) -> bool:
-    if document["v"] > VERSION:
-        raise NewerVersionError(f"document version {document['v']}")
-    return True

@@ -35,12 +35,13 @@ def written(writer: Writer, stretches: list[list[dict[str, str]]], end: End) -> 
 @given(STRETCHES)
 def test_lines_end_with_their_number_and_hash(stretches: list[list[dict[str, str]]]):
     events = [event for stretch in stretches for event in stretch]
-    end = End(len(events), "cursor", None, BOUND)
+    end = End(len(events), 0, "cursor", None, BOUND)
     *lines, last = written(writer_of(Format.NDJSON, ()), stretches, end).splitlines(keepends=True)
     assert [json.loads(line) for line in lines] == events
     assert json.loads(last)["export"] == {
         "complete": True,
         "events": len(events),
+        "unreadable": 0,
         "sha256": hashlib.sha256(b"".join(lines)).hexdigest(),
         "next_cursor": "cursor",
         "stored_until": str(7 << 32 | 5),
@@ -49,7 +50,7 @@ def test_lines_end_with_their_number_and_hash(stretches: list[list[dict[str, str
 
 
 def test_lines_say_why_they_are_not_all():
-    trailer = writer_of(Format.NDJSON, ()).end(End(0, None, FAILED, BOUND))
+    trailer = writer_of(Format.NDJSON, ()).end(End(0, 0, None, FAILED, BOUND))
     assert trailer is not None
     told = json.loads(trailer)["export"]
     assert (told["complete"], told["code"], told["detail"]) == (False, "store_unavailable", "away")
@@ -58,14 +59,14 @@ def test_lines_say_why_they_are_not_all():
 @given(STRETCHES)
 def test_json_is_an_array(stretches: list[list[dict[str, str]]]):
     events = [event for stretch in stretches for event in stretch]
-    end = End(len(events), None, None, BOUND)
+    end = End(len(events), 0, None, None, BOUND)
     assert json.loads(written(writer_of(Format.JSON, ()), stretches, end)) == events
 
 
 @given(STRETCHES)
 def test_csv_is_a_table(stretches: list[list[dict[str, str]]]):
     events = [event for stretch in stretches for event in stretch]
-    end = End(len(events), None, None, BOUND)
+    end = End(len(events), 0, None, None, BOUND)
     content = written(writer_of(Format.CSV, ("id", "none")), stretches, end).decode()
     header, *rows = csv.reader(io.StringIO(content, newline=""))
     assert header == ["id", "none"]
@@ -74,4 +75,4 @@ def test_csv_is_a_table(stretches: list[list[dict[str, str]]]):
 
 @pytest.mark.parametrize("form", [Format.JSON, Format.CSV])
 def test_forms_that_can_not_say_so_have_no_end_where_events_are_missing(form: Format):
-    assert writer_of(form, ("id",)).end(End(0, None, FAILED, BOUND)) is None
+    assert writer_of(form, ("id",)).end(End(0, 0, None, FAILED, BOUND)) is None

@@ -50,7 +50,7 @@ class Cursor:
             self._left = [found for found in self._left if found["_id"] in keys]
             collection.fetched.append(sum(len(found["event"]) for found in self._left))
         elif isinstance(projection["event"], dict):
-            most = projection["event"]["$cond"][0]["$lte"][1]
+            most = projection["event"]["$cond"][0]["$and"][1]["$lte"][1]
             self._left = [_shown(found, most) for found in self._left]
 
     def __aiter__(self) -> "Cursor":

@@ -57,7 +57,7 @@ _EVENT: Final = (
 _SHA256: Final = sha256(_EVENT.encode()).hexdigest()
 _TABLE: Final = "id,action\r\n01a20fec-b3b5-72f4-9ef5-80ce43e0fde8,note.write\r\n"
 _BOUND: Final = '"stored_until":"7711886523276197895","complete_until":"2026-11-24T23:38:08.000Z"'
-_COUNT: Final = f'"events":1,"sha256":"{_SHA256}","next_cursor"'
+_COUNT: Final = f'"events":1,"unreadable":0,"sha256":"{_SHA256}","next_cursor"'
 _COMPLETE: Final = f'{{"export":{{"complete":true,{_COUNT}:null,{_BOUND}}}}}\n'
 _INCOMPLETE: Final = (
     f'{{"export":{{"complete":false,{_COUNT}:"AZSwMTIz…",{_BOUND},'
@@ -73,6 +73,10 @@ OPERATION: Final = operation(
     "An export that fails under way ends, as NDJSON, with a line `complete: false` that has the"
     " `code` of the problem and the `next_cursor` to go on from; as JSON or CSV the connection is"
     " cut. `sha256` is over all lines of events with their ends, before packing.\n\n"
+    "A stored document that is not an event has a line in its place: `id`, `tenant_id` and"
+    " `unreadable`, the reason. The last line counts them. Documents without a valid id or time"
+    " have one line together, without `id`, behind all others. In CSV the first cell of the row"
+    " says so.\n\n"
     "It holds what is stored when it begins, up to `stored_until`. Of the last seconds before that,"
     " an event may become visible a moment too late: it is whole up to `complete_until`, and one"
     " with a `stored_until` of that time or an earlier one is the same whenever it is repeated."
@@ -90,7 +94,13 @@ OPERATION: Final = operation(
                     {"Complete": _EVENT + _COMPLETE, "Interrupted": _EVENT + _INCOMPLETE},
                     media_type=NDJSON,
                 ),
-                **content({"type": "array", "items": ref("StoredEvent")}, {"No event": []}),
+                **content(
+                    {
+                        "type": "array",
+                        "items": {"anyOf": [ref("StoredEvent"), ref("UnreadableDocument")]},
+                    },
+                    {"No event": []},
+                ),
                 **content(
                     {"type": "string"},
                     {"Two columns": _TABLE},

@@ -31,13 +31,15 @@ class End(NamedTuple):
     """How an export ended.
 
     Attributes:
-        events: that were written.
+        events: that were written, and documents in their places that are no events.
+        unreadable: how many of them are no events.
         next_cursor: where to go on; None if there is nothing more.
         problem: why it ended early, if it did.
         bound: which events it is made of.
     """
 
     events: int
+    unreadable: int
     next_cursor: str | None
     problem: Problem | None
     bound: Bound
@@ -92,6 +94,7 @@ class NdjsonWriter:
         trailer = {
             "complete": end.problem is None,
             "events": end.events,
+            "unreadable": end.unreadable,
             "sha256": self._sha256.hexdigest(),
             "next_cursor": end.next_cursor,
             "stored_until": str(end.bound.stored_until),

@@ -30,6 +30,7 @@ from ocelot_api.problems import Problem, bad_request, unavailable
 from ocelot_api.search.mongo_backend import MongoBackend
 from ocelot_api.search.page import Item, Stretch
 from ocelot_api.search.query import Position, write_cursor
+from ocelot_common.reading import Unreadable, answer_of
 from ocelot_common.registry.model import Home
 from ocelot_common.tasks import cancel_and_wait
 from ocelot_common.telemetry.logs import get_logger
@@ -43,6 +44,8 @@ _PAUSE_SEC: Final = 5.0
 EXPORT_BYTES: Final = 8 * 1024 * 1024
 #: What the server is handed at a time; it holds as much for a client that reads slowly.
 _PIECE_BYTES: Final = 64 * 1024
+
+_DISPLACED: Final = "documents without a valid id or time are stored; none of them is an event"
 
 log = get_logger(__name__)
 
@@ -80,6 +83,7 @@ class ExportResponse(Response):
         self._writer = writer_of(wanted.form, wanted.columns)
         self._bound = Bound(0, 0)
         self._events = 0
+        self._unreadable = 0
         self._end: Position | None = None
         self._sent_at: float | None = None
         self._ends_at = float("inf")
@@ -125,11 +129,14 @@ class ExportResponse(Response):
                 async for stretch in stretches:
                     self._check_draining(scope)
                     await self._send_stretch(send, encoder, stretch)
+                if walk.displaced:
+                    await self._send_displaced(send, encoder)
             except (Problem, PyMongoError) as error:
                 self._problem = to_problem(error)
                 note_problem(scope, self._problem)
         cursor = write_cursor(self._query, self._end) if self._end else None
-        trailer = self._writer.end(End(self._events, cursor, self._problem, self._bound))
+        end = End(self._events, self._unreadable, cursor, self._problem, self._bound)
+        trailer = self._writer.end(end)
         if trailer is None:
             return False
         body = encoder.encode(trailer) + encoder.end()
@@ -171,10 +178,19 @@ class ExportResponse(Response):
         if stretch.items:
             await self._send(send, await asyncio.to_thread(self._encoded, encoder, stretch.items))
             self._events += len(stretch.items)
+            self._unreadable += sum([not item.is_event for item in stretch.items])
             self._metrics.exported_events.inc(len(stretch.items))
         elif self._sent_at is not None and time.monotonic() - self._sent_at > _PAUSE_SEC:
             await self._send(send, encoder.encode(self._writer.pause()))
         self._end = stretch.end
+
+    async def _send_displaced(self, send: Send, encoder: Encoder) -> None:
+        """Say that documents are stored which stand nowhere in the order."""
+        unreadable = Unreadable(id=None, received_at=None, occurred_at=None, reason=_DISPLACED)
+        answer = answer_of(unreadable, self._query.home.tenant.id)
+        await self._send(send, encoder.encode(self._writer.write([answer])))
+        self._events += 1
+        self._unreadable += 1
 
     async def _send(self, send: Send, body: bytes) -> None:
         """Hand the body over in pieces: the server would take it whole, and hold it beside ours."""
@@ -212,6 +228,7 @@ class ExportResponse(Response):
             result=result,
             code=code,
             events=self._events,
+            unreadable=self._unreadable,
         )
 
 

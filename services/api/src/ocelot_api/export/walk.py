@@ -52,6 +52,12 @@ class Walk:
         self._present_home = present_home
         self._sparse = False
         self._horizon: Position | None = None
+        self._displaced = False
+
+    @property
+    def displaced(self) -> bool:
+        """Whether documents without a place in the order are stored, once all was walked."""
+        return self._displaced
 
     async def stretches(self) -> AsyncGenerator[Stretch]:
         """The events, in order. The end of the last stretch is None if nothing more fits.
@@ -64,6 +70,7 @@ class Walk:
         try:
             while True:
                 stretch = self._within_limit(await upcoming)
+                self._displaced = self._displaced or stretch.displaced
                 more = stretch.end is not None and self._left != 0
                 if more:
                     self._query = msgspec.structs.replace(
@@ -72,7 +79,11 @@ class Walk:
                     upcoming = asyncio.create_task(self._next())
                 yield stretch
                 if not more:
-                    return
+                    break
+            if stretch.end is None and not self._displaced:
+                self._displaced = not await self._store.is_whole(
+                    self._query, stored_until=self._stored_until
+                )
         finally:
             await cancel_and_wait([upcoming])
 
@@ -81,7 +92,7 @@ class Walk:
             return stretch
         if len(stretch.items) > self._left:
             items = stretch.items[: self._left]
-            stretch = Stretch(items, items[-1].position)
+            stretch = stretch._replace(items=items, end=items[-1].position)
         self._left -= len(stretch.items)
         return stretch
 
@@ -105,7 +116,7 @@ class Walk:
             self._horizon = await self._store.look_ahead(self._query, _SPAN)
         stretch = await self._follow()
         if stretch.end is None:
-            stretch = Stretch(stretch.items, self._horizon)
+            stretch = stretch._replace(end=self._horizon)
             self._horizon = None
         return stretch
 

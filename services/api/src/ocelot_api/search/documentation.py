@@ -173,7 +173,8 @@ SEARCH: Final = operation(
     description="Find events, the latest first unless told otherwise. "
     + ANY_FILTER
     + "\n\nThe answer names the `backend`: OpenSearch, or MongoDB where the index is left out, away"
-    " or being built. `total.relation` is `gte` where more match than were counted.",
+    " or being built. `total.relation` is `gte` where more match than were counted. From MongoDB,"
+    " an item with `unreadable` is a stored document that is not an event.",
     parameters=[*FILTERS, *several_parameters(_OPTIONS)],
     answers={200: _PAGE},
     codes=[SEARCHING, STORE, _CURSOR],
@@ -291,9 +292,17 @@ SEARCH_BY_TREE: Final = operation(
 READ: Final = operation(
     "read_event",
     scope=LOGS_READ,
-    description="From the store; an event that was just accepted may be a 404 for a moment.",
+    description="From the store; an event that was just accepted may be a 404 for a moment. 409"
+    " `event_unreadable`: somebody changed the stored document, or another program wrote it.",
     answers={200: answer("The event", content(ref("StoredEvent"), {"An event": _STORED}))},
-    codes=[STORE, {400: ("invalid_id",), 404: ("event_not_found", "route_not_found")}],
+    codes=[
+        STORE,
+        {
+            400: ("invalid_id",),
+            404: ("event_not_found", "route_not_found"),
+            409: ("event_unreadable",),
+        },
+    ],
 )
 
 
@@ -389,7 +398,26 @@ def schemas(written: Schema) -> Schema:
             "type": "object",
             "description": "A stored event, or the parts of it that `fields` names",
             "required": ["id"],
-            "properties": properties | {"actor": ref("FoundActor")},
+            "properties": properties
+            | {
+                "actor": ref("FoundActor"),
+                "unreadable": {
+                    "type": "string",
+                    "description": "Why the stored document is not an event. It stands beside"
+                    " `id`, `tenant_id` and, where it is known, `received_at` only. OpenSearch"
+                    " holds no such document",
+                },
+            },
+            "additionalProperties": False,
+        },
+        "UnreadableDocument": {
+            "type": "object",
+            "description": "A stored document that is not an event",
+            "required": ["tenant_id", "unreadable"],
+            "properties": {
+                **{name: _SERVERS[name] for name in ("id", "tenant_id", "received_at")},
+                "unreadable": {"type": "string", "description": "Why it is not one"},
+            },
             "additionalProperties": False,
         },
         "FoundActor": actor | {"title": "FoundActor"},

@@ -21,9 +21,10 @@ from ocelot_api.search.stats_parameters import stats_of_parameters
 from ocelot_common.auth.scopes import LOGS_READ
 from ocelot_common.ids import parse_id
 from ocelot_common.mongo import events_of
+from ocelot_common.reading import Unreadable, answer_of, read_event, read_projection
 from ocelot_common.registry.model import Home
 from ocelot_common.registry.snapshot import RegistrySnapshot
-from ocelot_common.stored import READ_PROJECTION, answer_json, read_document, store_key
+from ocelot_common.stored import store_key
 
 Document = dict[str, Any]
 
@@ -128,15 +129,21 @@ class Reading:
             async with asyncio.timeout(self._timeout_sec + 1):
                 document = await events_of(self._database, home.space.collection).find_one(
                     {"_id": key, "t": home.tenant.uid},
-                    READ_PROJECTION,
+                    read_projection(home.tenant),
                     max_time_ms=int(self._timeout_sec * 1000),
                 )
         except TimeoutError:
             raise Problem(504, "store_timeout", "the store did not answer in time") from None
-        stored = read_document(document) if document else None
-        if stored is None or stored.received_at < home.tenant.cutoff_ms():
+        stored = read_event(document) if document else None
+        if stored is None or (
+            stored.received_at is not None and stored.received_at < home.tenant.cutoff_ms()
+        ):
             raise Problem(404, "event_not_found", "no such event is stored")
-        answer = answer_json(stored, home.tenant.id)
+        if isinstance(stored, Unreadable):
+            raise Problem(
+                409, "event_unreadable", f"the stored document is not an event: {stored.reason}"
+            )
+        answer = answer_of(stored, home.tenant.id)
         held.grow(len(answer))
         return [answer]
 

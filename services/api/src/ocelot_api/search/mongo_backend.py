@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from bson.datetime_ms import DatetimeMS
 from pymongo import ASCENDING, DESCENDING
@@ -32,15 +32,16 @@ from ocelot_api.search.query import (
 )
 from ocelot_api.search.stats import Stats, StatsQuery
 from ocelot_common.mongo import events_of
-from ocelot_common.sequence import newest_seq, timestamp_of
-from ocelot_common.stored import (
-    READ_PROJECTION,
-    StoredEvent,
-    answer_json,
-    beside,
+from ocelot_common.reading import (
+    Stored,
+    answer_of,
+    has_place,
+    outside_of_time,
     read_document,
-    store_key,
+    read_projection,
 )
+from ocelot_common.sequence import newest_seq, timestamp_of
+from ocelot_common.stored import StoredEvent, beside, store_key
 
 Document = dict[str, Any]
 
@@ -100,28 +101,69 @@ class MongoBackend:
         Raises:
             Problem: 504 `search_timeout`.
         """
-        collection = events_of(self._database, query.home.space.collection)
         selection = selection_for(query)
         conditions = [selection.conditions, _stored_until(stored_until)]
         if upto:
             conditions.append(_upto(query, upto))
-        cursor = self._cursor(collection, query, {"$and": conditions}, projection_for(query.limit))
+        stretch, stuck = await self._follow(query, conditions, selection.exact, timeout_sec)
+        if stuck:
+            # Documents without a place, as many as make a stretch: go round them.
+            conditions.append(has_place(query.home.tenant, query.sort.field))
+            stretch, _ = await self._follow(query, conditions, selection.exact, timeout_sec)
+            stretch = stretch._replace(displaced=True)
+        return stretch
+
+    async def _follow(
+        self,
+        query: SearchQuery,
+        conditions: list[Document],
+        exact: bool,
+        timeout_sec: float | None,
+    ) -> tuple[Stretch, bool]:
+        """Return the stretch, and whether it shows no position from which to go on."""
+        collection = events_of(self._database, query.home.space.collection)
+        projection = projection_for(query.home.tenant, query.limit)
+        cursor = self._cursor(collection, query, {"$and": conditions}, projection)
         if timeout_sec is not None and timeout_sec < self._timeout_sec:
             cursor = cursor.max_time_ms(int(timeout_sec * 1000))
-        condition = None if selection.exact else query.filter
+        condition = None if exact else query.filter
         items: list[Item] = []
+        end: Position | None = None
+        displaced = False
         scanned = size = 0
         async with (
             self._bounded(),
             aclosing(self._steps(collection, cursor, query.limit)) as steps,
         ):
             async for step in steps:
-                scanned += step.read
-                size += sum([len(event.text) for event in step.events])
+                scanned += len(step.found)
+                size += sum([len(event.text) for event in step.events if _is_event(event)])
                 items += await asyncio.to_thread(_items, step.events, query, condition)
+                positions = [position_of(query.sort, each) for each in step.found]
+                placed = [position for position in positions if position is not None]
+                displaced = displaced or len(placed) < len(positions)
+                end = placed[-1] if placed else end
                 if scanned == query.limit or size > _STRETCH_BYTES:
-                    return Stretch(items, position_of(query.sort, step.last))
-        return Stretch(items, None)
+                    return Stretch(items, end, displaced), end is None
+        return Stretch(items, None, displaced), False
+
+    async def is_whole(self, query: SearchQuery, *, stored_until: int) -> bool:
+        """Whether no document that matches has a time at which no stretch looks.
+
+        Raises:
+            Problem: 504 `search_timeout`.
+        """
+        conditions = [
+            selection_for(query).conditions,
+            _stored_until(stored_until),
+            outside_of_time(query.sort.field),
+        ]
+        collection = events_of(self._database, query.home.space.collection)
+        async with self._bounded():
+            found = await collection.count_documents(
+                {"$and": conditions}, limit=1, maxTimeMS=int(self._timeout_sec * 1000)
+            )
+        return found == 0
 
     async def look_ahead(self, query: SearchQuery, span: int) -> Position | None:
         """Where the last of the tenant's next `span` events stands, whether it fits or not.
@@ -135,7 +177,9 @@ class MongoBackend:
             Problem: 504 `search_timeout`.
         """
         collection = events_of(self._database, query.home.space.collection)
-        cursor = self._cursor(collection, query, {"t": query.home.tenant.uid})
+        tenant, field = query.home.tenant, query.sort.field
+        conditions = {"t": tenant.uid, **has_place(tenant, field)}
+        cursor = self._cursor(collection, query, conditions, read_projection(tenant))
         async with self._bounded(), cursor.skip(span - 1).limit(1):
             documents = await cursor.to_list()
         return position_of(query.sort, read_document(documents[0])) if documents else None
@@ -154,7 +198,9 @@ class MongoBackend:
         conditions = _own(query) | {"_id": store_key(query.home.tenant, event_id)}
         async with self._bounded():
             document = await events_of(self._database, query.home.space.collection).find_one(
-                conditions, READ_PROJECTION, max_time_ms=int(self._timeout_sec * 1000)
+                conditions,
+                read_projection(query.home.tenant),
+                max_time_ms=int(self._timeout_sec * 1000),
             )
         return position_of(query.sort, read_document(document)) if document else None
 
@@ -187,11 +233,12 @@ class MongoBackend:
     ) -> Stats:
         stats = ScannedStats(query)
 
-        def take(events: list[StoredEvent]) -> int:
-            views = map(EventView, events)
+        def take(events: list[Stored]) -> int:
+            views = [EventView(event) for event in events if _is_event(event)]
             return stats.add(view for view in views if fits(query.filter, view))
 
-        cursor = collection.find(conditions, projection_for(MAX_SCANNED + 1))
+        projection = projection_for(query.home.tenant, MAX_SCANNED + 1)
+        cursor = collection.find(conditions, projection)
         cursor = cursor.max_time_ms(int(self._timeout_sec * 1000))
         before = held.size
         async with aclosing(self._scan(collection, cursor, held)) as steps:
@@ -211,7 +258,9 @@ class MongoBackend:
         held: Reservation,
     ) -> Page:
         limit = query.limit + 1
-        cursor = self._cursor(collection, query, conditions, projection_for(limit))
+        placed = conditions | has_place(query.home.tenant, query.sort.field)
+        projection = projection_for(query.home.tenant, limit)
+        cursor = self._cursor(collection, query, placed, projection)
         builder = PageBuilder(query, held)
         more = False
         async with aclosing(self._steps(collection, cursor, limit, held)) as steps:
@@ -245,7 +294,9 @@ class MongoBackend:
         held: Reservation,
     ) -> Page:
         builder = PageBuilder(query, held)
-        cursor = self._cursor(collection, query, conditions, projection_for(MAX_SCANNED + 1))
+        placed = conditions | has_place(query.home.tenant, query.sort.field)
+        projection = projection_for(query.home.tenant, MAX_SCANNED + 1)
+        cursor = self._cursor(collection, query, placed, projection)
         async with aclosing(self._scan(collection, cursor, held)) as steps:
             async for events in steps:
                 found = await asyncio.to_thread(_fitting, events, query.filter)
@@ -259,7 +310,7 @@ class MongoBackend:
         collection: AsyncCollection[Document],
         cursor: AsyncCursor[Document],
         held: Reservation,
-    ) -> AsyncGenerator[list[StoredEvent]]:
+    ) -> AsyncGenerator[list[Stored]]:
         """What is to be compared event by event, as far as one request may.
 
         Raises:
@@ -269,7 +320,7 @@ class MongoBackend:
         deadline = time.monotonic() + self._timeout_sec
         async with aclosing(self._steps(collection, cursor, MAX_SCANNED + 1, held)) as steps:
             async for step in steps:
-                scanned += step.read
+                scanned += len(step.found)
                 # Large events: comparing takes longer than reading.
                 if scanned > MAX_SCANNED or time.monotonic() > deadline:
                     raise _too_broad()
@@ -290,7 +341,7 @@ class MongoBackend:
         collection: AsyncCollection[Document],
         query: SearchQuery,
         conditions: Document,
-        projection: Document = READ_PROJECTION,
+        projection: Document,
     ) -> AsyncCursor[Document]:
         direction = DESCENDING if query.sort.descending else ASCENDING
         return (
@@ -322,13 +373,16 @@ def _own(query: TenantQuery) -> Document:
     """The tenant's events that are not past their time."""
     conditions: Document = {"t": query.home.tenant.uid}
     if query.cutoff:
-        conditions["received_at"] = {"$gte": DatetimeMS(query.cutoff)}
+        # Not `$gte`: a document whose time is no date is found by the filter of another time.
+        conditions["received_at"] = {"$not": {"$lt": DatetimeMS(query.cutoff)}}
     return conditions
 
 
 def _stored_until(seq: int) -> Document:
-    # Wrapped, the field's index is no choice: it does not have the order that is asked for.
-    return {"$expr": {"$lte": [{"$ifNull": ["$seq", None]}, timestamp_of(seq)]}}
+    # Wrapped, the field's index is no choice: it does not have the order that is asked for. What
+    # has no `seq` is no event, and there at any time.
+    value = {"$cond": [{"$eq": [{"$type": "$seq"}, "timestamp"]}, "$seq", None]}
+    return {"$expr": {"$lte": [value, timestamp_of(seq)]}}
 
 
 def _with_position(conditions: Document, query: SearchQuery) -> Document:
@@ -349,19 +403,28 @@ def _beside(query: SearchQuery, position: Position, sign: str, of_key: str) -> D
     return beside(query.sort.field, position.time_ms, key, sign=sign, of_key=of_key)
 
 
-def _fitting(events: list[StoredEvent], condition: Filter) -> list[StoredEvent]:
-    return [event for event in events if fits(condition, EventView(event))]
+def _is_event(stored: Stored) -> TypeGuard[StoredEvent]:
+    return isinstance(stored, StoredEvent)
 
 
-def _items(events: list[StoredEvent], query: SearchQuery, condition: Filter | None) -> list[Item]:
-    """Return the events that fit, as an export gives them."""
-    if condition is not None:
-        events = _fitting(events, condition)
-    tenant_id = query.home.tenant.id
-    answers = [answer_json(event, tenant_id) for event in events]
-    if query.fields:
-        answers = [pick(answer, query.fields) for answer in answers]
+def _fitting(found: list[Stored], condition: Filter) -> list[Stored]:
+    """Return the events that fit, and what cannot be compared."""
     return [
-        Item(position_of(query.sort, event), answer)
-        for event, answer in zip(events, answers, strict=True)
+        stored for stored in found if not _is_event(stored) or fits(condition, EventView(stored))
     ]
+
+
+def _items(found: list[Stored], query: SearchQuery, condition: Filter | None) -> list[Item]:
+    """Return what fits and has a place, as an export gives it."""
+    if condition is not None:
+        found = _fitting(found, condition)
+    items = []
+    for stored in found:
+        position = position_of(query.sort, stored)
+        if position is None:
+            continue
+        answer = answer_of(stored, query.home.tenant.id)
+        if query.fields and _is_event(stored):
+            answer = pick(answer, query.fields)
+        items.append(Item(position, answer, _is_event(stored)))
+    return items

@@ -15,7 +15,16 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.cursor import AsyncCursor
 
 from ocelot_api.budget import Reservation
-from ocelot_common.stored import READ_PROJECTION, StoredEvent, read_document
+from ocelot_common.reading import (
+    MAX_TEXT_BYTES,
+    TEXT_BYTES,
+    Stored,
+    read_document,
+    read_event,
+    read_projection,
+    text_projection,
+)
+from ocelot_common.registry.model import Tenant
 
 Document = dict[str, Any]
 
@@ -25,30 +34,26 @@ STEP_BYTES: Final = 2 * 1024 * 1024
 _STEP_EVENTS: Final = 500
 #: What a document holds beside its text, in objects.
 _EVENT_BYTES: Final = 1_000
-#: The name of a text's size in an answer.
-_SIZE: Final = "text_bytes"
 
 
 class Step(NamedTuple):
-    """Some events in order.
+    """Some documents in order.
 
     Attributes:
-        events: those that are still stored.
-        read: documents that were found; retention may have deleted some since.
-        last: the last document, without its text where that was left out.
+        events: those that are still stored, and in their places what is no event.
+        found: all documents that were found, of which retention may have deleted some since; a text
+            that was left out may still be missing.
     """
 
-    events: list[StoredEvent]
-    read: int
-    last: StoredEvent
+    events: list[Stored]
+    found: list[Stored]
 
 
-def projection_for(limit: int) -> Document:
+def projection_for(tenant: Tenant, limit: int) -> Document:
     """Return the projection for `read_steps` with the same limit."""
     at_once = min(limit, _STEP_EVENTS)
-    size = {"$strLenBytes": "$event"}
-    text = {"$cond": [{"$lte": [size, STEP_BYTES // at_once]}, "$event", None]}
-    return {**READ_PROJECTION, "event": text, _SIZE: size}
+    most = min(STEP_BYTES // at_once, MAX_TEXT_BYTES)
+    return read_projection(tenant, most_text_bytes=most)
 
 
 async def read_steps(
@@ -103,7 +108,7 @@ def _parts(documents: list[Document]) -> Iterator[list[Document]]:
     part: list[Document] = []
     size = 0
     for document in documents:
-        large = document[_SIZE] if document["event"] is None else 0
+        large = document[TEXT_BYTES] if _is_left_out(document) else 0
         if size and size + large > STEP_BYTES:
             yield part
             part = []
@@ -117,18 +122,32 @@ async def _large_texts(
     collection: AsyncCollection[Document], documents: list[Document], timeout_ms: int
 ) -> dict[bytes, Document]:
     """Fetch the texts that were left out, by their keys."""
-    keys = [document["_id"] for document in documents if document["event"] is None]
+    keys = [document["_id"] for document in documents if _is_left_out(document)]
     if not keys:
         return {}
-    cursor = collection.find({"_id": {"$in": keys}}, {"event": 1}).max_time_ms(timeout_ms)
+    cursor = collection.find({"_id": {"$in": keys}}, text_projection()).max_time_ms(timeout_ms)
     return {document["_id"]: document async for document in cursor}
 
 
+def _is_left_out(document: Document) -> bool:
+    """Whether the text is to be asked for; an event has none that is longer than the bound."""
+    return (
+        document["event"] is None
+        and document[TEXT_BYTES] is not None
+        and document[TEXT_BYTES] <= MAX_TEXT_BYTES
+        and document["_id"] is not None
+    )
+
+
 def _step(documents: list[Document], texts: dict[bytes, Document]) -> Step:
-    events = []
+    events, found = [], []
     for document in documents:
-        if document["event"] is not None:
-            events.append(read_document(document))
-        elif (large := texts.get(document["_id"])) is not None:
-            events.append(read_document(document | {"event": large["event"]}))
-    return Step(events, len(documents), read_document(documents[-1]))
+        if not _is_left_out(document):
+            stored = read_event(document)
+            events.append(stored)
+            found.append(stored)
+            continue
+        found.append(read_document(document))
+        if (large := texts.get(document["_id"])) is not None:
+            events.append(read_event(document | {"event": large["event"]}))
+    return Step(events, found)

@@ -21,12 +21,16 @@ from ocelot_api.search.stats import (
     ValueField,
     timeline_of,
 )
+from ocelot_common.reading import in_bounds, is_unicode
 
 Document = dict[str, Any]
 
 _BUCKET: Final = "b"
 _VALUE: Final = "v"
 _COUNT: Final = "n"
+#: Of a value, in UTF-8; the longest keyword has 1,024 characters.
+_MAX_VALUE_BYTES: Final = 4_096
+_ADDRESS_BYTES: Final = 16
 #: A time and its place in three lists; and the place of a value in a dictionary.
 _TIME_BYTES: Final = 32 + 56 + 3 * 8
 _KNOWN_BYTES: Final = 100
@@ -77,13 +81,15 @@ class PipelineStats:
 
     async def _extent(self) -> tuple[int, int] | None:
         rows = await self._run(
+            # What is no date would be the smallest, or the largest.
+            {"$match": in_bounds("occurred_at")},
             {
                 "$group": {
                     "_id": None,
                     "first": {"$min": "$occurred_at"},
                     "last": {"$max": "$occurred_at"},
                 }
-            }
+            },
         )
         return (int(rows[0]["first"]), int(rows[0]["last"])) if rows else None
 
@@ -102,7 +108,8 @@ class PipelineStats:
             *_by_value(field),
             {"$group": {"_id": None, "all": {"$sum": f"${_COUNT}"}, "top": {"$topN": commonest}}},
         )
-        top = rows[0]["top"] if rows else []
+        found = rows[0]["top"] if rows else []
+        top = [each for each in found if _is_answerable(each[_VALUE])]
         along = await self._along(field, [each[_VALUE] for each in top], timeline)
         groups = [
             Group(_text(field, each[_VALUE]), each[_COUNT], counts)
@@ -125,7 +132,8 @@ class PipelineStats:
             )
             for row in rows:
                 value, bucket = row["_id"]
-                if bucket is not None:
+                # Within an array of arrays, MongoDB finds values that are not the event's.
+                if bucket is not None and isinstance(value, str | bytes):
                     along[value][bucket] = row[_COUNT]
         return list(along.values())
 
@@ -135,19 +143,36 @@ def _by_value(field: ValueField) -> list[Document]:
         {"$project": {_VALUE: _values(field)}},
         {"$unwind": f"${_VALUE}"},
         {"$group": {"_id": f"${_VALUE}", _COUNT: {"$sum": 1}}},
+        # Only what an event can have: judged once per value, not once per document.
+        {"$match": {"$expr": _is_value(field)}},
     ]
 
 
 def _values(field: ValueField) -> Document:
     """The expression of an event's values: each once, none that is null or empty."""
     if field.path:
+        is_text = {"$eq": [{"$type": "$$entry"}, "string"]}
         begins = {"$eq": [{"$indexOfBytes": ["$$entry", {"$literal": field.prefix}]}, 0]}
-        entries = {"$ifNull": ["$attrs", []]}
-        return {"$filter": {"input": entries, "as": "entry", "cond": begins}}
+        cond = {"$and": [is_text, begins]}
+        return {"$filter": {"input": _array("$attrs"), "as": "entry", "cond": cond}}
     several = field.stored == "tags" or field.stored.startswith("targets.")
     stored = "source.ip16" if field.stored == "source.ip" else field.stored
-    given: Any = {"$ifNull": [f"${stored}", []]} if several else [f"${stored}"]
+    given: Any = _array(f"${stored}") if several else [f"${stored}"]
     return {"$setDifference": [given, {"$literal": [None, ""]}]}
+
+
+def _array(value: str) -> Document:
+    return {"$cond": [{"$isArray": value}, value, []]}
+
+
+def _is_value(field: ValueField) -> Document:
+    """The expression of whether a value is one that an event can have, by type and size."""
+    kind, size, most = "string", "$strLenBytes", _MAX_VALUE_BYTES
+    if field.stored == "source.ip":
+        kind, size, most = "binData", "$binarySize", _ADDRESS_BYTES
+    least = most if kind == "binData" else 0
+    measured = {"$cond": [{"$eq": [{"$type": "$_id"}, kind]}, {size: "$_id"}, None]}
+    return {"$and": [{"$gte": [measured, least]}, {"$lte": [measured, most]}]}
 
 
 def _bucket_at(timeline: Timeline | None) -> Any:
@@ -168,6 +193,10 @@ def _bucket_at(timeline: Timeline | None) -> Any:
 
 def _before(edge: int) -> Document:
     return {"$lt": ["$occurred_at", DatetimeMS(edge)]}
+
+
+def _is_answerable(value: str | bytes) -> bool:
+    return isinstance(value, bytes) or is_unicode(value)
 
 
 def _text(field: ValueField, value: Any) -> str:

@@ -5,7 +5,8 @@ from typing import Final, NamedTuple
 from ocelot_api.budget import Reservation
 from ocelot_api.search.fields import pick
 from ocelot_api.search.query import Position, SearchQuery, Total, position_of
-from ocelot_common.stored import StoredEvent, answer_json
+from ocelot_common.reading import Stored, answer_of
+from ocelot_common.stored import StoredEvent
 
 #: A page ends here though `limit` is not reached: a thousand of the largest events are 256 MiB.
 MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
@@ -14,10 +15,17 @@ ITEM_BYTES: Final = 300
 
 
 class Item(NamedTuple):
-    """One event of a page: where it stands in the query's order, and its JSON as answered."""
+    """One document of a page.
+
+    Attributes:
+        position: where it stands in the query's order.
+        json: as answered.
+        is_event: whether it is an event, and not a document that cannot be read as one.
+    """
 
     position: Position
     json: bytes
+    is_event: bool = True
 
     @property
     def id(self) -> bytes:
@@ -37,12 +45,14 @@ class Stretch(NamedTuple):
     """What lies behind a position, a part of it; without a total.
 
     Attributes:
-        items: the events that match, in order; there may be none though others follow.
+        items: what matches, in order; there may be none though others follow.
         end: where the next part begins; None if nothing is left.
+        displaced: whether documents without a place in the order were met. They are no items.
     """
 
     items: list[Item]
     end: Position | None
+    displaced: bool = False
 
 
 class PageBuilder:
@@ -67,26 +77,29 @@ class PageBuilder:
         """Return the number of items."""
         return len(self._items)
 
-    def add(self, event: StoredEvent) -> bool:
-        """Add the next event.
+    def add(self, stored: Stored) -> bool:
+        """Add the next document that has a place in the query's order.
 
         Returns:
-            Whether it was added. If not, the page is full, and at least this event follows it.
+            Whether it was added. If not, the page is full, and at least this one follows it.
 
         Raises:
             Problem: 503, the budget is used up.
         """
         if len(self._items) >= self._query.limit:
             return False
-        answer = answer_json(event, self._tenant_id)
-        if self._query.fields:
+        position = position_of(self._query.sort, stored)
+        if position is None:
+            return True
+        answer = answer_of(stored, self._tenant_id)
+        if self._query.fields and isinstance(stored, StoredEvent):
             answer = pick(answer, self._query.fields)
         size = self._bytes + len(answer)
         if size > MAX_PAGE_BYTES and self._items:
             return False
         self._held.grow(len(answer) + ITEM_BYTES)
         self._bytes = size
-        self._items.append(Item(position_of(self._query.sort, event), answer))
+        self._items.append(Item(position, answer))
         return True
 
     def page(self, total: Total, *, more: bool) -> Page:

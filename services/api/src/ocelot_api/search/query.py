@@ -9,8 +9,8 @@ import msgspec
 
 from ocelot_api.problems import bad_request
 from ocelot_api.search.filters import EVERYTHING, Filter
+from ocelot_common.reading import OCCURRED_AT, Stored
 from ocelot_common.registry.model import Home
-from ocelot_common.stored import StoredEvent
 from ocelot_common.versioned import MalformedError, NewerVersionError, frame, unframe
 
 MAX_LIMIT: Final = 1_000
@@ -94,8 +94,6 @@ class _Cursor(msgspec.Struct, array_like=True, frozen=True):
 
 _CURSOR_VERSION: Final = 1
 _MAX_CURSOR_CHARS: Final = 256
-#: Past the years 1 and 9999 by any offset; OpenSearch takes no date near the bounds of 64 bits.
-_MAX_TIME_MS: Final = 2**48
 
 
 def write_cursor(query: SearchQuery, position: Position) -> str:
@@ -124,12 +122,12 @@ def read_cursor(text: str, query: SearchQuery) -> Position:
         raise bad_request("invalid_cursor", "not a cursor of this service", path="cursor") from None
     if cursor.uid != query.home.tenant.uid or cursor.fingerprint != query.fingerprint():
         raise bad_request("invalid_cursor", "the cursor belongs to another search", path="cursor")
-    if len(cursor.event_id) != 16 or abs(cursor.time_ms) > _MAX_TIME_MS:
+    if len(cursor.event_id) != 16 or not OCCURRED_AT[0] <= cursor.time_ms < OCCURRED_AT[1]:
         raise bad_request("invalid_cursor", "not a cursor of this service", path="cursor")
     return Position(cursor.time_ms, cursor.event_id)
 
 
-def position_of(sort: Sort, event: StoredEvent) -> Position:
-    """Where an event stands in an order."""
-    time_ms = event.occurred_at if sort.field == "occurred_at" else event.received_at
-    return Position(time_ms, event.id)
+def position_of(sort: Sort, stored: Stored) -> Position | None:
+    """Where a document stands in an order; None if it has no place there."""
+    time_ms = stored.occurred_at if sort.field == "occurred_at" else stored.received_at
+    return None if time_ms is None or stored.id is None else Position(time_ms, stored.id)

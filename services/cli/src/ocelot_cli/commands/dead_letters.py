@@ -80,14 +80,16 @@ def list_letters(
         return
     table = Table("key", "stage", "reason", "tenant", "event", "attempts", "last seen", box=None)
     for letter in letters:
+        # Somebody else may have written it: any field may be missing.
+        uid, seen = letter.get("t", ""), letter.get("last_seen")
         row = (
-            letter["_id"][:12],
-            letter["stage"],
-            letter["reason"],
-            names.get(letter["t"], letter["t"] or "-"),
+            letter.get("_id", "-")[:12],
+            letter.get("stage", "-"),
+            letter.get("reason", "-"),
+            names.get(uid, uid or "-"),
             letter.get("event_id", "-"),
-            str(letter["attempts"]),
-            letter["last_seen"].isoformat(timespec="seconds"),
+            str(letter.get("attempts", "-")),
+            seen.isoformat(timespec="seconds") if seen else "-",
         )
         table.add_row(*map(plain, row))
     out.print(table)

@@ -8,7 +8,7 @@ import httpx
 import typer
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client
-from ocelot_cli.console import FAILED, complain, counted, fail, say
+from ocelot_cli.console import FAILED, REJECTED, complain, counted, fail, say
 from ocelot_cli.durations import parse_moment
 from ocelot_cli.environment import api_access
 from ocelot_cli.export.download import Download
@@ -77,6 +77,8 @@ def export(
 ) -> None:
     """Write all events that fit to a file, and check that none is missing.
 
+    Exit status 3: the file also has lines for stored documents that are not events.
+
     An interrupted export goes on where it stopped, within the same events. FILE.unfinished beside
     the file says how far it is, and is gone at its end. The options are those of `ocelot search`.
     """
@@ -123,6 +125,12 @@ def export(
         f"{counted(state.events, 'event')}, {state.bytes / 1e6:,.1f} MB, {rate:,.0f}/s;"
         f" nothing that was stored before {state.complete_until} is missing"
     )
+    if state.unreadable:
+        complain(
+            f"{counted(state.unreadable, 'line')} of stored documents that are not events; each"
+            " has `unreadable`, the reason"
+        )
+        raise typer.Exit(REJECTED)
 
 
 def _opened(

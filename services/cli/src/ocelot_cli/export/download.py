@@ -21,6 +21,8 @@ from ocelot_cli.transfer.repeating import (
 
 _PATH: Final = "/api/v1/logs/export"
 _TRAILER: Final = b'{"export":'
+#: In a line of a document that is not an event, and maybe in others.
+_UNREADABLE: Final = b'"unreadable":'
 
 
 class _Trailer(msgspec.Struct):
@@ -36,7 +38,8 @@ class _LastLine(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
-    id: str
+    id: str = ""
+    unreadable: str | None = None
 
 
 _trailers = msgspec.json.Decoder(_LastLine)
@@ -134,6 +137,10 @@ class Download:
     def _write(self, lines: list[bytes]) -> None:
         content = self._form.write(lines, first=self._state.events == 0)
         last_id = _events.decode(lines[-1]).id
+        marked = [line for line in lines if _UNREADABLE in line]
+        self._state.unreadable += sum(
+            [_events.decode(line).unreadable is not None for line in marked]
+        )
         self._output.write(content, events=len(lines), last_id=last_id)
         state = self._state
         self._progress.show(

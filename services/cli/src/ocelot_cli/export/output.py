@@ -29,6 +29,7 @@ class State(msgspec.Struct):
         events: in the file.
         bytes: of the file that are whole events.
         last_id: of the last event; empty if there is none.
+        unreadable: lines of stored documents that are not events.
     """
 
     options: dict[str, Any]
@@ -38,6 +39,7 @@ class State(msgspec.Struct):
     events: int = 0
     bytes: int = 0
     last_id: str = ""
+    unreadable: int = 0
     version: int = _VERSION
 
 

@@ -15,10 +15,13 @@ from pymongo.read_preferences import ReadPreference
 
 from ocelot_common.ids import format_id, new_id
 from ocelot_common.jobs.model import LIVE, Job, JobKind, JobState
-from ocelot_common.mongo import MAJORITY
+from ocelot_common.mongo import MAJORITY, ROW_CODEC
 from ocelot_common.names import JOBS
+from ocelot_common.telemetry.logs import get_logger
 
 Document = dict[str, Any]
+
+log = get_logger(__name__)
 
 
 class JobExistsError(Exception):
@@ -38,6 +41,7 @@ class JobStore:
 
     def __init__(self, database: AsyncDatabase[Document]) -> None:
         self._jobs = database[JOBS].with_options(
+            codec_options=ROW_CODEC,
             read_concern=ReadConcern("majority"),
             write_concern=MAJORITY,
             read_preference=ReadPreference.PRIMARY,
@@ -92,12 +96,12 @@ class JobStore:
         return job
 
     async def get(self, job_id: str, *, uid: str | None = None) -> Job | None:
-        """A job by its id; with `uid`, only this tenant's."""
+        """A job by its id; with `uid`, only this tenant's. None for a row that is not a job."""
         query: Document = {"_id": job_id}
         if uid is not None:
             query["t"] = uid
         document = await self._jobs.find_one(query)
-        return to_job(document) if document else None
+        return _readable(document) if document else None
 
     async def find(
         self,
@@ -110,7 +114,7 @@ class JobStore:
         limit: int = 0,
         count_ids: bool = False,
     ) -> list[Job]:
-        """Jobs, the newest first.
+        """Jobs, the newest first; rows that are not jobs are left out.
 
         Args:
             uid: only this tenant's; None for all.
@@ -143,11 +147,13 @@ class JobStore:
             number = {"$cond": [{"$isArray": "$spec.ids"}, {"$size": "$spec.ids"}, "$spec.ids"]}
             stages.append({"$set": {"spec.ids": number}})
         cursor = await self._jobs.aggregate(stages)
-        return [to_job(document) async for document in cursor]
+        return [job async for document in cursor if (job := _readable(document))]
 
     async def live_keys(self) -> set[str]:
         """The keys of all live jobs that have one."""
-        return set(await self._jobs.distinct("key", {"live": True, "key": {"$type": "string"}}))
+        keys = await self._jobs.distinct("key", {"live": True, "key": {"$type": "string"}})
+        # An array that holds a text is among those that MongoDB finds, with all that it holds.
+        return {key for key in keys if isinstance(key, str)}
 
     async def request_cancel(self, job_id: str) -> Job | None:
         """Ask a live job to stop: one that has not begun ends at once, one that runs soon.
@@ -178,8 +184,20 @@ class JobStore:
 
 
 def to_job(document: Mapping[str, Any]) -> Job:
-    """A document as a job; keys of a newer release are passed over."""
+    """A document as a job; keys of a newer release are passed over.
+
+    Raises:
+        msgspec.ValidationError: it is not a job: another program wrote it.
+    """
     return msgspec.convert(_plain(document), Job)
+
+
+def _readable(document: Mapping[str, Any]) -> Job | None:
+    try:
+        return to_job(document)
+    except msgspec.ValidationError as error:
+        log.warning("job_unreadable", job=str(document["_id"])[:100], error=str(error)[:300])
+        return None
 
 
 def _plain(value: Any) -> Any:

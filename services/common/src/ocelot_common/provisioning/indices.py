@@ -1,6 +1,7 @@
 """The OpenSearch indices of a space, one a period, made explicitly and never by a write."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,7 +28,18 @@ class NoIndexError(Exception):
 
 
 class ForeignIndexError(Exception):
-    """An index with the name that is wanted exists and is not this installation's."""
+    """Indices with names that are wanted exist and are not this installation's.
+
+    Attributes:
+        indices: these.
+    """
+
+    def __init__(self, indices: AbstractSet[str]) -> None:
+        super().__init__(
+            f"indices of another installation or program: {', '.join(sorted(indices))};"
+            " set OCELOT_INDEX_PREFIX to keep this installation's names apart"
+        )
+        self.indices = indices
 
 
 class IndexMaker:
@@ -58,12 +70,18 @@ class IndexMaker:
             try:
                 await self.restore_aliases(space, present)
             except ForeignIndexError as error:
+                if known.index not in error.indices:
+                    # Of another period, which is seen to when its own turn comes.
+                    return space
                 # Ours was deleted, and something else was written under its name.
                 log.warning("index_replaced", index=known.index, error=str(error))
             else:
                 return space
         alias = known.alias if known else period_alias(space.alias, period.label)
-        behind = await self._indices_behind(alias)
+        # An index of another name is another period's, or somebody else's.
+        behind = [
+            index for index in await self._indices_behind(alias) if index.startswith(f"{alias}_")
+        ]
         if behind:  # made by a process that died before it recorded it
             index = behind[0]
             await self._check_ours(space, index)
@@ -98,15 +116,20 @@ class IndexMaker:
             present: what `present` returned.
 
         Raises:
-            ForeignIndexError: an index that should get an alias is not this installation's.
+            ForeignIndexError: indices that should get an alias are not this installation's. They
+                are left as they are, and all others have their aliases.
         """
         actions = alias_actions(space, present)
-        if not actions:
-            return 0
-        for index in {action["add"]["index"] for action in actions if "add" in action}:
-            await self._check_ours(space, index)
-        await self._opensearch.indices.update_aliases(body={"actions": actions})
-        log.info("aliases_restored", space=space.name, aliases=len(actions))
+        given = sorted({action["add"]["index"] for action in actions if "add" in action})
+        foreign = {index for index in given if not await self._is_ours(space, index)}
+        if foreign:
+            ours = {index: present[index] for index in present.keys() - foreign}
+            actions = alias_actions(space, ours)
+        if actions:
+            await self._opensearch.indices.update_aliases(body={"actions": actions})
+            log.info("aliases_restored", space=space.name, aliases=len(actions))
+        if foreign:
+            raise ForeignIndexError(foreign)
         return len(actions)
 
     def next_index(self, space: Space, entry: IndexRange) -> str:
@@ -180,12 +203,12 @@ class IndexMaker:
         raise RuntimeError(f"{_MAX_GENERATIONS} indices of {alias} exist and none has its alias")
 
     async def _check_ours(self, space: Space, index: str) -> None:
+        if not await self._is_ours(space, index):
+            raise ForeignIndexError({index})
+
+    async def _is_ours(self, space: Space, index: str) -> bool:
         answer = await self._opensearch.indices.get_mapping(index=index)
-        if _space_key(answer[index]) != space.key:
-            raise ForeignIndexError(
-                f"the index {index} belongs to another installation or program;"
-                " set OCELOT_INDEX_PREFIX to keep this installation's names apart"
-            )
+        return _space_key(answer[index]) == space.key
 
     async def _indices_behind(self, alias: str) -> list[str]:
         try:

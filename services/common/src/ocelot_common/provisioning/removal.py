@@ -91,7 +91,8 @@ class DataRemoval:
             cursor = collection.find({"_id": {"$gte": first, "$lte": last}}, {"_id": 1})
             keys = [document["_id"] async for document in cursor.limit(_STORED_AT_ONCE)]
             if not keys:
-                return removed
+                # What has the tenant's uid and another key is no event, and was never indexed.
+                return removed + (await collection.delete_many({"t": uid})).deleted_count
             removed += (await collection.delete_many({"_id": {"$in": keys}})).deleted_count
 
 

@@ -5,14 +5,16 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
+from bson.errors import BSONError
 from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 
 from ocelot_common import names
-from ocelot_common.mongo import MAJORITY
+from ocelot_common.mongo import MAJORITY, ROW_CODEC
 from ocelot_common.registry.mark import require_mark
 from ocelot_common.registry.model import (
     QueueKeyRow,
@@ -21,6 +23,9 @@ from ocelot_common.registry.model import (
     TenantState,
     VerificationKey,
 )
+from ocelot_common.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 Document = dict[str, Any]
 AnyRow = Tenant | Space | VerificationKey | QueueKeyRow
@@ -36,6 +41,10 @@ _KINDS: Final[dict[type, str]] = {
 }
 
 
+class RegistryUnreadableError(PyMongoError):
+    """The registry can be reached, but something in it is not what Ocelot writes there."""
+
+
 class RegistryStore:
     """The collections `tenants`, `spaces`, `keys` and `queue_keys`.
 
@@ -46,6 +55,7 @@ class RegistryStore:
 
     def __init__(self, database: AsyncDatabase[Document]) -> None:
         self._database = database.with_options(
+            codec_options=ROW_CODEC,
             read_concern=ReadConcern("majority"),
             write_concern=MAJORITY,
             read_preference=ReadPreference.PRIMARY,
@@ -65,14 +75,40 @@ class RegistryStore:
         await require_mark(self._database)
 
     async def version(self) -> int:
-        """The registry's version: 0 before its first write."""
+        """The registry's version: 0 before its first write.
+
+        Raises:
+            RegistryUnreadableError: it is not a number.
+        """
         counter = await self._database[names.COUNTERS].find_one({"_id": _VERSION})
-        return int(counter["value"]) if counter else 0
+        value = counter.get("value") if counter else 0
+        if not isinstance(value, int):
+            raise RegistryUnreadableError(f"`value` of {_VERSION!r} in `counters` is not a number")
+        return int(value)
 
     async def since(self, kind: type[Row], version: int) -> list[Row]:
-        """All rows of a kind written after `version`."""
-        cursor = self._database[_KINDS[kind]].find({"version": {"$gt": version}})
-        return [to_row(kind, document) async for document in cursor]
+        """All rows of a kind written after `version`.
+
+        A row that is none, because another program wrote it, is logged and left out: it must not
+        stop the tenants of all other rows.
+
+        Raises:
+            RegistryUnreadableError: one cannot even be decoded.
+        """
+        name = _KINDS[kind]
+        rows = []
+        try:
+            async for document in self._database[name].find({"version": {"$gt": version}}):
+                try:
+                    rows.append(to_row(kind, document))
+                except msgspec.ValidationError as error:
+                    key = str(document["_id"])[:100]
+                    log.warning(
+                        "registry_row_unreadable", collection=name, key=key, error=str(error)
+                    )
+        except BSONError as error:
+            raise RegistryUnreadableError(f"`{name}` cannot be decoded: {error}") from error
+        return rows
 
     async def tenant(self, uid: str) -> Tenant | None:
         """One incarnation, read with majority from the primary."""
