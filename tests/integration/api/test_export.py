@@ -472,6 +472,9 @@ class Scripted:
     async def look_ahead(self, query: SearchQuery, span: int) -> Any:
         return await self.real.look_ahead(query, span)
 
+    async def is_whole(self, query: SearchQuery, **how: Any) -> bool:
+        return await self.real.is_whole(query, **how)
+
     async def find_position(self, query: SearchQuery, event_id: bytes) -> Any:
         return await self.real.find_position(query, event_id)
 

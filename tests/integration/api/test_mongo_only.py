@@ -14,10 +14,12 @@ import pytest_asyncio
 from starlette.datastructures import QueryParams
 
 from ocelot_api.search.mongo_backend import MongoBackend, selection_for
+from ocelot_api.search.mongo_reading import projection_for
 from ocelot_api.search.parameters import query_of_parameters
 from ocelot_api.search.query import SearchQuery, read_cursor, write_cursor
 from ocelot_common import mongo
 from ocelot_common.mongo import events_of
+from ocelot_common.reading import has_place
 from ocelot_common.registry.model import Home, Isolation
 from ocelot_devstack.backends import Backends
 from ocelot_devstack.provisioning import open_tenant_maker
@@ -191,6 +193,14 @@ def stages(plan: Any) -> Iterator[str]:
             yield from stages(value)
 
 
+def cursor_of(backend: Any, collection: Any, query: SearchQuery) -> Any:
+    """As a page is read."""
+    tenant, limit = query.home.tenant, query.limit + 1
+    conditions = selection_for(query).conditions | has_place(tenant, query.sort.field)
+    cursor = backend._cursor(collection, query, conditions, projection_for(tenant, limit))
+    return cursor.limit(limit)
+
+
 SORTS = ("occurred_at", "-occurred_at")
 PLANNED: list[dict[str, Any]] = [
     *({"sort": sort} for sort in (*SORTS, "received_at", "-received_at")),
@@ -226,8 +236,7 @@ async def test_a_search_reads_an_index_in_order_and_no_more_than_it_needs(
     following = query_of(given, home)
     assert following.after == read_cursor(cursor, query)
     for each in (query, following):
-        cursor = backend._cursor(collection, each, selection_for(each).conditions)
-        explained = await cursor.limit(each.limit + 1).explain()
+        explained = await cursor_of(backend, collection, each).explain()
         plan = explained["queryPlanner"]["winningPlan"]
         used = set(stages(plan))
         assert not used & {"COLLSCAN", "SORT"}, plan
@@ -250,8 +259,7 @@ async def test_a_page_deep_in_a_search_examines_no_more_than_the_first(
     query = query_of({"limit": 20}, home)
     given = {"limit": 20, "cursor": write_cursor(query, page.items[-1].position)}
     deep = query_of(given, home)
-    conditions = selection_for(deep).conditions
-    explained = await backend._cursor(collection, deep, conditions).limit(21).explain()
+    explained = await cursor_of(backend, collection, deep).explain()
     ran = explained["executionStats"]
     assert ran["nReturned"] == 21
     assert ran["totalDocsExamined"] <= 23
