@@ -16,12 +16,15 @@ MAX_EVENT_BYTES: Final = 65_536
 MAX_EVENTS: Final = 10_000
 #: These count as more bytes than they have (docs/adr/0024-bytes-of-the-cpu-bound.md).
 _LONG_INTEGER: Final = re.compile(rb"(?<![\w.])[0-9]{300,}+(?![\w.])")
+_EXPONENT: Final = re.compile(rb"(?<=[0-9])[eE](?:\+?[0-9]|-[0-9]{1,2}+)(?![0-9])")
+EXPONENT_BYTES: Final = 8
 _LONG_EXPONENT: Final = re.compile(rb"(?<=[0-9])[eE](?:\+?[0-9]{2,}+|-[0-9]{3,}+)")
-EXPONENT_BYTES: Final = 32
+LONG_EXPONENT_BYTES: Final = 32
 
 #: Fragments of JSON, valid as values. `%d` becomes a number that no other fragment has.
 VALUES: Final = (
     *("0", "-1", "1.5", "0.1", "1e300", "-0.0", "5e-324", "1.7976931348623157e308", "123456789"),
+    *("9e9", "-9e9", "1e-5", "1E2"),
     *("0.30000000000000004", "9007199254740993", "18446744073709551616", "9" * 40, "9" * 999),
     *("-" + "1" * 300, "1" + "0" * 400 + ".5", "0." + "3" * 400),
     *("null", "true", "false", "[]", "{}", "[[]]", "[{}]", '{"a":{}}', '{"a":[]}', "[0]"),
@@ -137,7 +140,8 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
             headers.append((b"idempotency-key", b"k-1"))
         path = "/api/v1/logs" if self.single else "/api/v1/logs/bulk"
         extra_bytes = sum(map(len, _LONG_INTEGER.findall(plain)))
-        extra_bytes += EXPONENT_BYTES * len(_LONG_EXPONENT.findall(plain))
+        extra_bytes += EXPONENT_BYTES * len(_EXPONENT.findall(plain))
+        extra_bytes += LONG_EXPONENT_BYTES * len(_LONG_EXPONENT.findall(plain))
         return Sample("POST", path, b"", tuple(headers), body, len(plain), extra_bytes)
 
     def mutated(self, random: Random) -> Self:
@@ -279,6 +283,9 @@ SEEDS: Final[dict[str, Write]] = {
     ),
     "nested objects": _seed(pattern=('{"a":' * 20 + "0" + "}" * 20,), size=20_000, events=250),
     "too deep": _seed(pattern=("[" * 400 + "]" * 400,), size=60_000, events=250, encoding="zstd"),
+    "numbers that are stored in three times their bytes": _seed(
+        pattern=("9e9",), size=16_000, events=1_000, form="array", encoding="zstd"
+    ),
     "keys": _seed(pattern=("0",), container="object", size=18_000, events=800),
     "more keys than an event may have": _seed(
         pattern=('{"a":[]}', "0"), container="object", size=18_000, events=800, form="array"
