@@ -29,8 +29,7 @@ from ocelot_common.stored import (
 )
 from ocelot_common.timestamps import format_rfc3339
 
-#: Four times the largest event that the api can be set to accept: a text of record may be longer
-#: than what a client sent, because `1e15` becomes `1000000000000000.0`.
+#: Four times the largest event that the api can be set to accept.
 MAX_TEXT_BYTES: Final = 1024 * 1024
 _MAX_WRITER_BYTES: Final = 10_000
 #: Of `received_at`, [first, last): the years 1970 to 9998. A period that begins in them has an end.
