@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from ocelot_api.http.metrics import EdgeMetrics
 from ocelot_api.metrics import ApiMetrics
 from ocelot_common.build_info import build_info, export_build_info
 from ocelot_consumer.metrics import ConsumerMetrics
@@ -20,6 +21,7 @@ def exported() -> set[str]:
     """Names that the services' metric classes export, and those that common code makes."""
     registry = CollectorRegistry()
     ApiMetrics(registry)
+    EdgeMetrics(registry)
     ConsumerMetrics(registry)
     IndexerMetrics(registry)
     JobsMetrics(registry)

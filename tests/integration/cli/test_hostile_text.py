@@ -257,6 +257,7 @@ CASES: Final[dict[str, list[Case]]] = {
         Case(("--kid", "k", "--sent-from", ARGUMENT), told=False),
     ],
     "queue-keys new": [Case(("{bad_file}",), told=False), Case(("{new}",))],
+    "queue-keys record": [Case(("{bad_file}",), told=False), Case(("{new}",), told=False)],
     "queue-keys list": [Case(told=False), Case(("--json",), told=False)],
     "queue-keys retire": [Case((ARGUMENT,), told=False)],
     "queue-keys lost": [
