@@ -38,6 +38,8 @@ MAX_MEMORY_BYTES = 400 * MIB
 EVENT_BYTES = 64 * 1024
 #: As many as the indexer and a rebuild read together, if only their number is bounded.
 LARGE_EVENTS = 128 * MIB // EVENT_BYTES
+#: Work of ten seconds and more for one consumer.
+BACKLOG = 180_000
 
 
 class Place(NamedTuple):
@@ -138,17 +140,12 @@ def peak_bytes(pid: int) -> int:
 
 
 async def until_taken(place: Place) -> None:
-    """Wait until a consumer has received what it takes at once."""
-    before = -1
+    """Wait until a consumer has received something."""
 
-    async def settled() -> bool:
-        nonlocal before
-        now = (await read_depth(place.sqs, place.stack.queues.ingest)).in_flight
-        same = now == before and now > 0
-        before = now
-        return same
+    async def taken() -> bool:
+        return (await read_depth(place.sqs, place.stack.queues.ingest)).in_flight > 0
 
-    await eventually(settled, "received messages")
+    await eventually(taken, "received messages")
 
 
 async def test_two_consumers_share_a_backlog(place: Place):
@@ -158,20 +155,23 @@ async def test_two_consumers_share_a_backlog(place: Place):
             await consumer.wait_ready(180)
             consumer.pause()
         await asyncio.sleep(WAIT_SEC + 1)  # their receives outlive them at SQS for so long
-        texts = [b'{"action":"doc.read","actor":{"id":"u%d"}}' % number for number in range(60_000)]
+        texts = [
+            b'{"action":"doc.read","actor":{"id":"u%d"}}' % number for number in range(BACKLOG)
+        ]
         await place.send(texts, per_message=600)
         consumers[0].resume()
         await until_taken(place)
         consumers[1].resume()
-        await place.until_stored(60_000)
+        await place.until_stored(BACKLOG)
 
         async def counted() -> bool:
-            return sum([await stored_by(consumer) for consumer in consumers]) == 60_000
+            return sum([await stored_by(consumer) for consumer in consumers]) == BACKLOG
 
-        await eventually(counted, "60,000 counted events")
-        shares = [await stored_by(consumer) / 60_000 for consumer in consumers]
+        await eventually(counted, "counted events")
+        shares = [await stored_by(consumer) / BACKLOG for consumer in consumers]
         print("shares:", *(f"{share:.0%}" for share in shares))  # noqa: T201 - a measurement
-        assert all(0.35 <= share <= 0.65 for share in shares), shares
+        # The first one may hold three seconds of work before the second has begun.
+        assert all(0.25 <= share <= 0.75 for share in shares), shares
     finally:
         await place.stack.stop_services("consumer")
         collection = events_of(place.database, place.home.space.collection)
