@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Final, Self
 
+from ocelot_common.tasks import cancel_and_wait
 from ocelot_devstack.console import Report
 from ocelot_devstack.errors import DevstackError
 from ocelot_devstack.process import ManagedProcess
@@ -51,9 +52,7 @@ class Supervisor:
         traceback: TracebackType | None,
     ) -> None:
         """Stop watching; the processes go on."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_and_wait(self._tasks)
 
     async def _watch(self, process: ManagedProcess) -> None:
         deaths: deque[float] = deque(maxlen=_MAX_RESTARTS)

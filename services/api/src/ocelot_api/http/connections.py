@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from ocelot_api.http.bounds import READ_BYTES, EdgeBounds
 from ocelot_api.http.connection import Connection
 from ocelot_api.http.metrics import EdgeMetrics
+from ocelot_common.tasks import cancel_and_wait
 from ocelot_common.telemetry.logs import get_logger
 
 #: How often connections are asked whether they are overdue: a limit may be exceeded by this.
@@ -145,9 +146,7 @@ class Connections:
             log.error("requests_cut", requests=len(tasks), connections=len(self._open))
         for connection in list(self._open):
             connection.abort()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(tasks)
 
     def close(self) -> None:
         """End the checks."""

@@ -1,10 +1,12 @@
 """Batch calls to SQS: packing entries into calls, and sending again only what failed."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ocelot_common.batching import batched_by_bytes
 from ocelot_common.queue.client import MAX_BATCH_ENTRIES, SqsClient
 
 #: AWS limit for a message and for a whole batch, 1 MiB, less room for what goes with it.
@@ -44,17 +46,12 @@ class SendError(Exception):
 
 def calls_of(messages: Iterable[Outgoing]) -> Iterator[list[Outgoing]]:
     """Messages in lists that fit one batch call each."""
-    call: list[Outgoing] = []
-    size = 0
-    for message in messages:
-        bytes_ = message.size
-        if call and (len(call) == MAX_BATCH_ENTRIES or size + bytes_ > MAX_CALL_BYTES):
-            yield call
-            call, size = [], 0
-        call.append(message)
-        size += bytes_
-    if call:
-        yield call
+    return batched_by_bytes(
+        messages,
+        max_items=MAX_BATCH_ENTRIES,
+        max_bytes=MAX_CALL_BYTES,
+        size=attrgetter("size"),
+    )
 
 
 async def send_call(
