@@ -1,4 +1,4 @@
-"""A row of the registry that is none stops nobody but its own tenant."""
+"""A malformed row of the registry stops nobody but its own tenant."""
 
 import secrets
 from collections.abc import AsyncIterator

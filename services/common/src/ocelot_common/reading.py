@@ -248,7 +248,7 @@ def _text(value: str, most: int) -> Document:
 def _in_bounds(field: str) -> Document:
     """Return the expression of whether a time is in bounds; no other type lies between dates."""
     first, last = _BOUNDS[field]
-    # Wrapped, the field's index is no choice for this: it does not have the order of the query.
+    # Wrapped, so that MongoDB does not choose the field's index, which has another order.
     value = {"$ifNull": [f"${field}", None]}
     return {"$and": [{"$gte": [value, DatetimeMS(first)]}, {"$lt": [value, DatetimeMS(last)]}]}
 

@@ -379,7 +379,7 @@ class Sections:
         return Done(step.position, len(step.found), refused=refused)
 
     async def _keep_unreadable(self, home: Home, found: Iterable[Stored]) -> int:
-        """Keep a dead letter of each document that is no event; returns how many."""
+        """Keep a dead letter for each document that is not an event, and return how many."""
         letters = [
             DeadLetter.unreadable(home.tenant.uid, each)
             for each in found

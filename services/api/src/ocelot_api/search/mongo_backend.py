@@ -379,8 +379,8 @@ def _own(query: TenantQuery) -> Document:
 
 
 def _stored_until(seq: int) -> Document:
-    # Wrapped, the field's index is no choice: it does not have the order that is asked for. What
-    # has no `seq` is no event, and there at any time.
+    # Wrapped, so that MongoDB does not choose the field's index, which has another order. A
+    # document without a `seq` is not an event; it counts as stored at any time.
     value = {"$cond": [{"$eq": [{"$type": "$seq"}, "timestamp"]}, "$seq", None]}
     return {"$expr": {"$lte": [value, timestamp_of(seq)]}}
 

@@ -89,8 +89,8 @@ class RegistryStore:
     async def since(self, kind: type[Row], version: int) -> list[Row]:
         """All rows of a kind written after `version`.
 
-        A row that is none, because another program wrote it, is logged and left out: it must not
-        stop the tenants of all other rows.
+        A row of another form, which another program wrote, is logged and left out: it must not stop
+        the tenants of all other rows.
 
         Raises:
             RegistryUnreadableError: one cannot even be decoded.
