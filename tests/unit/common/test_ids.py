@@ -69,8 +69,9 @@ def test_ids_made_at_once_are_uuids_of_version_7_that_differ_and_grow(number: in
 
 def test_the_counter_of_ids_never_reaches_the_variant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.urandom", lambda size: b"\xff" * size)
-    made, _ = new_ids_and_texts(10_000)
+    made, texts = new_ids_and_texts(10_000)
     assert sorted(set(made)) == made
+    assert texts == [format_id(each) for each in made]
     assert {uuid.UUID(bytes=each).version for each in made} == {7}
     assert {uuid.UUID(bytes=each).variant for each in made} == {uuid.RFC_4122}
 

@@ -203,6 +203,7 @@ class _DeepDecoder(Generic[Decoded]):
 _deep_decoder = _DeepDecoder[FreeForm[Any]](FreeForm[Any])
 _deep_changes_decoder = _DeepDecoder[list[Any]](list[Changes[Any] | None])
 _deep_metadata_decoder = _DeepDecoder[list[Any]](list[dict[str, Any] | None])
+_NO_IP: Final = frozenset({UNSET, None, ""})
 _Times = list[Annotated[datetime, Meta(tz=True)]]
 _encoder = msgspec.json.Encoder()
 
@@ -308,7 +309,7 @@ class EventAcceptor:
         if (
             any(a.startswith(RESERVED_ACTION_PREFIX) for a in {e.action for e in events})
             or (moments and max(moments) > self._latest)
-            or not all(is_ip_address(ip) for ip in {e.source.ip for e in events if e.source} if ip)
+            or not all(map(is_ip_address, {e.source.ip for e in events if e.source} - _NO_IP))
         ):
             return None
         texts = list(map(_encoder.encode, events))

@@ -6,6 +6,7 @@ import re
 import struct
 import time
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import uuid_utils
 
@@ -25,7 +26,7 @@ def new_id_and_text() -> tuple[bytes, str]:
 
 
 def new_ids_and_texts(number: int) -> tuple[list[bytes], list[str]]:
-    """As `new_id_and_text`, many at once, in their order, in half of the time.
+    """As `new_id_and_text`, many at once, in their order, in a third of the time.
 
     They share a time and count up from a random number (RFC 9562 §6.2, method 2), so each of them
     tells its neighbours. They compress to one byte each, those of `new_id` to five.
@@ -33,16 +34,23 @@ def new_ids_and_texts(number: int) -> tuple[list[bytes], list[str]]:
     first = bytearray(os.urandom(16))
     first[:6] = (time.time_ns() // 1_000_000).to_bytes(6)
     first[6] = 0x70 | first[6] & 0x0F
-    # Below the variant's two bits, one that is clear: counting up never reaches them.
-    first[8] = 0x80 | first[8] & 0x1F
-    (start,) = _COUNTER.unpack_from(first, 8)
+    first[8] = 0x80 | first[8] & 0x3F
+    # Clears the highest of the last 48 bits: counting up changes no other bits, so that all texts
+    # begin alike.
+    first[10] &= 0x7F
     head = bytes(first[:8])
+    (start,) = _COUNTER.unpack_from(first, 8)
     counters = struct.pack(f">{number}Q", *range(start, start + number))
-    ids = [head + counters[at : at + 8] for at in range(0, 8 * number, 8)]
-    return ids, format_ids(ids)
+    ids = list(map(head.__add__, struct.unpack("8s" * number, counters)))
+    begin = format_id(bytes(first))[:_COMMON_CHARS]
+    group = begin[-5:-1]
+    texts = f" {counters.hex(' ', 8)}".replace(f" {group}", f" {begin}").split()
+    return ids, texts
 
 
 _COUNTER = struct.Struct(">Q")
+#: The characters of an id before its last 48 bits.
+_COMMON_CHARS: Final = 24
 
 
 def new_id_text() -> str:

@@ -214,7 +214,15 @@ def test_all_forms_give_the_same_events(events: list[dict[str, object]]):
     array = b"[" + b",".join(raws) + b"]"
     assert split(array) == raws
     assert split(b'{"logs":' + array + b"}") == raws
-    assert split(b"\n".join(raws), NDJSON) == raws
+    assert [line.removesuffix(b"\n") for line in split(b"\n".join(raws), NDJSON)] == raws
+
+
+@pytest.mark.parametrize("size", [999, 1_000, 1_001, 1_024, 65_536])
+def test_a_line_break_does_not_count_toward_the_size_of_an_event(size: int):
+    line = b'{"message":"%b"}' % (b"x" * (size - 14))
+    events = split(line + b"\n" + line + b"\n" + A, NDJSON)
+    assert [event.removesuffix(b"\n") for event in events] == [line, line, A]
+    assert size < 1_000 or events[:2] == [line, line]
 
 
 def large(item: bytes) -> bytes:
