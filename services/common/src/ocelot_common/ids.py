@@ -94,8 +94,7 @@ def parse_id(text: str) -> bytes:
 
 def format_id(raw: bytes) -> str:
     """The lowercase hyphenated form of 16 bytes."""
-    text = raw.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return b"-".join(_GROUPS.unpack(raw.hex().encode())).decode()
 
 
 def format_ids(ids: Sequence[bytes]) -> list[str]:

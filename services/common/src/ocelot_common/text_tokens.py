@@ -7,7 +7,7 @@ they agree by construction.
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
 
@@ -97,37 +97,31 @@ def tokens_of_event(event: Event[Any, Any]) -> list[str]:
     return tokens_of_text("\n".join(_values(event)))[:MAX_TOKENS]
 
 
-def _values(event: Event[Any, Any]) -> Iterator[str]:
-    if event.message:
-        yield event.message
-    yield event.action
+def _values(event: Event[Any, Any]) -> list[str]:
     actor = event.actor
-    yield actor.id
-    yield from _given(actor.type, actor.name, actor.email, actor.session_id)
+    known: list[object] = [event.message, event.action]
+    known += (actor.id, actor.type, actor.name, actor.email, actor.session_id)
     for target in event.targets or ():
-        yield from _given(target.type, target.id, target.name)
-    yield from event.tags or ()
+        known += (target.type, target.id, target.name)
+    known += event.tags or ()
+    values = [value for value in known if type(value) is str]
     if event.metadata:
-        yield from _scalars(event.metadata)
+        _add_scalars(event.metadata.values(), values)
     if event.changes:
-        yield from _scalars(event.changes.before)
-        yield from _scalars(event.changes.after)
+        changes = (event.changes.before, event.changes.after)
+        _add_scalars([value for value in changes if value is not UNSET], values)
+    return values
 
 
-def _given(*values: object) -> Iterator[str]:
-    for value in values:
-        if type(value) is str:
-            yield value
-
-
-def _scalars(value: Any) -> Iterator[str]:
-    if type(value) is str:
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _scalars(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _scalars(item)
-    elif value is not None and value is not UNSET:
-        yield attr_value(value)
+def _add_scalars(items: Iterable[Any], values: list[str]) -> None:
+    # Scalars are the usual case and cost no call of their own.
+    for item in items:
+        kind = type(item)
+        if kind is str:
+            values.append(item)
+        elif kind is dict:
+            _add_scalars(item.values(), values)
+        elif kind is list:
+            _add_scalars(item, values)
+        elif item is not None:
+            values.append(attr_value(item))

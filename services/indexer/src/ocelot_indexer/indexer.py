@@ -141,20 +141,24 @@ class Indexer:
         self._metrics.batch_events.observe(events)
 
     async def _steps(self, by_uid: dict[str, list[IndexWork]]) -> AsyncGenerator[list[AskedFor]]:
-        """Yield the stored events of all tenants, together at most 16 MiB at a time."""
+        """Yield the stored events of all tenants, at most 8 MiB at a time; 16 MiB are held."""
         held: list[AskedFor] = []
         held_bytes = 0
         for uid, works in by_uid.items():
             async with aclosing(self._candidates(uid, works)) as steps:
                 async for candidates in steps:
-                    held += candidates
-                    held_bytes += sum(
-                        getsizeof(each.stored.text) + getsizeof(each.stored.writer)
-                        for each in candidates
-                    )
-                    if held_bytes >= STEP_BYTES:
+                    if not held:
+                        # Not measured yet: most batches are one step of one tenant.
+                        held, held_bytes = candidates, 0
+                        continue
+                    held_bytes = held_bytes or _size(held)
+                    size = _size(candidates)
+                    if held_bytes + size > STEP_BYTES:
                         yield held
-                        held, held_bytes = [], 0
+                        held, held_bytes = candidates, size
+                    else:
+                        held += candidates
+                        held_bytes += size
         if held:
             yield held
 
@@ -284,6 +288,10 @@ class Indexer:
     def _count(self, outcome: Outcome, number: int) -> None:
         if number:
             self._metrics.events.labels(outcome=outcome.value).inc(number)
+
+
+def _size(candidates: Iterable[AskedFor]) -> int:
+    return sum(getsizeof(each.stored.text) + getsizeof(each.stored.writer) for each in candidates)
 
 
 def _postpone(works: list[IndexWork], cause: Exception) -> None:
