@@ -360,11 +360,19 @@ def test_of_a_key_given_twice_the_last_counts_everywhere() -> None:
     assert accept(raw).text == b'{"action":"last","actor":{"id":"v"},"metadata":{"k":{"j":2}}}'
 
 
-def test_repeated_keys_count_once_towards_the_limit() -> None:
-    keys = ",".join('"same":0' for _ in range(2_500))
-    assert accept(with_members(f'"metadata":{{{keys}}}')).text == with_members(
-        '"metadata":{"same":0}'
-    )
+def test_a_key_counts_toward_the_limit_as_often_as_it_is_written() -> None:
+    def repeated(number: int) -> bytes:
+        return with_members('"metadata":{%s}' % ",".join(['"same":0'] * number))
+
+    assert accept(repeated(2_000)).text == with_members('"metadata":{"same":0}')
+    assert fault_of(repeated(2_001)) == ("too_many_keys", "metadata")
+
+
+def test_keys_are_counted_before_anything_is_decoded() -> None:
+    many = ",".join(['{"a":"xxxx"}'] * 2_001)
+    number = "1e999"  # decoding it would raise another error
+    assert fault_of(with_members(f'"metadata":{{"m":[{many},{number}]}}'))[0] == "too_many_keys"
+    assert fault_of(with_members(f'"metadata":{{"m":[{number}]}}'))[0] == "number_out_of_range"
 
 
 def test_the_text_is_compact_and_its_fields_stand_in_one_order() -> None:

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocelot_common.event_limits import EventError, EventLimits, check_contents, check_text
+from ocelot_common.event_limits import (
+    EventError,
+    EventLimits,
+    check_contents,
+    check_keys,
+    check_text,
+    may_have_many_keys,
+)
 
 LIMITS = EventLimits()
 
@@ -57,17 +64,17 @@ def test_nesting_is_measured_beyond_valleys_of_any_depth(depths: list[int]) -> N
     assert code_of(raw) == ("too_deep" if max(depths) + 2 > LIMITS.max_depth else "")
 
 
-def test_objects_with_keys_are_counted_before_they_are_decoded() -> None:
-    def checked(**members: str) -> None:
-        inside = "".join(f',"{name}":[{value}]' for name, value in members.items())
-        check_text(f'{{"action":"a","actor":{{"id":"u"}}{inside}}}'.encode(), LIMITS)
-
-    padding = '"' + "x" * 30_000 + '"'
-    checked(targets=",".join(['{"id":"a"}'] * 3_000))
-    checked(metadata=",".join(['{"a":1}'] * 2_000 + ["{ }"] * 500 + [padding]))
+def test_keys_are_counted_in_the_text_and_outside_of_strings() -> None:
+    limits = EventLimits(max_keys=4)
+    text = rb'{"a:" : {"b":[{"\\":":::"},"::",{"\":\\\":":":"}]}}'
+    assert may_have_many_keys(text, limits)
+    check_keys({"metadata": text}, limits)
     with pytest.raises(EventError) as caught:
-        checked(metadata=",".join(['{"a":1}'] * 2_010 + [padding]), targets="{}")
-    assert caught.value.code == "too_many_keys"
+        check_keys({"metadata": text, "changes.before": b'{"c":0}'}, limits)
+    assert (caught.value.code, caught.value.path) == ("too_many_keys", "changes.before")
+    with pytest.raises(EventError) as caught:
+        check_keys({"metadata": b'{"a":0,"a":0,"a":0,"a":0,"a":0}'}, limits)
+    assert (caught.value.code, caught.value.path) == ("too_many_keys", "metadata")
 
 
 @pytest.mark.parametrize("one", ["[]", "{}", '{"a":{}}', "[[[]]]"])

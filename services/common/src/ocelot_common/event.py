@@ -22,9 +22,11 @@ from ocelot_common.event_limits import (
     any_has_many_exponents,
     check_contents,
     check_depth,
+    check_keys,
     check_text,
     count_exponents,
     has_exponents,
+    may_have_many_keys,
     openings_of_each,
     sum_of_surplus,
     too_large,
@@ -165,6 +167,7 @@ _decoder = msgspec.json.Decoder(WholeEvent)
 _outline_decoder: msgspec.json.Decoder[Event[Any, Any]] = msgspec.json.Decoder(
     Event[msgspec.Raw, msgspec.Raw]
 )
+_changes_outline_decoder = msgspec.json.Decoder(Changes[msgspec.Raw] | None)
 #: Bounds the nesting by its types, which costs nothing; counting brackets costs as much as a third
 #: of the decoding.
 _shallow_decoder = msgspec.json.Decoder(FreeForm[_Shallow3])
@@ -260,6 +263,8 @@ class EventAcceptor:
             if event is None:
                 event = _decode_outline(raw)
             if text := _free_text(event):
+                if may_have_many_keys(text, self._limits):
+                    check_keys(_texts_by_path(event), self._limits)
                 decode = partial(_deep_decoder.decode, exponents=exponents > 0)
                 _fill_in(event, _decoded(decode, text))
             if small:
@@ -417,6 +422,23 @@ def _free_text(event: Event[Any, Any]) -> bytes:
     if metadata is UNSET:
         return b'{"changes":%b}' % changes
     return b'{"changes":%b,"metadata":%b}' % (changes, metadata)
+
+
+def _texts_by_path(event: Event[Any, Any]) -> dict[str, bytes]:
+    """The JSON texts of an outline's free-form parts; without `changes` that are faulty."""
+    texts: dict[str, bytes] = {}
+    if event.metadata is not UNSET:
+        texts["metadata"] = bytes(event.metadata)
+    if event.changes is not UNSET:
+        try:
+            changes = _changes_outline_decoder.decode(event.changes)
+        except (ValueError, RecursionError):  # decoding all of it will say what is wrong
+            return texts
+        if changes is not None:
+            for name in ("before", "after"):
+                if (text := getattr(changes, name)) is not UNSET:
+                    texts[f"changes.{name}"] = bytes(text)
+    return texts
 
 
 def _fill_in(event: Event[Any, Any], parts: FreeForm[Any]) -> None:

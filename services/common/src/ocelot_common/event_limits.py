@@ -6,7 +6,7 @@ small to break a bound. Only the others are walked, and a path is built only for
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import accumulate, islice, repeat
 from typing import Any, Final, NamedTuple
@@ -34,9 +34,6 @@ _LIKELY_EXPONENTS: Final = tuple(
     re.compile(rb"%b[-+0-9](?<=[0-9]%b.)[0-9]++[\s,\]}]" % (letter, letter))
     for letter in (b"e", b"E")
 )
-_WHITE_SPACE: Final = b" \t\r\n"
-#: Those whose keys do not count: the event, `actor`, `source` and `changes`.
-_OBJECTS_OF_AN_EVENT: Final = 4
 _CONTAINERS: Final = frozenset({dict, list})
 #: Arrays and objects, and numbers with long exponents, that an event of any size may have.
 FREE_CONTAINERS: Final = 64
@@ -113,8 +110,6 @@ def check_text(raw: bytes, limits: EventLimits) -> Density:
                 f" included ({FREE_CONTAINERS}, and one per {BYTES_PER_CONTAINER} bytes)",
             )
     surplus = max(0, surplus)
-    if openings > limits.max_keys:
-        _check_objects(raw, limits)
     if not has_exponents(raw):
         return Density(0, surplus)
     most = _most_exponents(size)
@@ -139,41 +134,28 @@ def too_large(size: int, limits: EventLimits) -> EventError:
     )
 
 
-def _check_objects(raw: bytes, limits: EventLimits) -> None:
-    """Refuse an event with more objects that are not empty than it may have keys.
+def may_have_many_keys(text: bytes, limits: EventLimits) -> bool:
+    """Whether a text may hold more keys than an event may have; it looks into strings, too."""
+    return text.count(b":") > limits.max_keys
 
-    Each has at least one key. An object costs more than its key, so they are counted before they
-    are decoded; what that leaves is counted key by key.
+
+def check_keys(texts: Mapping[str, bytes], limits: EventLimits) -> None:
+    """Refuse an event with too many keys by its texts, before any of them becomes an object.
+
+    Each key counts as often as it is written. A colon outside of strings stands behind a key.
+
+    Args:
+        texts: the JSON texts of the free-form parts, by their path.
+        limits: the bounds.
 
     Raises:
-        EventError: `too_many_keys`, or `too_deep` if it begins so.
+        EventError: `too_many_keys`.
     """
-    compact = _outside_strings(raw).translate(None, _WHITE_SPACE)
-    most = limits.max_keys + _OBJECTS_OF_AN_EVENT
-    objects = compact.count(b"{") - compact.count(b"{}")
-    if objects > most and objects - _count_targets(raw) > most:
-        if _begins_deep(compact, limits.max_depth):
-            raise _too_deep(limits)
-        raise _too_many_keys("", limits)
-
-
-def _count_targets(raw: bytes) -> int:
-    """Count the objects in `targets`, whose keys do not count; the rest is skipped, not decoded."""
-    try:
-        return len(_targets_decoder.decode(raw).targets or ())
-    except (ValueError, RecursionError):
-        return 0  # no event: decoding it would tell why, but this fault suffices
-
-
-class _Target(msgspec.Struct, gc=False):
-    """Any object; its members are skipped."""
-
-
-class _Targets(msgspec.Struct, gc=False):
-    targets: list[_Target] | None = None
-
-
-_targets_decoder = msgspec.json.Decoder(_Targets)
+    keys = 0
+    for path, text in texts.items():
+        keys += _outside_strings(text).count(b":")
+        if keys > limits.max_keys:
+            raise EventError("too_many_keys", path, f"the event has over {limits.max_keys:,} keys")
 
 
 def has_exponents(text: bytes) -> bool:
@@ -205,7 +187,7 @@ def _most_exponents(size: int) -> int:
 
 
 def check_contents(raw: bytes, free_form: dict[str, Any], limits: EventLimits) -> None:
-    """Refuse an event whose free-form parts nest too deep or hold too many or too long items.
+    """Refuse an event whose free-form parts nest too deep or hold items that are too long.
 
     Args:
         raw: the event's JSON text.
@@ -213,15 +195,14 @@ def check_contents(raw: bytes, free_form: dict[str, Any], limits: EventLimits) -
         limits: the bounds.
 
     Raises:
-        EventError: `too_deep`, `too_many_keys`, `key_too_long` or `integer_too_long`.
+        EventError: `too_deep`, `key_too_long` or `integer_too_long`.
     """
     check_depth(raw, limits)
     check = _check_for(raw, limits)
     if not any(check):
         return
-    keys = 0
     for path, value in free_form.items():
-        keys += _walk(value, path, keys, limits, check)
+        _walk(value, path, limits, check)
 
 
 def check_depth(raw: bytes, limits: EventLimits) -> None:
@@ -271,10 +252,6 @@ def _pairs_outside_strings(raw: bytes) -> bytes:
     return _outside_strings(raw).translate(_AS_PARENTHESES, _NOT_BRACKETS)
 
 
-def _too_many_keys(path: str, limits: EventLimits) -> EventError:
-    return EventError("too_many_keys", path, f"the event has over {limits.max_keys:,} keys")
-
-
 def _begins_deep(outside: bytes, max_depth: int) -> bool:
     """Whether the first brackets of a text without strings nest too deep.
 
@@ -321,19 +298,17 @@ class _Check(NamedTuple):
 
     integers: bool
     keys: bool
-    many_keys: bool
 
 
 def _check_for(raw: bytes, limits: EventLimits) -> _Check:
     """What the bytes cannot rule out."""
     size = len(raw)
-    many_keys = raw.count(b":") > limits.max_keys
     # A key with escaped quotes is cut into short pieces.
     keys = size > limits.max_key_bytes and (
         b'\\"' in raw or _has_long_key(raw, limits.max_key_bytes)
     )
     integers = _has_long_integer(raw, limits.max_integer_digits)
-    return _Check(integers=integers, keys=keys, many_keys=many_keys)
+    return _Check(integers=integers, keys=keys)
 
 
 def _has_long_integer(raw: bytes, most: int) -> bool:
@@ -371,30 +346,25 @@ def _long_key(size: int) -> re.Pattern[bytes]:
     return re.compile(rb"\"[^\"]{%d}[^\"]*+\"[ \t\r\n]*+:" % size)
 
 
-def _walk(value: Any, path: str, keys: int, limits: EventLimits, check: _Check) -> int:
+def _walk(value: Any, path: str, limits: EventLimits, check: _Check) -> None:
     """Check one value, level by level: no path is built, and no function is called per item.
 
-    Returns:
-        The number of its keys.
-
     Raises:
-        EventError: as `check_contents`.
+        EventError: `key_too_long` or `integer_too_long`.
     """
     level: list[Any] = [[value]]
     # UTF-8 has at most 4 bytes per character: short keys need no encoding.
     short = limits.max_key_bytes // 4
-    found = 0
     while level:
         # One comprehension per level: one per container would take three times as long.
-        objects = [each for each in level if type(each) is dict]
-        if check.many_keys:
-            found += sum(map(len, objects))
-            if keys + found > limits.max_keys:
-                raise _too_many_keys(path, limits)
         if check.keys:
-            for each in objects:
+            for each in level:
                 # Most have no key that is worth a closer look.
-                if each and max(map(len, each)) > short and any(_is_long(k, limits) for k in each):
+                if (
+                    type(each) is dict
+                    and max(map(len, each), default=0) > short
+                    and any(_is_long(key, limits) for key in each)
+                ):
                     raise _fault_at(value, path, limits)
         if check.integers and any(
             type(item) is int and _is_long(item, limits)
@@ -408,7 +378,6 @@ def _walk(value: Any, path: str, keys: int, limits: EventLimits, check: _Check) 
             for item in (each.values() if type(each) is dict else each)
             if type(item) in _CONTAINERS
         ]
-    return found
 
 
 def _is_long(item: object, limits: EventLimits) -> bool:
