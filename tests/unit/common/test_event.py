@@ -362,7 +362,8 @@ def test_of_a_key_given_twice_the_last_counts_everywhere() -> None:
 
 def test_a_key_counts_toward_the_limit_as_often_as_it_is_written() -> None:
     def repeated(number: int) -> bytes:
-        return with_members('"metadata":{%s}' % ",".join(['"same":0'] * number))
+        keys = ",".join(['"same":0'] * number)
+        return with_members(f'"metadata":{{{keys}}}')
 
     assert accept(repeated(2_000)).text == with_members('"metadata":{"same":0}')
     assert fault_of(repeated(2_001)) == ("too_many_keys", "metadata")
