@@ -11,6 +11,7 @@ from ocelot_common.event_limits import (
     EventError,
     EventLimits,
     check_contents,
+    check_depth,
     check_keys,
     check_text,
     may_have_many_keys,
@@ -27,6 +28,7 @@ def code_of(raw: bytes, limits: EventLimits = LIMITS) -> str:
     """The code of the first fault by the text and by the contents; empty if there is none."""
     try:
         check_text(raw, limits)
+        check_depth(raw, limits)
         check_contents(raw, {"metadata": json.loads(raw)["metadata"]}, limits)
     except EventError as error:
         return error.code

@@ -171,9 +171,6 @@ _changes_outline_decoder = msgspec.json.Decoder(Changes[msgspec.Raw] | None)
 #: Bounds the nesting by its types, which costs nothing; counting brackets costs as much as a third
 #: of the decoding.
 _shallow_decoder = msgspec.json.Decoder(FreeForm[_Shallow3])
-#: The same for many events at once.
-_shallow_changes_decoder = msgspec.json.Decoder(list[Changes[_Shallow3] | None])
-_shallow_metadata_decoder = msgspec.json.Decoder(list[dict[str, _Shallow3] | None])
 #: How many numbers the hook may read in the time in which msgspec reads one with a long exponent.
 _HOOK_GAIN: Final = 24
 
@@ -204,8 +201,75 @@ class _DeepDecoder(Generic[Decoded]):
 
 
 _deep_decoder = _DeepDecoder[FreeForm[Any]](FreeForm[Any])
-_deep_changes_decoder = _DeepDecoder[list[Any]](list[Changes[Any] | None])
-_deep_metadata_decoder = _DeepDecoder[list[Any]](list[dict[str, Any] | None])
+
+
+class _Decoders(NamedTuple):
+    """Of a list of the same free-form part of many events."""
+
+    shallow: msgspec.json.Decoder[list[Any]]
+    deep: _DeepDecoder[list[Any]]
+
+
+_METADATA_DECODERS: Final = _Decoders(
+    msgspec.json.Decoder(list[dict[str, _Shallow3] | None]),
+    _DeepDecoder[list[Any]](list[dict[str, Any] | None]),
+)
+_CHANGES_DECODERS: Final = _Decoders(
+    msgspec.json.Decoder(list[Changes[_Shallow3] | None]),
+    _DeepDecoder[list[Any]](list[Changes[Any] | None]),
+)
+
+
+class _Texts:
+    """The JSON texts of the same free-form part of many events.
+
+    Attributes:
+        exponents: whether one may hold a number that takes long to read.
+    """
+
+    __slots__ = ("_decoders", "_joined", "_texts", "exponents")
+
+    def __init__(self, texts: Sequence[msgspec.Raw], decoders: _Decoders) -> None:
+        self._texts = texts
+        self._decoders = decoders
+        self._joined = b"[%b]" % b",".join(texts)
+        self.exponents = has_exponents(self._joined)
+
+    def check(self, limits: EventLimits) -> int:
+        """Return the surplus of arrays and objects, unless decoding may take long.
+
+        Raises:
+            ValueError: one may nest too deep, or hold too many numbers that take long to read.
+        """
+        if not self._texts:
+            return 0
+        each = list(map(bytes, self._texts))
+        openings = openings_of_each(each)
+        # The event itself is a level.
+        if max(openings) >= limits.max_depth:
+            raise ValueError("may nest too deep")
+        if self.exponents and any_has_many_exponents(each):
+            raise ValueError("may hold too many numbers that take long to read")
+        return sum_of_surplus(each, openings)
+
+    def decode_shallow(self) -> list[Any]:
+        """Decode the texts.
+
+        Raises:
+            msgspec.ValidationError: one is faulty, or nests deeper than most.
+        """
+        return self._decoders.shallow.decode(self._joined)
+
+    def decode(self) -> list[Any]:
+        """Decode the texts, however deep they nest.
+
+        Raises:
+            ValueError: one is faulty.
+            RecursionError: one nests too deep.
+        """
+        return self._decoders.deep.decode(self._joined, exponents=self.exponents)
+
+
 _NO_IP: Final = frozenset({UNSET, None, ""})
 _Times = list[Annotated[datetime, Meta(tz=True)]]
 _encoder = msgspec.json.Encoder()
@@ -259,17 +323,18 @@ class EventAcceptor:
         surplus = 0
         event = _decode_outline(raw) if small else None
         if event is None or not _fill_in_shallow(event):
+            if small:  # most of them are too deep, or hold a slow number
+                check_depth(raw, self._limits)
             exponents, surplus = check_text(raw, self._limits)
             if event is None:
                 event = _decode_outline(raw)
+                check_depth(raw, self._limits)
             if text := _free_text(event):
                 if may_have_many_keys(text, self._limits):
                     check_keys(_texts_by_path(event), self._limits)
                 decode = partial(_deep_decoder.decode, exponents=exponents > 0)
                 _fill_in(event, _decoded(decode, text))
-            if small:
-                check_depth(raw, self._limits)
-            else:
+            if not small:
                 check_contents(raw, _free_form(event), self._limits)
         event_id = None
         if event.id is not UNSET:
@@ -333,49 +398,32 @@ class EventAcceptor:
                 read.
             RecursionError: one is nested too deep.
         """
-        surplus = 0
-        if filled := [event for event in events if event.metadata is not UNSET]:
-            metadata: list[Any] = [event.metadata for event in filled]
-            metadata, surplus = self._decode_all(
-                metadata, _shallow_metadata_decoder, _deep_metadata_decoder
-            )
-            for event, value in zip(filled, metadata, strict=True):
-                event.metadata = value
-        if filled := [event for event in events if event.changes is not UNSET]:
-            changes: list[Any] = [event.changes for event in filled]
-            changes, more = self._decode_all(
-                changes, _shallow_changes_decoder, _deep_changes_decoder
-            )
-            surplus += more
-            for event, value in zip(filled, changes, strict=True):
-                event.changes = value
+        with_metadata = [event for event in events if event.metadata is not UNSET]
+        with_changes = [event for event in events if event.changes is not UNSET]
+        texts: list[Any] = [event.metadata for event in with_metadata]
+        more_texts: list[Any] = [event.changes for event in with_changes]
+        (metadata, changes), surplus = self._decode_all(
+            _Texts(texts, _METADATA_DECODERS), _Texts(more_texts, _CHANGES_DECODERS)
+        )
+        for event, value in zip(with_metadata, metadata, strict=True):
+            event.metadata = value
+        for event, value in zip(with_changes, changes, strict=True):
+            event.changes = value
         return surplus
 
-    def _decode_all(
-        self,
-        texts: Sequence[msgspec.Raw],
-        shallow: msgspec.json.Decoder[list[Any]],
-        deep: _DeepDecoder[list[Any]],
-    ) -> tuple[list[Any], int]:
+    def _decode_all(self, *parts: _Texts) -> tuple[list[list[Any]], int]:
         """Decode texts, by types that bound the nesting or by counting brackets.
 
-        The second takes longer, and is done for a while once some nested deep.
+        The second takes longer, and is done for a while once some nested deep. Nothing is decoded
+        before all texts have been looked at: what nests deep takes long to decode.
         """
-        joined = b"[%b]" % b",".join(texts)
-        exponents = has_exponents(joined)
-        if not exponents and not self._deep:
+        if not self._deep and not any(part.exponents for part in parts):
             try:
-                return shallow.decode(joined), 0
+                return [part.decode_shallow() for part in parts], 0
             except msgspec.ValidationError:
                 self._deep = True
-        each = list(map(bytes, texts))
-        openings = openings_of_each(each)
-        # The event itself is a level.
-        if max(openings) >= self._limits.max_depth:
-            raise ValueError("may nest too deep")
-        if exponents and any_has_many_exponents(each):
-            raise ValueError("may hold too many numbers that take long to read")
-        return deep.decode(joined, exponents=exponents), sum_of_surplus(each, openings)
+        surplus = sum(part.check(self._limits) for part in parts)
+        return [part.decode() for part in parts], surplus
 
     def _check_time(self, text: str) -> None:
         try:

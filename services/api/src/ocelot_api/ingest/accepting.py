@@ -20,6 +20,8 @@ _STEP_BYTES: Final = 128 * 1024
 #: and one more per so many bytes: a large body of ordinary events never reaches this bound.
 FREE_FAULTS: Final = 100
 BYTES_PER_FAULT: Final = 512
+#: A part has many faults if one of so many of its events is faulty.
+_MANY_FAULTS: Final = 4
 #: Arrays and objects beyond one per 6 bytes, which each event may have a few of: the events of a
 #: request, together. Each takes 0.1 µs and more.
 MAX_SURPLUS: Final = 4_096
@@ -136,18 +138,22 @@ class Accepting:
             return
         total_bytes = 0
         errors = self.accepted.errors
+        likely_plain = True
         for part in batched(raws, _PLAIN_EVENTS):
             if total_bytes:
                 yield
             size = sum(map(len, part))
             total_bytes += size
-            if plain := self._acceptor.accept_plain(part):
+            if likely_plain and (plain := self._acceptor.accept_plain(part)):
                 self._accept_plain(plain)
             else:
+                faults = len(errors)
                 for piece in _pieces(part, size):
                     if piece is not part:
                         yield
                     self._accept_each(piece)
+                # A part with many faults is seldom followed by one without.
+                likely_plain = (len(errors) - faults) * _MANY_FAULTS < len(part)
             if len(errors) > FREE_FAULTS + total_bytes // BYTES_PER_FAULT:
                 raise TooManyFaultsError(errors)
             if self._surplus > MAX_SURPLUS:
