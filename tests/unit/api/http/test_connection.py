@@ -181,6 +181,31 @@ async def test_what_is_not_http_is_400(port: int, app: App, request_: bytes):
     assert app.bodies == []
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"HEAD /first HTTP/1.1\r\n\r\n",
+        b"HEAD /first HTTP/1.1\r\nHost: x\r\nExpect: nothing\r\n\r\n",
+        b"HEAD /first HTTP/1.1\r\nHost: x\r\nno header\r\n\r\n",
+        b"HEAD /first HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * (MAX_HEADERS + 1) + b"\r\n",
+        b"HEAD /first HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+    ],
+    ids=["no host", "expectation", "a bad header", "too many headers", "broken chunks"],
+)
+async def test_a_refused_head_gets_no_content(port: int, request_: bytes):
+    head, _, content = (await exchange(port, request_)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 4")
+    assert b"connection: close" in head
+    assert content == b""
+
+
+async def test_junk_after_a_head_request_is_answered_with_content(port: int):
+    head = GET.replace(b"GET", b"HEAD")
+    answers = await exchange(port, head, b"junk\r\n\r\n", pause_sec=0.2)
+    begin = answers.rindex(b"HTTP/1.1 ")
+    assert problem(answers[begin:])["code"] == "invalid_http"
+
+
 async def test_broken_chunks_end_the_request_that_reads_them(port: int, app: App):
     head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
     answer = problem(await exchange(port, head, b"zz\r\n", pause_sec=0.05))

@@ -463,18 +463,21 @@ class Connection(asyncio.BufferedProtocol):
             if started:
                 self._transport.close()
             else:
-                self._answer_and_end(problem)
+                self._answer_and_end(problem, method=broken.scope["method"])
         elif self._queue:
             self._queue[-1].keep_alive = False  # a whole request, whose answer is the last
         else:
-            self._answer_and_end(problem)
+            # Once the target is there, the method is known.
+            known = self._in_head and self._target
+            method = self._parser.get_method().decode("ascii") if known else ""
+            self._answer_and_end(problem, method=method)
         if self._queue:
             self.pause_reading()
 
-    def _answer_and_end(self, problem: Problem) -> None:
+    def _answer_and_end(self, problem: Problem, *, method: str = "") -> None:
         if self._transport.is_closing():
             return
-        self.write(problem_answer(problem, format_id(new_id())))
+        self.write(problem_answer(problem, format_id(new_id()), method=method))
         self._end(linger=True)
 
     def _end(self, *, linger: bool) -> None:

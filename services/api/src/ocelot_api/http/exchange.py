@@ -250,11 +250,17 @@ class Exchange:
             self._write(view[start:end], last=last and end >= len(body))
 
 
-def problem_answer(problem: Problem, request_id: str) -> bytes:
-    """Return a whole answer that is the last of its connection."""
+def problem_answer(problem: Problem, request_id: str, *, method: str) -> bytes:
+    """Return a whole answer that is the last of its connection.
+
+    Args:
+        problem: what is wrong.
+        request_id: of the answer.
+        method: of the request; empty if it is not known. An answer to HEAD has no content.
+    """
     body = problem.document(request_id)
     head = (
         b"content-type: %b\r\ncontent-length: %d\r\ncache-control: no-store\r\n"
         b"x-content-type-options: nosniff\r\nconnection: close\r\nx-request-id: %b\r\n\r\n"
     ) % (MEDIA_TYPE.encode(), len(body), request_id.encode())
-    return status_line(problem.status) + head + body
+    return status_line(problem.status) + head + (b"" if method == "HEAD" else body)
