@@ -1,0 +1,73 @@
+"""Links between the Markdown files of the repository."""
+
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    ROOT / name
+    for name in subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    if (ROOT / name).exists()
+)
+_FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def links_of(text: str) -> list[str]:
+    return _LINK.findall(_FENCED.sub("", text))
+
+
+@cache
+def anchors_of(page: Path) -> frozenset[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    seen: dict[str, int] = {}
+    anchors = set()
+    for heading in re.findall(r"^#{1,6} (.+)$", _FENCED.sub("", page.read_text()), re.MULTILINE):
+        words = re.sub(r"[^\w\- ]", "", heading.lower().strip()).replace(" ", "-")
+        number = seen.get(words, 0)
+        seen[words] = number + 1
+        anchors.add(f"{words}-{number}" if number else words)
+    return frozenset(anchors)
+
+
+def faults_of(page: Path, root: Path = ROOT) -> list[str]:
+    faults = []
+    for link in links_of(page.read_text()):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        inside = target.is_relative_to(root) and target.exists()
+        if not inside or (anchor and anchor not in anchors_of(target)):
+            faults.append(link)
+    return faults
+
+
+def names(pages: list[Path]) -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+def test_the_repository_has_pages():
+    assert {"README.md", "docs/architecture.md", "docs/design/README.md"} <= set(names(PAGES))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_every_relative_link_leads_to_a_file_and_a_heading_of_the_repository(page: Path):
+    assert faults_of(page) == []
+
+
+def test_a_link_to_a_missing_file_or_heading_is_found(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text("# One\n\n[a](#one) [b](#two) [c](none.md) [d](https://example.com)\n")
+
+    assert faults_of(page, tmp_path) == ["#two", "none.md"]
