@@ -1,4 +1,4 @@
-"""`make bench`: every row beside its raw limit in the same run (design §15)."""
+"""`make bench`: every row beside its raw limit in the same run."""
 
 import argparse
 import asyncio
