@@ -19,6 +19,7 @@ PAGES = sorted(
     ).stdout.splitlines()
     if (ROOT / name).exists()
 )
+DECISIONS = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
 _FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -71,3 +72,11 @@ def test_a_link_to_a_missing_file_or_heading_is_found(tmp_path: Path):
     page.write_text("# One\n\n[a](#one) [b](#two) [c](none.md) [d](https://example.com)\n")
 
     assert faults_of(page, tmp_path) == ["#two", "none.md"]
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=names(DECISIONS))
+def test_a_decision_states_its_status_and_date(page: Path):
+    lines = page.read_text().splitlines()
+
+    assert re.match(r"# \d{4}: ", lines[0])
+    assert re.match(r"\*\*Status\.\*\* (Accepted|Proposed|Replaced), \d{4}-\d\d-\d\d\b", lines[2])
