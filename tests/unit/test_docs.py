@@ -1,4 +1,4 @@
-"""Links between the Markdown files of the repository."""
+"""The Markdown files of the repository stand alone: their links lead somewhere, and into it."""
 
 import re
 import subprocess
@@ -22,6 +22,10 @@ PAGES = sorted(
 DECISIONS = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
 _FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+#: Documents and folders that a clone does not have.
+_OUTSIDE = re.compile(
+    r"\bdesign(?:\.md)? §|design-next|\.\./shared|\bshared/|/work/", re.IGNORECASE
+)
 
 
 def links_of(text: str) -> list[str]:
@@ -65,6 +69,11 @@ def test_the_repository_has_pages():
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
 def test_every_relative_link_leads_to_a_file_and_a_heading_of_the_repository(page: Path):
     assert faults_of(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_no_page_refers_to_what_a_clone_does_not_have(page: Path):
+    assert [line for line in page.read_text().splitlines() if _OUTSIDE.search(line)] == []
 
 
 def test_a_link_to_a_missing_file_or_heading_is_found(tmp_path: Path):
