@@ -89,3 +89,23 @@ def test_a_decision_states_its_status_and_date(page: Path):
 
     assert re.match(r"# \d{4}: ", lines[0])
     assert re.match(r"\*\*Status\.\*\* (Accepted|Proposed|Replaced), \d{4}-\d\d-\d\d\b", lines[2])
+
+
+def test_the_index_of_the_documentation_leads_to_every_page():
+    folder = ROOT / "docs"
+    linked = {
+        (folder / link.partition("#")[0]).resolve()
+        for link in links_of((folder / "README.md").read_text())
+    }
+    # Decisions and design pages have indexes of their own.
+    pages = {*folder.glob("*.md"), *folder.glob("operations/*.md"), *folder.glob("*/README.md")}
+
+    assert pages - linked == {folder / "README.md"}
+
+
+@pytest.mark.parametrize("name", ["adr", "design"])
+def test_an_index_of_a_folder_leads_to_each_of_its_pages(name: str):
+    folder = ROOT / "docs" / name
+    linked = {link.partition("#")[0] for link in links_of((folder / "README.md").read_text())}
+
+    assert {page.name for page in folder.glob("*.md")} - linked == {"README.md"}
