@@ -2,10 +2,13 @@
 
 import re
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from docskit.console import commands_of, console_blocks
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -109,3 +112,32 @@ def test_an_index_of_a_folder_leads_to_each_of_its_pages(name: str):
     linked = {link.partition("#")[0] for link in links_of((folder / "README.md").read_text())}
 
     assert {page.name for page in folder.glob("*.md")} - linked == {"README.md"}
+
+
+def test_nine_of_ten_console_blocks_run_in_a_test_and_the_others_say_why_not(
+    capsys: pytest.CaptureFixture[str],
+):
+    blocks = [block for page in PAGES for block in console_blocks(page)]
+    run = [block for block in blocks if block.reason is None]
+
+    # `tests/integration/cli/test_console_blocks.py` and `test_tutorial.py` run them.
+    share = len(run) / len(blocks)
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\nconsole blocks: {len(blocks)}, of which {len(run)} run ({share:.0%})\n"
+        )
+    assert all(block.commands for block in blocks), "a block without a prompt is not a console"
+    assert len(run) >= 0.9 * len(blocks)
+
+
+def test_a_block_is_read_with_its_commands_and_its_reason(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- not run: why -->\n```console\n$ a \\\n  b\nprinted\n$ c\n```\n```console\n$ d\n```\n"
+    )
+
+    first, second = console_blocks(page)
+
+    assert (first.commands, first.reason) == (("a \\\n  b", "c"), "why")
+    assert (second.commands, second.reason, second.number) == (("d",), None, 2)
+    assert commands_of("no prompt\n") == ()
