@@ -64,9 +64,10 @@ fuzz: setup ## Send random requests, then search for the most expensive one: mak
 contract: setup ## Ask the api all that its OpenAPI document allows, and forbids: make contract MINUTES=10, SEED=…
 	OCELOT_CONTRACT_MINUTES=$(MINUTES) OCELOT_CONTRACT_SEED=$(SEED) $(RUN) --no-sync pytest -s tests/integration/api/test_schemathesis.py
 
-lint: setup ## Check style, types, layers and the lock
+lint: setup ## Check style, spelling, types, layers and the lock
 	$(RUN) --no-sync ruff check .
 	$(RUN) --no-sync ruff format --check .
+	git ls-files | xargs $(RUN) --no-sync codespell
 	$(RUN) --no-sync mypy
 	$(RUN) --no-sync lint-imports
 	$(UV) lock --check

@@ -50,12 +50,11 @@ async def purge(stack: Stack) -> None:
 
 async def api_rows(
     stack: Stack, token: str, *, rounds: int, log: Path, report: Callable[[str], None]
-) -> list[Row]:
-    """Bulk of 1,000, bulk of 100 and single events."""
+) -> AsyncIterator[Row]:
+    """Yield the rows of bulks of 1,000, of bulks of 100 and of single events."""
     api = await stack.start_service("api")
     pin_under_test(api.pid or 0)
     await api.wait_ready(30)
-    rows = []
     async with limit_process(stack, log) as (limit, limit_url):
 
         async def measure(
@@ -88,47 +87,42 @@ async def api_rows(
                 b"\n".join(event(number * size + each) for each in range(size))
                 for number in range(number)
             ]
-            rows.append(
-                await interleaved(
-                    name,
-                    ocelot=lambda b=bodies, c=connections, s=size: measure(
-                        api, f"{api.url}/api/v1/logs/bulk", b, NDJSON, connections=c, per_request=s
-                    ),
-                    limit=lambda b=bodies, c=connections, s=size: measure(
-                        limit, f"{limit_url}/bulk", b, NDJSON, connections=c, per_request=s
-                    ),
-                    rounds=rounds,
-                    unit="events/s",
-                    least=least,
-                    report=report,
-                )
-            )
-        singles = [event(number) for number in range(60_000)]
-        rows.append(
-            await interleaved(
-                "api, single events",
-                ocelot=lambda: measure(
-                    api,
-                    f"{api.url}/api/v1/logs",
-                    singles,
-                    "application/json",
-                    connections=256,
-                    per_request=1,
+            yield await interleaved(
+                name,
+                ocelot=lambda b=bodies, c=connections, s=size: measure(
+                    api, f"{api.url}/api/v1/logs/bulk", b, NDJSON, connections=c, per_request=s
                 ),
-                limit=lambda: measure(
-                    limit,
-                    f"{limit_url}/single",
-                    singles,
-                    "application/json",
-                    connections=256,
-                    per_request=1,
+                limit=lambda b=bodies, c=connections, s=size: measure(
+                    limit, f"{limit_url}/bulk", b, NDJSON, connections=c, per_request=s
                 ),
                 rounds=rounds,
-                unit="requests/s",
-                least=0.35,
+                unit="events/s",
+                least=least,
                 report=report,
             )
+        singles = [event(number) for number in range(60_000)]
+        yield await interleaved(
+            "api, single events",
+            ocelot=lambda: measure(
+                api,
+                f"{api.url}/api/v1/logs",
+                singles,
+                "application/json",
+                connections=256,
+                per_request=1,
+            ),
+            limit=lambda: measure(
+                limit,
+                f"{limit_url}/single",
+                singles,
+                "application/json",
+                connections=256,
+                per_request=1,
+            ),
+            rounds=rounds,
+            unit="requests/s",
+            least=0.35,
+            report=report,
         )
     await stack.stop_services("api")
     await asyncio.sleep(0)
-    return rows

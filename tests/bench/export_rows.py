@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -37,15 +37,14 @@ VARIANTS = (
 
 async def export_rows(
     stack: Stack, maker: TenantMaker, *, events: int, rounds: int, report: Report
-) -> list[Row]:
-    """Documents in MongoDB to the last byte at a client."""
+) -> AsyncIterator[Row]:
+    """Yield the rows of documents in MongoDB to the last byte at a client."""
     tenant = await maker.create("export")
     collection = await _store(stack, maker, tenant, events, report)
     api = await stack.start_service("api")
     pin_under_test(api.pid)
     await api.wait_ready(30)
     token = maker.token(tenant, "admin")
-    rows = []
     async with limit_process(stack, "limit_read.py") as limit:
 
         async def raw() -> float:
@@ -77,11 +76,8 @@ async def export_rows(
                 report=report,
             )
             peak = _peak_mib(api.pid)
-            rows.append(
-                row._replace(note=f"{events:,} events; the api's peak so far {peak:.0f} MiB")
-            )
+            yield row._replace(note=f"{events:,} events; the api's peak so far {peak:.0f} MiB")
     await stack.stop_services("api")
-    return rows
 
 
 async def _store(

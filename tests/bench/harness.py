@@ -3,6 +3,7 @@
 import json
 import os
 import statistics
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -117,15 +118,34 @@ def _cpu_note(ours: float | None, limit: float | None) -> str:
     return f"; CPU {ours:.2f} µs beside {limit:.2f} = {limit / ours:.2f}"
 
 
-def write_results(rows: list[Row], machine: dict[str, Any]) -> None:
-    """Write `results.json`, keeping rows that were not measured this time."""
-    known: dict[str, Any] = {}
-    if RESULTS.exists():
-        known = {row["name"]: row for row in json.loads(RESULTS.read_text())["rows"]}
-    known |= {row.name: row._asdict() for row in rows}
-    RESULTS.write_text(
-        json.dumps({"machine": machine, "rows": list(known.values())}, indent=2) + "\n"
-    )
+class Results:
+    """The rows of one run, written to a file as they are measured.
+
+    A run takes most of an hour. Whatever ends it, the rows that it measured are in the file.
+
+    Args:
+        path: of the file; its rows that this run does not measure are kept.
+        machine: on what, and how, this run measures.
+    """
+
+    def __init__(self, path: Path, machine: dict[str, Any]) -> None:
+        self.rows: list[Row] = []
+        self._path = path
+        self._machine = machine
+        self._began = time.monotonic()
+
+    def add(self, row: Row) -> None:
+        """Keep a row, and write the file."""
+        self.rows.append(row)
+        known: dict[str, Any] = {}
+        if self._path.exists():
+            known = {each["name"]: each for each in json.loads(self._path.read_text())["rows"]}
+        known[row.name] = row._asdict()
+        machine = self._machine | {"seconds": round(time.monotonic() - self._began)}
+        text = json.dumps({"machine": machine, "rows": list(known.values())}, indent=2)
+        written = self._path.with_suffix(".new")
+        written.write_text(f"{text}\n")
+        written.replace(self._path)  # whole, whenever this process ends
 
 
 def table(rows: list[Row]) -> str:

@@ -1,20 +1,19 @@
 """Searches and statistics over a large tenant beside the same queries sent to OpenSearch alone."""
 
 import asyncio
-import gzip
 import itertools
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 
 import bson
 import msgspec
 from bson.raw_bson import RawBSONDocument
+from foreign_logs import foreign_lines
 from harness import Row, pin_under_test
 from load import event
 from starlette.datastructures import QueryParams
@@ -43,13 +42,6 @@ from ocelot_devstack.stack import Stack
 Report = Callable[[str], None]
 Params = dict[str, str]
 
-DATA = Path(__file__).parents[3] / "shared/data"
-#: Of the real events, those that are many.
-REAL = (
-    ("windows-security", "windows-security-otrf.ndjson.gz"),
-    ("cloudtrail", "cloudtrail-invictus.ndjson.gz"),
-    ("kubernetes", "kubernetes-audit-immudb.ndjson.gz"),
-)
 BATCH = 4_000
 DAYS = 28
 REQUESTS = 100
@@ -92,18 +84,18 @@ class Http:
 
 
 def texts() -> Iterator[bytes]:
-    """Event texts without a time: one of the generator, one real and mapped, in turn, for ever."""
+    """Event texts without a time: one of the generator, one mapped, in turn, for ever."""
     limits, now = EventLimits(), now_ms()
-    real: list[bytes] = []
-    for name, file in REAL:
+    mapped: list[bytes] = []
+    for name, lines in foreign_lines():
         mapping = load_mapping(name)
-        for line in gzip.decompress((DATA / file).read_bytes()).splitlines():
-            mapped = mapping.apply(msgspec.json.decode(line))
-            mapped.pop("occurred_at", None)
-            encoded = msgspec.json.encode(mapped)
+        for line in lines:
+            made = mapping.apply(msgspec.json.decode(line))
+            made.pop("occurred_at", None)
+            encoded = msgspec.json.encode(made)
             with suppress(EventError):
-                real.append(accept_event(encoded, now_ms=now, limits=limits).text)
-    for number, text in zip(itertools.count(), itertools.cycle(real), strict=False):
+                mapped.append(accept_event(encoded, now_ms=now, limits=limits).text)
+    for number, text in zip(itertools.count(), itertools.cycle(mapped), strict=False):
         made = accept_event(event(number), now_ms=now, limits=limits).text
         before, _, after = made.partition(b'"occurred_at":"')
         yield before + after.partition(b'",')[2]
@@ -221,8 +213,8 @@ QUESTIONS = (
 
 async def search_rows(
     stack: Stack, maker: TenantMaker, *, events: int, rounds: int, report: Report
-) -> list[Row]:
-    """p95 of searches and statistics, one after the other on one connection."""
+) -> AsyncIterator[Row]:
+    """Yield p95 of searches and statistics, one after the other on one connection."""
     assert stack.opensearch_url is not None
     tenant = await maker.create("large")
     space = await maker.store.space(tenant.space)
@@ -246,15 +238,11 @@ async def search_rows(
             lambda _: {"action": "document.*", "limit": "100", "cursor": cursor},
             least_ms=SEARCH_P95_MS,
         )
-        rows = [
-            await row(question, home, ours, raw, rounds=rounds, report=report)
-            for question in (*QUESTIONS, deep)
-        ]
-    rows[0] = rows[0]._replace(
-        note=f"{events:,} events in the tenant; its index was rebuilt at {rate:,.0f} events/s"
-    )
+        note = f"{events:,} events in the tenant; its index was rebuilt at {rate:,.0f} events/s"
+        for question in (*QUESTIONS, deep):
+            measured = await row(question, home, ours, raw, rounds=rounds, report=report)
+            yield measured._replace(note=note) if question is QUESTIONS[0] else measured
     await stack.stop_services("api")
-    return rows
 
 
 async def until_merged(raw: Http, report: Report) -> None:

@@ -15,14 +15,15 @@ import pytest
 from ocelot_devstack.queues import open_sqs
 
 ROOT = Path(__file__).parents[3]
+EXAMPLES = ROOT / "examples"
 REAL_LOGS = ROOT.parent / "shared" / "data"
 #: The shipped mappings, and the files that each reads.
 REAL_FILES = {
-    "cloudtrail": "cloudtrail-*",
-    "kubernetes": "kubernetes-audit-*",
-    "okta": "okta-cribl",
-    "windows-security": "windows-security-otrf",
-    "github-webhook": "github-webhooks-octokit",
+    "cloudtrail": "cloudtrail-*.ndjson.gz",
+    "kubernetes": "kubernetes-audit-*.ndjson.gz",
+    "okta": "okta-cribl.ndjson.gz",
+    "windows-security": "windows-security-otrf.ndjson.gz",
+    "github-webhook": "github-webhooks-octokit.ndjson.gz",
 }
 
 #: What a process needs of the developer's environment, and nothing more.
@@ -172,8 +173,8 @@ def until_drained(running: Any) -> Any:
     return wait
 
 
-class RealLogs(NamedTuple):
-    """The real audit logs beside the checkout, and the tenant into which they were imported."""
+class ImportedLogs(NamedTuple):
+    """Audit logs, and the tenant into which they were imported."""
 
     access: Any
     files: dict[str, list[Path]]
@@ -192,28 +193,56 @@ class RealLogs(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-async def real_logs(
-    running: Any,
-    ocelot_env: dict[str, str],
-    tokens: Any,
-    until_drained: Any,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> RealLogs:
-    """All real audit logs in one tenant, stored and searchable."""
+def import_logs(running: Any, ocelot_env: dict[str, str], tokens: Any, until_drained: Any) -> Any:
+    """Imports files into a tenant of their own, and waits until they are stored and searchable."""
+
+    async def run(files: dict[str, list[Path]], lines: list[str], run_in: Path) -> ImportedLogs:
+        """Import files.
+
+        Args:
+            files: by mapping.
+            lines: the commands that import them, for the tenant acme.
+            run_in: a folder for the command.
+        """
+        access = await running.tenant()
+        ocelot = Ocelot(ocelot_env, run_in)
+        printed = {
+            line: await ocelot.shell(line.replace("acme", access.tenant.id), **tokens(access))
+            for line in lines
+        }
+        await until_drained(1_800)
+        logs = ImportedLogs(access, files, printed)
+        await running.until_indexed(
+            access.tenant, sum(account["accepted"] for account in logs.accounts())
+        )
+        return logs
+
+    return run
+
+
+def _import_lines(folder: str, patterns: dict[str, str]) -> list[str]:
+    return [
+        f"ocelot import --tenant acme --mapping {mapping} {folder}/{pattern}"
+        for mapping, pattern in patterns.items()
+    ]
+
+
+@pytest.fixture(scope="session")
+async def real_logs(import_logs: Any, tmp_path_factory: pytest.TempPathFactory) -> ImportedLogs:
+    """All real audit logs in one tenant."""
     if not REAL_LOGS.is_dir():
-        pytest.skip("the real audit logs (../shared/data) are not beside the checkout")
-    access = await running.tenant()
-    ocelot = Ocelot(ocelot_env, tmp_path_factory.mktemp("real-logs"))
-    files: dict[str, list[Path]] = {}
-    printed: dict[str, str] = {}
-    for mapping, pattern in REAL_FILES.items():
-        files[mapping] = sorted(REAL_LOGS.glob(f"{pattern}.ndjson.gz"))
-        assert files[mapping]
-        line = f"ocelot import --tenant acme --mapping {mapping} ../shared/data/{pattern}.ndjson.gz"
-        printed[line] = await ocelot.shell(line.replace("acme", access.tenant.id), **tokens(access))
-    await until_drained(1_800)
-    logs = RealLogs(access, files, printed)
-    await running.until_indexed(
-        access.tenant, sum(account["accepted"] for account in logs.accounts())
-    )
+        pytest.skip("the real audit logs are not beside the checkout")
+    files = {name: sorted(REAL_LOGS.glob(pattern)) for name, pattern in REAL_FILES.items()}
+    lines = _import_lines(str(REAL_LOGS), REAL_FILES)
+    logs: ImportedLogs = await import_logs(files, lines, tmp_path_factory.mktemp("real-logs"))
+    return logs
+
+
+@pytest.fixture(scope="session")
+async def example_logs(import_logs: Any, tmp_path_factory: pytest.TempPathFactory) -> ImportedLogs:
+    """The examples in one tenant."""
+    names = {mapping: f"{mapping}.ndjson" for mapping in REAL_FILES}
+    files = {mapping: [EXAMPLES / name] for mapping, name in names.items()}
+    lines = _import_lines("examples", names)
+    logs: ImportedLogs = await import_logs(files, lines, tmp_path_factory.mktemp("example-logs"))
     return logs

@@ -1,0 +1,143 @@
+"""The Markdown files of the repository stand alone: their links lead somewhere, and into it."""
+
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from docskit.console import commands_of, console_blocks
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    ROOT / name
+    for name in subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    if (ROOT / name).exists()
+)
+DECISIONS = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
+_FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+#: Documents and folders that a clone does not have.
+_OUTSIDE = re.compile(
+    r"\bdesign(?:\.md)? §|design-next|\.\./shared|\bshared/|/work/", re.IGNORECASE
+)
+
+
+def links_of(text: str) -> list[str]:
+    return _LINK.findall(_FENCED.sub("", text))
+
+
+@cache
+def anchors_of(page: Path) -> frozenset[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    seen: dict[str, int] = {}
+    anchors = set()
+    for heading in re.findall(r"^#{1,6} (.+)$", _FENCED.sub("", page.read_text()), re.MULTILINE):
+        words = re.sub(r"[^\w\- ]", "", heading.lower().strip()).replace(" ", "-")
+        number = seen.get(words, 0)
+        seen[words] = number + 1
+        anchors.add(f"{words}-{number}" if number else words)
+    return frozenset(anchors)
+
+
+def faults_of(page: Path, root: Path = ROOT) -> list[str]:
+    faults = []
+    for link in links_of(page.read_text()):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        inside = target.is_relative_to(root) and target.exists()
+        if not inside or (anchor and anchor not in anchors_of(target)):
+            faults.append(link)
+    return faults
+
+
+def names(pages: list[Path]) -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+def test_the_repository_has_pages():
+    assert {"README.md", "docs/architecture.md", "docs/design/README.md"} <= set(names(PAGES))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_every_relative_link_leads_to_a_file_and_a_heading_of_the_repository(page: Path):
+    assert faults_of(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_no_page_refers_to_what_a_clone_does_not_have(page: Path):
+    assert [line for line in page.read_text().splitlines() if _OUTSIDE.search(line)] == []
+
+
+def test_a_link_to_a_missing_file_or_heading_is_found(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text("# One\n\n[a](#one) [b](#two) [c](none.md) [d](https://example.com)\n")
+
+    assert faults_of(page, tmp_path) == ["#two", "none.md"]
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=names(DECISIONS))
+def test_a_decision_states_its_status_and_date(page: Path):
+    lines = page.read_text().splitlines()
+
+    assert re.match(r"# \d{4}: ", lines[0])
+    assert re.match(r"\*\*Status\.\*\* (Accepted|Proposed|Replaced), \d{4}-\d\d-\d\d\b", lines[2])
+
+
+def test_the_index_of_the_documentation_leads_to_every_page():
+    folder = ROOT / "docs"
+    linked = {
+        (folder / link.partition("#")[0]).resolve()
+        for link in links_of((folder / "README.md").read_text())
+    }
+    # Decisions and design pages have indexes of their own.
+    pages = {*folder.glob("*.md"), *folder.glob("operations/*.md"), *folder.glob("*/README.md")}
+
+    assert pages - linked == {folder / "README.md"}
+
+
+@pytest.mark.parametrize("name", ["adr", "design"])
+def test_an_index_of_a_folder_leads_to_each_of_its_pages(name: str):
+    folder = ROOT / "docs" / name
+    linked = {link.partition("#")[0] for link in links_of((folder / "README.md").read_text())}
+
+    assert {page.name for page in folder.glob("*.md")} - linked == {"README.md"}
+
+
+def test_nine_of_ten_console_blocks_run_in_a_test_and_the_others_say_why_not(
+    capsys: pytest.CaptureFixture[str],
+):
+    blocks = [block for page in PAGES for block in console_blocks(page)]
+    run = [block for block in blocks if block.reason is None]
+
+    # `tests/integration/cli/test_console_blocks.py` and `test_tutorial.py` run them.
+    share = len(run) / len(blocks)
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\nconsole blocks: {len(blocks)}, of which {len(run)} run ({share:.0%})\n"
+        )
+    assert all(block.commands for block in blocks), "a block without a prompt is not a console"
+    assert len(run) >= 0.9 * len(blocks)
+
+
+def test_a_block_is_read_with_its_commands_and_its_reason(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- not run: why -->\n```console\n$ a \\\n  b\nprinted\n$ c\n```\n```console\n$ d\n```\n"
+    )
+
+    first, second = console_blocks(page)
+
+    assert (first.commands, first.reason) == (("a \\\n  b", "c"), "why")
+    assert (second.commands, second.reason, second.number) == (("d",), None, 2)
+    assert commands_of("no prompt\n") == ()
