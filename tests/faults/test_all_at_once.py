@@ -212,7 +212,7 @@ async def test_another_tenant_is_served_beside_sockets_searches_and_exports(
         OCELOT_BODY_BUDGET_BYTES=str(BODIES),
         OCELOT_MAX_BULK_BYTES=str(_MIB),
         OCELOT_MAX_BULK_EVENTS="1000",
-        OCELOT_ANSWER_BUDGET_BYTES=str(ANSWERS),
+        OCELOT_RESPONSE_BUDGET_BYTES=str(ANSWERS),
         OCELOT_SEARCH_TIMEOUT_SEC="30",
     )
     stored_before = await faults.stored_count([small])

@@ -53,7 +53,7 @@ async def test_unread_answers_stay_within_their_budget_and_others_are_served(
     env = {"OCELOT_SEARCH_TIMEOUT_SEC": "60"}  # it is the memory that counts
     if backend == "mongodb":
         env["OPENSEARCH_URL"] = ""
-    api = await faults.start("api", OCELOT_ANSWER_BUDGET_BYTES=str(budget), **env)
+    api = await faults.start("api", OCELOT_RESPONSE_BUDGET_BYTES=str(budget), **env)
     stop = asyncio.Event()
     growth = asyncio.create_task(growth_of(api.pid, stop))
     statuses: Counter[int] = Counter()
@@ -214,7 +214,7 @@ async def test_the_api_stays_within_its_memory_with_both_budgets_full(
     await post_events(faults, second, large_events(2, 300))
     api = await faults.start(
         "api",
-        OCELOT_ANSWER_BUDGET_BYTES=str(answers),
+        OCELOT_RESPONSE_BUDGET_BYTES=str(answers),
         OCELOT_BODY_BUDGET_BYTES=str(bodies),
         OCELOT_SEARCH_TIMEOUT_SEC="60",
     )

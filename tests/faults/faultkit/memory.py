@@ -17,7 +17,7 @@ def allowed_growth(*, bodies: int, answers: int, connections: int) -> int:
 
     Args:
         bodies: OCELOT_BODY_BUDGET_BYTES.
-        answers: OCELOT_ANSWER_BUDGET_BYTES.
+        answers: OCELOT_RESPONSE_BUDGET_BYTES.
         connections: OCELOT_MAX_CONNECTIONS.
     """
     return (

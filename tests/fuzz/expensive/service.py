@@ -117,7 +117,7 @@ class Service:
         settings = self._settings
         metrics = ApiMetrics(CollectorRegistry())
         budget = _pool(settings.body_budget_bytes)
-        answers = _pool(settings.answer_budget_bytes)
+        answers = _pool(settings.response_budget_bytes)
         service = SearchService(
             index=_Backend(), store=_Backend(), slots=_pool(settings.max_searches), metrics=metrics
         )

@@ -195,7 +195,7 @@ async def _open(
     parts = _Parts(settings, metrics, database, snapshot)
     refusals.tenant_of = parts.authenticator.tenant_of
     metrics.budget_limit_bytes.set(settings.body_budget_bytes)
-    metrics.answer_limit_bytes.set(settings.answer_budget_bytes)
+    metrics.answer_limit_bytes.set(settings.response_budget_bytes)
     ingest = Ingest(
         authenticator=parts.authenticator,
         snapshot=snapshot,
@@ -258,8 +258,8 @@ class _Parts:
         store = MongoBackend(self._database, timeout_sec=settings.search_timeout_sec)
         bodies = JsonBodies(self.budget, timeout_sec=settings.body_timeout_sec)
         answers = FairPool(
-            settings.answer_budget_bytes,
-            Refusal("OCELOT_ANSWER_BUDGET_BYTES", "bytes of answers"),
+            settings.response_budget_bytes,
+            Refusal("OCELOT_RESPONSE_BUDGET_BYTES", "bytes of answers"),
             self._metrics.answer_bytes,
         )
         searches = FairPool(

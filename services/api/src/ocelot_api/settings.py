@@ -88,9 +88,9 @@ class ApiSettings(
         description="Bodies, buffers and sends of one process together; one tenant may hold half;"
         " beyond it: 503",
     )
-    answer_budget_bytes: int = Field(
+    response_budget_bytes: int = Field(
         default=128 * _MIB,
-        alias="OCELOT_ANSWER_BUDGET_BYTES",
+        alias="OCELOT_RESPONSE_BUDGET_BYTES",
         ge=64 * _MIB,
         description="Answers of one process together, until clients have read them; one tenant may"
         " hold half; beyond it: 503",

@@ -25,9 +25,9 @@ class ConsumerSettings(WorkerSettings):
         le=32,
         description="Batches that the consumer handles at once",
     )
-    max_held_bytes: int = Field(
+    max_buffered_bytes: int = Field(
         default=64 * 1024 * 1024,
-        alias="OCELOT_CONSUMER_MAX_HELD_BYTES",
+        alias="OCELOT_CONSUMER_MAX_BUFFERED_BYTES",
         ge=1024 * 1024,
         description="Bytes of messages in hand, packed and unpacked, beyond which the consumer"
         " receives nothing; a receive under way counts 1 MiB per message",

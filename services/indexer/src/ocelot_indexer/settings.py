@@ -36,9 +36,9 @@ class IndexerSettings(WorkerSettings):
         le=32,
         description="Batches that the indexer handles at once",
     )
-    max_held_bytes: int = Field(
+    max_buffered_bytes: int = Field(
         default=64 * 1024 * 1024,
-        alias="OCELOT_INDEXER_MAX_HELD_BYTES",
+        alias="OCELOT_INDEXER_MAX_BUFFERED_BYTES",
         ge=256 * 1024,
         description="Bytes of messages in hand beyond which the indexer receives nothing; a receive"
         " under way counts 1 MiB per message",
