@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from ocelot_cli.console import guard_streams, out
+from ocelot_cli.console import complain, guard_streams, out
 from ocelot_cli.environment import VERBOSE_VARIABLE
 from ocelot_cli.lazy import LazyCommands
+from ocelot_common.renamed_settings import renamed_settings
 
 app = typer.Typer(
     name="ocelot",
@@ -42,6 +43,10 @@ def options(
 ) -> None:
     """Options of every command."""
     del show_version
+    if renamed := renamed_settings(os.environ):
+        for fault in renamed:
+            complain(fault)
+        raise typer.Exit(2)
     if verbose:
         os.environ[VERBOSE_VARIABLE] = "1"
 

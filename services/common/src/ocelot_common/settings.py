@@ -4,6 +4,7 @@ Each process composes the groups that it needs; every group is also what `.env.e
 from.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Literal, NoReturn, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ocelot_common.renamed_settings import renamed_settings
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -200,6 +203,8 @@ def read(kind: type[S]) -> S:
 
 def load(kind: type[S]) -> S:
     """Read the settings of a process from the environment, or end it with one clear message."""
+    if renamed := renamed_settings(os.environ):
+        exit_with(renamed)
     try:
         return read(kind)
     except ValidationError as error:
