@@ -254,7 +254,7 @@ async def test_another_tenant_is_served_beside_sockets_searches_and_exports(
             accepted = max(
                 accepted, await asyncio.to_thread(accepted_connections, api.pid, api.port)
             )
-            held_bytes.append(await faults.metric(api, "ocelot_api_answer_budget_used_bytes"))
+            held_bytes.append(await faults.metric(api, "ocelot_api_response_budget_used_bytes"))
             await asyncio.sleep(1.0)
         idle = sockets.now()
         assert sockets.running()

@@ -80,12 +80,12 @@ class ApiMetrics:
             registry=registry,
         )
         self.answer_bytes = Gauge(
-            "ocelot_api_answer_budget_used_bytes",
+            "ocelot_api_response_budget_used_bytes",
             "Bytes of answers now, from the question to a backend until the client has read them",
             registry=registry,
         )
         self.answer_limit_bytes = Gauge(
-            "ocelot_api_answer_budget_bytes",
+            "ocelot_api_response_budget_bytes",
             "Bytes that answers may hold; beyond them, reads are refused",
             registry=registry,
         )
@@ -98,7 +98,7 @@ class ApiMetrics:
             "ocelot_api_exports_in_flight", "Exports under way now", registry=registry
         )
         self.registry_age = Gauge(
-            "ocelot_api_registry_unconfirmed_seconds",
+            "ocelot_api_registry_snapshot_age_seconds",
             "Seconds since the registry snapshot was confirmed",
             registry=registry,
         )
@@ -109,13 +109,13 @@ class ApiMetrics:
             registry=registry,
         )
         self.search_index_away = Gauge(
-            "ocelot_api_search_index_away",
+            "ocelot_api_search_index_unavailable",
             "1 while searches go to MongoDB because OpenSearch failed",
             registry=registry,
         )
         self.exports = Counter(
             "ocelot_api_exports",
-            "Exports by their end: complete, incomplete, or gone, where the client did not wait",
+            "Exports by their end: complete, incomplete or disconnected",
             ["result"],
             registry=registry,
         )

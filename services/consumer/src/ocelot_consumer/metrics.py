@@ -46,7 +46,7 @@ class ConsumerMetrics:
             registry=registry,
         )
         self.age_seconds = Histogram(
-            "ocelot_consumer_stored_age_seconds",
+            "ocelot_consumer_lag_seconds",
             "From an event's arrival at the api until it was stored",
             buckets=AGE_BUCKETS,
             registry=registry,

@@ -11,7 +11,7 @@ class IndexerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter(
             "ocelot_indexer_events",
-            "Events by what became of them: indexed, permanent, gone, missing or transient",
+            "Events by what became of them: indexed, permanent, dropped, missing or transient",
             ["outcome"],
             registry=registry,
         )
@@ -35,7 +35,7 @@ class IndexerMetrics:
             registry=registry,
         )
         self.age_seconds = Histogram(
-            "ocelot_indexer_indexed_age_seconds",
+            "ocelot_indexer_lag_seconds",
             "From an event's arrival at the api until it was indexed",
             buckets=AGE_BUCKETS,
             registry=registry,

@@ -15,7 +15,7 @@ class JobsMetrics:
         self.runs = Counter(
             "ocelot_jobs_runs",
             "Jobs that this process worked on, by how that ended: succeeded, failed, cancelled,"
-            " put_off after an error, lost to another owner, or unwritten",
+            " retried after an error, lost to another owner, or unsaved",
             ["kind", "outcome"],
             registry=registry,
         )
@@ -23,17 +23,17 @@ class JobsMetrics:
             "ocelot_jobs_events",
             "Events by what was done: copied into an index, removed from one that should not have"
             " them, purged from the store",
-            ["what"],
+            ["operation"],
             registry=registry,
         )
         self.letters = Counter(
-            "ocelot_jobs_drained_letters",
+            "ocelot_jobs_collected_messages",
             "Messages moved from SQS's dead letter queues to the dead letters",
             ["queue"],
             registry=registry,
         )
         self.sent_back = Counter(
-            "ocelot_jobs_sent_back_messages",
+            "ocelot_jobs_redriven_messages",
             "Messages that verify by now, sent from SQS's dead letter queues back to their queues",
             ["queue"],
             registry=registry,
