@@ -204,7 +204,7 @@ async def test_a_token_for_several_tenants_or_all_needs_the_header(
         "token", "create", "--tenant", tenant_id, "--tenant", other, "--role", "reader"
     )
     every = await ocelot.ok(
-        "token", "create", "--tenant", "*", "--role", "operator", "--ttl", "15m"
+        "token", "create", "--tenant", "*", "--role", "installation-admin", "--ttl", "15m"
     )
 
     for made in (both, every):
@@ -219,7 +219,7 @@ async def test_a_token_for_several_tenants_or_all_needs_the_header(
     ("args", "told"),
     [
         (["--tenant", "no-such", "--role", "reader"], "there is no tenant 'no-such'"),
-        (["--tenant", "*", "--role", "operator"], "an hour at most"),
+        (["--tenant", "*", "--role", "installation-admin"], "an hour at most"),
         (["--tenant", "*", "--role", "king", "--ttl", "1m"], "is no role"),
         (["--tenant", "*", "--role", "reader", "--ttl", "soon"], "is no duration"),
         (["--tenant", "*", "--scope", "logs:fly", "--ttl", "1m"], "no such scope"),
@@ -236,7 +236,7 @@ async def test_a_token_that_can_not_be_is_one_line(ocelot: Any, args: list[str],
     assert told in ended.err
 
 
-@pytest.mark.parametrize("rights", [("--role", "operator"), ("--scope", "tenants:admin")])
+@pytest.mark.parametrize("rights", [("--role", "installation-admin"), ("--scope", "tenants:admin")])
 async def test_rights_over_the_installation_are_minted_for_all_tenants_only(
     ocelot: Any, tenant_id: str, rights: tuple[str, str]
 ):

@@ -17,7 +17,7 @@ from ocelot_common.auth.keys import (
     publish_key,
     save_signing_key,
 )
-from ocelot_common.auth.scopes import ROLES, SCOPES
+from ocelot_common.auth.scopes import ROLES, SCOPES, current_role
 from ocelot_common.auth.tokens import EVERY_TENANT, mint_token
 from ocelot_common.provisioning.database import prepare_database
 from ocelot_common.registry.model import Tenant
@@ -45,6 +45,9 @@ def create(
 
     async def work() -> str:
         life = parse_duration(ttl)
+        named = current_role(role)
+        if named != role:
+            say(f"the role {role} is named {named} now; the token has the new name")
         use_dev_backends()
         path = SigningSettings().signing_key_file
         if path is None:
@@ -61,9 +64,9 @@ def create(
                 await asyncio.sleep(wait_sec)
             return mint_token(
                 key,
-                subject=subject or f"{role or 'token'}@{','.join(tenant)}",
+                subject=subject or f"{named or 'token'}@{','.join(tenant)}",
                 tenants=tenants,
-                role=role,
+                role=named,
                 scopes=scope or (),
                 ttl=life,
                 issuer=names.token_issuer,
