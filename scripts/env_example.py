@@ -18,7 +18,7 @@ PROCESSES: Final[dict[str, type[Settings]]] = {
     "indexer": IndexerSettings,
     "jobs": JobsSettings,
     "cli": ProvisioningSettings,
-    "cli, token create": SigningSettings,
+    "cli, tokens create": SigningSettings,
 }
 _HEADER: Final = """\
 # All settings of Ocelot's processes. Made from the settings classes by `make env-example`.

@@ -1,4 +1,4 @@
-"""`ocelot tenants` and `ocelot token` on a real installation."""
+"""`ocelot tenants` and `ocelot tokens` on a real installation."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ def tenant_id() -> str:
 
 
 async def token(ocelot: Any, tenant_id: str, role: str = "admin", **env: str) -> dict[str, str]:
-    made = await ocelot.ok("token", "create", "--tenant", tenant_id, "--role", role, **env)
+    made = await ocelot.ok("tokens", "create", "--tenant", tenant_id, "--role", role, **env)
     return {"OCELOT_TOKEN": made.out.strip()}
 
 
@@ -201,10 +201,10 @@ async def test_a_token_for_several_tenants_or_all_needs_the_header(
     await ocelot.ok("tenants", "create", tenant_id)
     await ocelot.ok("tenants", "create", other)
     both = await ocelot.ok(
-        "token", "create", "--tenant", tenant_id, "--tenant", other, "--role", "reader"
+        "tokens", "create", "--tenant", tenant_id, "--tenant", other, "--role", "reader"
     )
     every = await ocelot.ok(
-        "token", "create", "--tenant", "*", "--role", "installation-admin", "--ttl", "15m"
+        "tokens", "create", "--tenant", "*", "--role", "installation-admin", "--ttl", "15m"
     )
 
     for made in (both, every):
@@ -230,7 +230,7 @@ async def test_a_token_for_several_tenants_or_all_needs_the_header(
     ],
 )
 async def test_a_token_that_can_not_be_is_one_line(ocelot: Any, args: list[str], told: str):
-    ended = await ocelot("token", "create", *args)
+    ended = await ocelot("tokens", "create", *args)
 
     assert (ended.status, ended.out) == (1, "")
     assert told in ended.err
@@ -242,7 +242,7 @@ async def test_rights_over_the_installation_are_minted_for_all_tenants_only(
 ):
     await ocelot.ok("tenants", "create", tenant_id)
 
-    ended = await ocelot("token", "create", "--tenant", tenant_id, *rights)
+    ended = await ocelot("tokens", "create", "--tenant", tenant_id, *rights)
 
     assert (ended.status, ended.out) == (1, "")
     assert "error: the scope tenants:admin is for the whole installation" in ended.err

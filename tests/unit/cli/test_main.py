@@ -26,9 +26,9 @@ COMMANDS = [
     ["get"],
     ["tenants"],
     *(["tenants", name] for name in ("create", "list", "show", "suspend", "resume", "delete")),
-    ["token"],
-    ["token", "create"],
-    ["token", "key"],
+    ["tokens"],
+    ["tokens", "create"],
+    ["tokens", "key"],
     ["dead-letters"],
     *(["dead-letters", name] for name in ("list", "show", "retry", "discard")),
 ]
@@ -142,6 +142,12 @@ def test_the_help_lists_every_group():
     assert {name for name in names if f"  {name}" in shown} == names
 
 
+def test_the_old_name_of_a_group_works_and_is_not_in_the_help(tmp_path: Path):
+    assert ocelot("token", "key", tmp_path / "key.pem").exit_code == 0
+    assert (tmp_path / "key.pem").exists()
+    assert "\n  token " not in ocelot("--help").output
+
+
 def test_the_version_is_that_of_the_package():
     result = ocelot("--version")
 
@@ -162,7 +168,7 @@ def test_the_version_is_that_of_the_package():
         ["tenants", "create", "x", "--isolation", "shared", "--shards", "2"],
         ["dead-letters", "retry"],
         ["dead-letters", "retry", "--all", "abc"],
-        ["token", "create"],
+        ["tokens", "create"],
     ],
     ids=" ".join,
 )
@@ -371,7 +377,7 @@ def test_commands_on_the_backends_say_what_is_not_set():
 
 
 def test_a_token_needs_a_private_key():
-    result = ocelot("token", "create", "--tenant", "acme", "--role", "reader")
+    result = ocelot("tokens", "create", "--tenant", "acme", "--role", "reader")
 
     assert result.exit_code == 1
     assert "set OCELOT_SIGNING_KEY_FILE" in result.stderr
@@ -380,13 +386,13 @@ def test_a_token_needs_a_private_key():
 def test_a_private_key_is_written_once_and_for_its_owner_alone(tmp_path: Path):
     path = tmp_path / "key.pem"
 
-    first, second = ocelot("token", "key", path), ocelot("token", "key", path)
+    first, second = ocelot("tokens", "key", path), ocelot("token", "key", path)
 
     assert first.exit_code == 0
     assert path.stat().st_mode & 0o077 == 0
     assert second.exit_code == 1
     assert "a key is never overwritten" in second.stderr
-    assert ocelot("token", "key", tmp_path / "no" / "folder.pem").exit_code == 1
+    assert ocelot("tokens", "key", tmp_path / "no" / "folder.pem").exit_code == 1
 
 
 def test_discarding_asks_first():

@@ -101,7 +101,7 @@ def _complete(document: Schema, routes: Sequence[BaseRoute]) -> None:
                 "type": "http",
                 "scheme": "bearer",
                 "bearerFormat": "JWT",
-                "description": "`ocelot token create`, or the Secret that the operator writes. An"
+                "description": "`ocelot tokens create`, or the Secret that the operator writes. An"
                 " operation lists the scope that it needs.",
             }
         },

@@ -26,12 +26,14 @@ _COMMANDS: Final = {
 #: The module of each group, which has it as `app`.
 _GROUPS: Final = {
     "tenants": "ocelot_cli.commands.tenants",
-    "token": "ocelot_cli.commands.tokens",
+    "tokens": "ocelot_cli.commands.tokens",
     "queue-keys": "ocelot_cli.commands.queue_keys",
     "dead-letters": "ocelot_cli.commands.dead_letters",
     "jobs": "ocelot_cli.commands.jobs",
     "holds": "ocelot_cli.commands.holds",
 }
+#: Old names of groups, which the help does not list. Removed in 0.2.
+_ALIASES: Final = {"token": "tokens"}
 
 
 class LazyCommands(TyperGroup):
@@ -49,6 +51,7 @@ class LazyCommands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command or group of a name."""
+        cmd_name = _ALIASES.get(cmd_name, cmd_name)
         if cmd_name in _COMMANDS:
             module, function = _COMMANDS[cmd_name]
             info = CommandInfo(cmd_name, callback=getattr(import_module(module), function))

@@ -1,4 +1,4 @@
-"""`ocelot token`."""
+"""`ocelot tokens`."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -51,7 +51,7 @@ def create(
         use_dev_backends()
         path = SigningSettings().signing_key_file
         if path is None:
-            fail("set OCELOT_SIGNING_KEY_FILE to the private key; `ocelot token key` makes one")
+            fail("set OCELOT_SIGNING_KEY_FILE to the private key; `ocelot tokens key` makes one")
         key = load_signing_key(path)
         names = TokenSettings()
         async with administration() as admin:
