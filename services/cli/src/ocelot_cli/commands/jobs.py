@@ -17,6 +17,7 @@ from ocelot_cli.administration import (
 )
 from ocelot_cli.console import counted, fail, out, plain, plural, say, show_json, show_line
 from ocelot_cli.following import follow, moment
+from ocelot_cli.job_names import KIND_NAMES, kind_name, parse_kind, phase_name
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.jobs.model import Job, JobKind, JobState
 from ocelot_common.jobs.rebuild import MAX_IDS, RebuildPhase, request_rebuild_of_tenant
@@ -39,7 +40,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_jobs(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
     kind: Annotated[
-        list[JobKind] | None, typer.Option(help="Only these; may be given again.")
+        list[JobKind] | None,
+        typer.Option(
+            parser=parse_kind,
+            metavar="KIND",
+            help=f"List only this kind: {', '.join(KIND_NAMES)}. Repeat for several.",
+        ),
     ] = None,
     state: Annotated[
         list[JobState] | None, typer.Option(help="Only these; may be given again.")
@@ -67,7 +73,7 @@ def list_jobs(
     for job in jobs:
         row = (
             job.id,
-            job.kind,
+            kind_name(job.kind),
             names.get(job.uid, job.uid or "-"),
             _state(job),
             _progress(job),
@@ -102,7 +108,7 @@ def cancel(job_id: JobId) -> None:
 
     job = run_on_backends(work())
     if job.every_sec is not None:
-        fail(f"{job.id} is a standing job ({job.kind}); it recurs, and can't be cancelled")
+        fail(f"{job.id} is a recurring job ({kind_name(job.kind)}) and cannot be cancelled")
     if job.live:
         say(f"{job.id} is asked to stop")
     elif job.state is JobState.CANCELLED:
@@ -210,7 +216,7 @@ def _progress(job: Job) -> str:
     """The phase and its numbers, such as `copying, 12,000 of 200,000`."""
     counted = "compared" if job.phase == RebuildPhase.COMPARING else "done"
     done, total = job.progress.get(counted), job.progress.get("total")
-    parts = [job.phase] if job.phase else []
+    parts = [phase_name(job.phase)] if job.phase else []
     if done is not None:
         parts.append(f"{done:,}" if total is None else f"{done:,} of {total:,}")
     return ", ".join(parts) or "-"
