@@ -293,8 +293,8 @@ def _elsewhere() -> Iterator[Row]:
         yield Row(f"{method} {url}", text(), 405, "method_not_allowed", method=method, url=url)
     for url in (
         *(
-            f"{LOGS}/",
-            f"{BULK}/",
+            f"{LOGS}//",
+            f"{BULK}//",
             f"{LOGS}//bulk",
             f"{LOGS}/bulk/x",
             "/api/v1/Logs",
