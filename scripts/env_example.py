@@ -22,7 +22,7 @@ PROCESSES: Final[dict[str, type[Settings]]] = {
 }
 _HEADER: Final = """\
 # All settings of Ocelot's processes. Made from the settings classes by `make env-example`.
-# A variable that is commented out shows its default, or may be left out.
+# A variable that is commented out is optional and shows its default.
 """
 
 
