@@ -110,15 +110,15 @@ async def test_waiting_for_a_rebuild_that_is_cancelled_ends_with_1(running: Any,
 @pytest.mark.parametrize(
     ("args", "status", "message"),
     [
-        (("jobs", "show", "nonsense"), 1, "there is no job 'nonsense'"),
-        (("jobs", "show", ""), 1, "there is no job ''"),
-        (("jobs", "cancel", "nonsense"), 1, "there is no job 'nonsense'"),
-        (("jobs", "rebuild", "--tenant", "nobody"), 1, "there is no tenant 'nobody'"),
+        (("jobs", "show", "nonsense"), 4, "'nonsense'"),
+        (("jobs", "show", ""), 4, "''"),
+        (("jobs", "cancel", "nonsense"), 4, "'nonsense'"),
+        (("jobs", "rebuild", "--tenant", "nobody"), 4, "'nobody'"),
         (("jobs", "rebuild", "--tenant", "x", "--id", "y"), 2, "--id 'y'"),
         (("jobs", "rebuild", "--tenant", "x", "--received-from", "y"), 2, "--received-from"),
-        (("jobs", "list", "--tenant", "nobody"), 1, "there is no tenant 'nobody'"),
-        (("holds", "place", "nobody", "--reason", "r"), 1, "there is no tenant 'nobody'"),
-        (("holds", "lift", "nonsense"), 1, "there is no hold 'nonsense'"),
+        (("jobs", "list", "--tenant", "nobody"), 4, "'nobody'"),
+        (("holds", "place", "nobody", "--reason", "r"), 4, "'nobody'"),
+        (("holds", "lift", "nonsense"), 4, "'nonsense'"),
     ],
 )
 async def test_a_wrong_command_is_one_clear_line(

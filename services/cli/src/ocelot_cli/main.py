@@ -16,10 +16,20 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Ocelot, a multi-tenant audit log: tenants, tokens, sending, searching.\n\n"
-    "Settings come from the environment (.env.example lists them); a running `make dev` in this"
-    " folder or above gives defaults. Exit status: 0 done, 1 failed, 2 wrong command line, 3 some"
-    " lines came to nothing.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Administer Ocelot, a multi-tenant audit log, and send, search and export its events.\n\n"
+    "Settings come from the environment; .env.example lists them. If `make dev` runs in this folder"
+    " or in one above it, its backends, api and tokens are the defaults.\n\n"
+    "\b\nExit status:\n"
+    "  0  The command succeeded.\n"
+    "  1  The command failed.\n"
+    "  2  The command line or a setting is wrong.\n"
+    "  3  Some input lines were rejected, or some exported lines are unreadable.\n"
+    "  4  The tenant, event, job or other object was not found.\n"
+    "  5  The token or the credentials do not permit it.\n"
+    "  6  The api, MongoDB or OpenSearch cannot be reached.\n"
+    "  130  Ctrl-C interrupted the command.\n\n"
+    "Example: ocelot tenants create acme",
 )
 
 
