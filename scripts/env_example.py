@@ -18,11 +18,11 @@ PROCESSES: Final[dict[str, type[Settings]]] = {
     "indexer": IndexerSettings,
     "jobs": JobsSettings,
     "cli": ProvisioningSettings,
-    "cli, token create": SigningSettings,
+    "cli, tokens create": SigningSettings,
 }
 _HEADER: Final = """\
 # All settings of Ocelot's processes. Made from the settings classes by `make env-example`.
-# A variable that is commented out shows its default, or may be left out.
+# A variable that is commented out is optional and shows its default.
 """
 
 

@@ -136,7 +136,7 @@ async def rebuild(stack: Stack, home: Home, report: Report) -> float:
     """Have the jobs fill the tenant's index; events a second, comparing included."""
     client = mongo.connect(stack.mongodb_url, app_name="bench")
     jobs = JobStore(client[stack.installation.mongodb_database])
-    process = await stack.start_service("jobs", extra_env={"OCELOT_REBUILD_SETTLE_SEC": "0"})
+    process = await stack.start_service("jobs", extra_env={"OCELOT_REBUILD_PROPAGATION_SEC": "0"})
     pin_under_test(process.pid)
     await process.wait_ready(30)
     began = time.perf_counter()

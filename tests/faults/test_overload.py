@@ -38,7 +38,7 @@ async def test_an_overloaded_api_answers_503_stays_within_its_memory_and_loses_n
         OCELOT_CONSUMER_BATCH_EVENTS="50",
         OCELOT_CONSUMER_BATCHES_IN_FLIGHT="1",
         OCELOT_RECEIVERS="1",
-        OCELOT_CONSUMER_MAX_HELD_BYTES=str(_MIB),
+        OCELOT_CONSUMER_MAX_BUFFERED_BYTES=str(_MIB),
     )
     api = await faults.start(
         "api",

@@ -41,7 +41,7 @@ async def check_served(faults: Harness, api: ServiceProcess, access: Access) -> 
     event = {"action": "small", "actor": {"id": "u"}, "id": "00000000-0000-4000-8000-000000000001"}
     answer = await faults.http.post(f"{api.url}{LOGS}", json=event, headers=access.writer)
     assert answer.status_code == 202, answer.text
-    assert await faults.metric(api, "ocelot_api_search_index_away") == 0
+    assert await faults.metric(api, "ocelot_api_search_index_unavailable") == 0
 
 
 @pytest.mark.timeout(600)

@@ -70,7 +70,7 @@ async def outcomes(running: Any, service: str) -> dict[str, float]:
         "duplicate",
         "conflict",
         "permanent",
-        "gone",
+        "dropped",
         "transient",
         "indexed",
         "missing",
@@ -263,7 +263,7 @@ async def test_events_of_a_tombstone_are_dropped_and_counted(running: Any, isola
     events = [PackedEvent(new_id(), text(str(number))) for number in range(7)]
     await send(running, "ingest", envelope(access.tenant.uid, *events))
 
-    await until_counted(running, "consumer", before, "gone", 7)
+    await until_counted(running, "consumer", before, "dropped", 7)
     assert await running.stored(access.tenant) == []
 
 
@@ -285,8 +285,8 @@ async def test_events_older_than_the_cutoff_are_dropped_by_consumer_and_indexer(
     [first] = await running.stored(access.tenant)
     await send(running, "index", *index_texts(access.tenant.uid, [first.id], key_of(running.stack)))
 
-    await until_counted(running, "consumer", before, "gone", 1)
-    await until_counted(running, "indexer", index_before, "gone", 1)
+    await until_counted(running, "consumer", before, "dropped", 1)
+    await until_counted(running, "indexer", index_before, "dropped", 1)
     assert len(await running.stored(access.tenant)) == 1
     hidden = await running.http.get(f"/api/v1/logs/{format_id(first.id)}", headers=access.reader)
     assert hidden.status_code == 404

@@ -45,18 +45,20 @@ async def headers(running: Any) -> dict[str, dict[str, str]]:
     rebuild = {"ids": ids}
     job = await running.http.post("/api/v1/logs/index/bulk", json=rebuild, headers=access.admin)
     await running.maker.provisioner.suspend(suspended.tenant.id, owner="cli")
-    operator = mint_token(
+    installation_admin = mint_token(
         running.maker.key,
-        subject="operator@*",
+        subject="installation-admin@*",
         tenants="*",
-        role="operator",
+        role="installation-admin",
         ttl=timedelta(minutes=30),
         issuer="ocelot",
         audience="ocelot",
     )
-    sent = {role: running.bearer(access.tenant, role) for role in ROLES if role != "operator"}
-    sent["operator"] = {
-        "Authorization": f"Bearer {operator}",
+    sent = {
+        role: running.bearer(access.tenant, role) for role in ROLES if role != "installation-admin"
+    }
+    sent["installation-admin"] = {
+        "Authorization": f"Bearer {installation_admin}",
         "X-Tenant-ID": access.tenant.id,
     }
     return sent | {
@@ -124,4 +126,4 @@ def test_the_page_lists_the_roles_as_they_are():
         if text.startswith("all"):
             scopes = set(SCOPES) - scopes
         assert scopes == ROLES[name]
-    assert TENANTS_ADMIN in ROLES["operator"]
+    assert TENANTS_ADMIN in ROLES["installation-admin"]

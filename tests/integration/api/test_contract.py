@@ -169,6 +169,18 @@ class TestBulk:
         ]
         assert all(set(each) == {"index", "code", "path", "detail"} for each in body["errors"])
 
+    async def test_every_fault_of_an_event_is_named(self, http: httpx.AsyncClient, access: Any):
+        faulty = b'{"action":5,"actor":{},"target":[],"source":{"ip":"testclient"}}'
+        body = assert_problem(await post(http, access, faulty), 422, "invalid_type")
+        paths = ["action", "actor.id", "source.ip", "target"]
+        assert body["path"] == "action"
+        assert sorted(each["path"] for each in body["errors"]) == paths
+        good = json.dumps(EVENT).encode()
+        many = (await post(http, access, b"[%b,%b]" % (good, faulty), url=BULK)).json()
+        assert (many["accepted"], many["rejected"]) == (1, 1)
+        assert sorted(each["path"] for each in many["errors"]) == paths
+        assert {each["index"] for each in many["errors"]} == {1}
+
     async def test_atomic_takes_all_or_none(self, running: Any):
         access = await running.tenant()
         good = json.dumps(EVENT).encode()
@@ -176,7 +188,10 @@ class TestBulk:
         answer = await post(running.http, access, b"[%b,{},%b]" % (good, good), url=url)
         body = assert_problem(answer, 422, "events_rejected")
         assert (body["accepted"], body["rejected"], body["ids"]) == (0, 3, [None] * 3)
-        assert [each["index"] for each in body["errors"]] == [1]
+        assert [(each["index"], each["path"]) for each in body["errors"]] == [
+            (1, "action"),
+            (1, "actor"),
+        ]
         assert (await post(running.http, access, b"[%b]" % good, url=url)).status_code == 202
         assert len(await running.until_stored(access.tenant, 1)) == 1
 
@@ -317,7 +332,8 @@ class TestEveryResponse:
             assert uuid.UUID(answer.headers["x-request-id"])
 
     @pytest.mark.parametrize(
-        "url", ["/", "/api", "/api/v1", "/api/v2/logs", f"{LOGS}/", f"{BULK}/", f"{LOGS}/a/b", "//"]
+        "url",
+        ["/", "/api", "/api/v1", "/api/v2/logs", f"{LOGS}//", f"{BULK}//", f"{LOGS}/a/b", "//"],
     )
     async def test_an_unknown_path_is_404_and_never_a_redirect(
         self, http: httpx.AsyncClient, access: Any, url: str
@@ -325,6 +341,19 @@ class TestEveryResponse:
         for method in ("GET", "POST"):
             answer = await http.request(method, url, headers=access.admin)
             assert_problem(answer, 404, "route_not_found")
+
+    async def test_a_slash_at_the_end_of_a_path_is_ignored(
+        self, http: httpx.AsyncClient, running: Any
+    ):
+        access = await running.tenant()
+        one = await post(http, access, json.dumps(EVENT).encode(), url=f"{LOGS}/")
+        many = await post(http, access, json.dumps([EVENT]).encode(), url=f"{BULK}/")
+        assert (one.status_code, many.status_code) == (202, 202)
+        await running.until_stored(access.tenant, 2)
+        url = f"{LOGS}/{one.json()['id']}/"
+        assert (await http.get(url, headers=access.admin)).status_code == 200
+        assert (await http.get(f"{LOGS}/?limit=1", headers=access.admin)).status_code == 200
+        assert_problem(await http.put(f"{LOGS}/", headers=access.admin), 405, "method_not_allowed")
 
     @pytest.mark.parametrize(
         ("url", "allow"),

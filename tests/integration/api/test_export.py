@@ -409,7 +409,7 @@ class TestInterrupted:
                 break
             await asyncio.sleep(0.1)
         assert float(ended["complete"]) == 4
-        assert float(ended["gone"]) >= 1
+        assert float(ended["disconnected"]) >= 1
 
     @pytest.mark.parametrize("forms", [("ndjson", "json"), ("csv",)])
     async def test_a_tenant_that_is_suspended_gets_no_more_and_is_told(
@@ -645,7 +645,7 @@ class TestFailures:
         exchange.after_piece = exchange.left.set
         await stage.run(exchange)
         assert not exchange.whole
-        assert stage.ended("gone") == 1
+        assert stage.ended("disconnected") == 1
 
     async def test_a_process_that_is_to_end_lets_go_of_it(
         self, stage: Stage, data: Data, monkeypatch: pytest.MonkeyPatch

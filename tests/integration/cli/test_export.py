@@ -203,7 +203,7 @@ class TestRefused:
     ):
         command = ("export", "--output", "file")
         ended = await ocelot(*command, **tokens(data.access, "reader"))
-        assert ended.status == 1
+        assert ended.status == 5
         assert "error: 403 insufficient_scope" in ended.err
         await ocelot.ok(*command, "--resume", **token)
         assert lines_of(ocelot.folder / "file") == data.lines

@@ -236,7 +236,7 @@ CASES: Final[dict[str, list[Case]]] = {
         Case((ARGUMENT, "--now"), stdin=f"{ARGUMENT}\n"),
         Case(("{tenant}", "--owner", ARGUMENT), told=False),
     ],
-    "token create": [
+    "tokens create": [
         Case(("--tenant", ARGUMENT, "--role", "reader"), told=False),
         Case(("--tenant", "{tenant}", "--role", ARGUMENT), told=False),
         Case(("--tenant", "{tenant}", "--scope", ARGUMENT)),
@@ -244,7 +244,7 @@ CASES: Final[dict[str, list[Case]]] = {
         Case(("--tenant", "{tenant}", "--role", "reader", "--ttl", ARGUMENT), told=False),
         Case(("--tenant", "{tenant}", "--role", "reader"), told=False),
     ],
-    "token key": [Case((f"no/such/{ARGUMENT}",), told=False), Case(("{bad_file}",))],
+    "tokens key": [Case((f"no/such/{ARGUMENT}",), told=False), Case(("{bad_file}",))],
     "dead-letters list": [Case(), Case(("--json",), json="lines")],
     "dead-letters show": [Case(("{letter}",), json="all"), Case((ARGUMENT,), told=False)],
     # No process of jobs runs here.

@@ -68,10 +68,10 @@ async def test_a_rebuild_is_asked_for_listed_and_shown(running: Any, ocelot: Any
     listed = await ocelot.ok("jobs", "list", "--tenant", access.tenant.id)
     assert job_id in listed.out
     assert "2 of 2" in listed.out
-    every = (await ocelot.ok("jobs", "list", "--json", "--kind", "periods")).events
+    every = (await ocelot.ok("jobs", "list", "--json", "--kind", "index-lifecycle")).events
     assert [(job["kind"], job["every_sec"]) for job in every] == [("periods", 2)]
     standing = await ocelot("jobs", "cancel", every[0]["id"])
-    assert (standing.status, "standing job" in standing.err) == (1, True)
+    assert (standing.status, "index-lifecycle" in standing.err) == (1, True)
     over = await ocelot("jobs", "cancel", job_id)
     assert (over.status, "has ended: succeeded" in over.err) == (1, True)
 
@@ -85,7 +85,7 @@ async def test_a_rebuild_is_waited_for_phase_by_phase(running: Any, ocelot: Any)
     assert "queued as" in said[0]
     assert said[-1] == "rebuilt: 3 of 3 events"
     phases = [line.partition(",")[0] for line in said[1:-1]]
-    assert phases[0] == "settling"
+    assert phases[0] == "waiting for propagation"
     assert phases[-1] == "retiring"
 
 
@@ -110,15 +110,15 @@ async def test_waiting_for_a_rebuild_that_is_cancelled_ends_with_1(running: Any,
 @pytest.mark.parametrize(
     ("args", "status", "message"),
     [
-        (("jobs", "show", "nonsense"), 1, "there is no job 'nonsense'"),
-        (("jobs", "show", ""), 1, "there is no job ''"),
-        (("jobs", "cancel", "nonsense"), 1, "there is no job 'nonsense'"),
-        (("jobs", "rebuild", "--tenant", "nobody"), 1, "there is no tenant 'nobody'"),
+        (("jobs", "show", "nonsense"), 4, "'nonsense'"),
+        (("jobs", "show", ""), 4, "''"),
+        (("jobs", "cancel", "nonsense"), 4, "'nonsense'"),
+        (("jobs", "rebuild", "--tenant", "nobody"), 4, "'nobody'"),
         (("jobs", "rebuild", "--tenant", "x", "--id", "y"), 2, "--id 'y'"),
         (("jobs", "rebuild", "--tenant", "x", "--received-from", "y"), 2, "--received-from"),
-        (("jobs", "list", "--tenant", "nobody"), 1, "there is no tenant 'nobody'"),
-        (("holds", "place", "nobody", "--reason", "r"), 1, "there is no tenant 'nobody'"),
-        (("holds", "lift", "nonsense"), 1, "there is no hold 'nonsense'"),
+        (("jobs", "list", "--tenant", "nobody"), 4, "'nobody'"),
+        (("holds", "place", "nobody", "--reason", "r"), 4, "'nobody'"),
+        (("holds", "lift", "nonsense"), 4, "'nonsense'"),
     ],
 )
 async def test_a_wrong_command_is_one_clear_line(

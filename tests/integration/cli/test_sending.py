@@ -117,7 +117,7 @@ async def test_a_foreign_event_is_imported_found_and_read(running: Any, ocelot: 
     got = await ocelot.ok("get", event["id"].upper(), **reader)
     assert json.loads(got.out) == event
     missing = await ocelot("get", "0192aaaa-bbbb-7ccc-8ddd-eeeeeeeeeeee", **reader)
-    assert missing.status == 1
+    assert missing.status == 4
     assert "error: 404" in missing.err
 
 
@@ -223,7 +223,7 @@ async def test_a_token_that_is_wrong_is_one_line(running: Any, ocelot: Any):
     del running
     for command in (["search"], ["send"]):
         ended = await ocelot(*command, stdin=lines(1), OCELOT_TOKEN="wrong")
-        assert ended.status == 1
+        assert ended.status == 5
         assert "error: 401" in ended.err
 
 
@@ -254,7 +254,7 @@ async def test_an_api_that_goes_away_is_waited_for_until_patience_is_over(
         **tokens(access),
     )
 
-    assert ended.status == 1
+    assert ended.status == 6
     assert "503" in ended.err
     assert "again in" in ended.err
     assert "was away for 3 s" in ended.err

@@ -172,7 +172,7 @@ async def test_a_cancelled_rebuild_leaves_the_old_index_in_use(
 ):
     access, ids = await filled(running, Isolation.DEDICATED, 100)
     old = (await running.space_of(access.tenant)).indices
-    async with jobs_with(OCELOT_REBUILD_SETTLE_SEC="60"):
+    async with jobs_with(OCELOT_REBUILD_PROPAGATION_SEC="60"):
         job = await jobs.rebuild(access, all=True)
 
         async def marked() -> bool:

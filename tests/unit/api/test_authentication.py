@@ -385,7 +385,7 @@ class TestSeveralTenants:
 
 class TestForAllTenants:
     def wildcard(self) -> str:
-        return token("*", role="operator")
+        return token("*", role="installation-admin")
 
     async def test_the_header_says_which(self, authenticator: Authenticator, acme: Tenant):
         assert (await ask(authenticator, self.wildcard(), "acme")).tenant is acme
@@ -544,7 +544,7 @@ class TestTenantOfARefusedRequest:
     async def test_a_token_for_all_tenants_names_only_those_that_exist(
         self, authenticator: Authenticator
     ):
-        text = token("*", role="operator")
+        text = token("*", role="installation-admin")
         await ask(authenticator, text, "acme")
         assert self.asked(authenticator, text, "acme") == "acme"
         assert self.asked(authenticator, text, "gl\nobex") is None

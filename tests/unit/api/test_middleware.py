@@ -236,12 +236,29 @@ class TestFastRoutes:
 
     @pytest.mark.parametrize(
         ("method", "path"),
-        [("GET", "/logs"), ("HEAD", "/logs"), ("POST", "/logs/"), ("GET", "/logs/x"), ("GET", "/")],
+        [
+            ("GET", "/logs"),
+            ("HEAD", "/logs"),
+            ("POST", "/logs//"),
+            ("GET", "/logs/x"),
+            ("GET", "/"),
+        ],
     )
     async def test_anything_else_is_the_frameworks(
         self, client: httpx.AsyncClient, method: str, path: str
     ):
         assert (await client.request(method, path)).status_code == 200
+
+    @pytest.mark.parametrize("path", ["/logs/", "/logs/bulk/"])
+    async def test_a_slash_at_the_end_is_ignored(
+        self, client: httpx.AsyncClient, app: App, path: str
+    ):
+        assert (await client.post(path)).status_code == 202
+        assert (await client.put(path)).status_code == 405
+        assert app.scopes == []
+        assert (await client.get("/other/?x=1")).status_code == 200
+        assert (await client.get("/other%2F")).status_code == 200
+        assert [scope["path"] for scope in app.scopes] == ["/other", "/other/"]
 
     @pytest.mark.parametrize(
         ("method", "path", "allow"),

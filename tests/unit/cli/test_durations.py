@@ -24,7 +24,7 @@ def test_a_duration_is_a_number_and_a_unit(text: str, seconds: int):
 
 @pytest.mark.parametrize("text", ["", "15", "h", "1.5h", "-1h", "1h30m", "1 h", "1H", "9999999d"])
 def test_anything_else_is_no_duration(text: str):
-    with pytest.raises(ValueError, match="is no duration such as"):
+    with pytest.raises(ValueError, match="duration"):
         parse_duration(text)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -189,17 +190,68 @@ def test_a_token_of_make_dev_never_goes_to_another_api(
     status, shown = refusal(capsys, lambda: access(tenant="acme", api_url="https://a.test"))
 
     assert status == 1
-    assert "a token is needed" in shown
-    assert "make dev" not in shown
+    assert "token" in shown
 
 
-def test_a_tenant_without_a_ready_made_token_is_named(
-    dev: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def minted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], str]]:
+    """Tenants and role of each token that was minted."""
+    asked: list[tuple[list[str], str]] = []
+
+    async def mint(ids: list[str], *, role: str, ttl: timedelta) -> str:
+        assert ttl <= timedelta(hours=1)
+        asked.append((ids, role))
+        return "minted"
+
+    monkeypatch.setattr("ocelot_cli.minting.mint", mint)
+    return asked
+
+
+def test_a_tenant_of_make_dev_without_a_ready_made_token_gets_one(
+    dev: Path, minted: list[tuple[list[str], str]]
 ):
-    status, shown = refusal(capsys, lambda: access(tenant="nobody"))
+    assert dev.exists()
 
-    assert status == 1
-    assert f"{dev} has no writer token of a tenant 'nobody'" in shown
+    assert access(tenant="nobody") == ("http://127.0.0.1:8000", "minted")
+    assert minted == [(["nobody"], "writer")]
+
+
+def test_a_token_is_minted_where_key_and_registry_are_at_hand(
+    monkeypatch: pytest.MonkeyPatch, minted: list[tuple[list[str], str]]
+):
+    monkeypatch.setenv("OCELOT_SIGNING_KEY_FILE", "key.pem")
+    monkeypatch.setenv("MONGODB_URL", "mongodb://a.test/")
+
+    assert access(tenant="acme", api_url="https://a.test") == ("https://a.test", "minted")
+    assert access(tenant="acme", api_url="https://a.test", token="mine")[1] == "mine"
+    assert len(minted) == 1
+
+
+@pytest.mark.parametrize("missing", ["OCELOT_SIGNING_KEY_FILE", "MONGODB_URL"])
+def test_no_token_is_minted_without_key_or_registry(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    minted: list[tuple[list[str], str]],
+    missing: str,
+):
+    monkeypatch.setenv("OCELOT_SIGNING_KEY_FILE", "key.pem")
+    monkeypatch.setenv("MONGODB_URL", "mongodb://a.test/")
+    monkeypatch.delenv(missing)
+
+    status, shown = refusal(capsys, lambda: access(tenant="acme", api_url="https://a.test"))
+
+    assert (status, minted) == (1, [])
+    assert "OCELOT_TOKEN" in shown
+
+
+def test_make_devs_key_mints_nothing_for_another_api(
+    dev: Path, capsys: pytest.CaptureFixture[str], minted: list[tuple[list[str], str]]
+):
+    assert dev.exists()
+
+    status, _ = refusal(capsys, lambda: access(tenant="nobody", api_url="https://a.test"))
+
+    assert (status, minted) == (1, [])
 
 
 @pytest.mark.parametrize(
@@ -207,7 +259,7 @@ def test_a_tenant_without_a_ready_made_token_is_named(
     [
         ({}, 1, "where is the api?"),
         ({"token": "t"}, 1, "where is the api?"),
-        ({"api_url": "https://a.test"}, 1, "a token is needed: give --token or set OCELOT_TOKEN"),
+        ({"api_url": "https://a.test"}, 1, "OCELOT_TOKEN"),
         ({"api_url": "a.test:8000", "token": "t"}, 2, "--api-url is https://HOST"),
         ({"api_url": "https://a.test", "token": "t\nX: y"}, 2, "characters that no token has"),
         ({"api_url": "https://a.test", "token": "tök"}, 2, "characters that no token has"),

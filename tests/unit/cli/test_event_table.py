@@ -86,3 +86,14 @@ def test_where_there_is_too_little_room_the_widest_cell_is_cut():
 
 def test_control_characters_are_escaped_and_brackets_are_no_markup():
     assert lines("message", message="[b]\x1b[31m")[1] == r"[b]\u001b[31m"
+
+
+@pytest.mark.parametrize("fields", [(), ("message", "occurred_at", "action", "received_at")])
+def test_a_time_is_never_cut_and_a_table_fits_80_columns(fields: tuple[str, ...]):
+    long = {"message": "word " * 100, "action": "a" * 200, "outcome": "unknown"}
+    actor = {"id": "u" * 300}
+    header, row = lines(*fields, width=80, actor=actor, **long)
+
+    assert "2026-11-24T08:30:00.250Z" in row
+    assert ("2026-11-24T12:00:00.000Z" in row) == bool(fields)
+    assert max(map(len, (header, row))) <= 80

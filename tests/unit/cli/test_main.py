@@ -11,6 +11,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import typer
 import zstandard
 from typer.testing import CliRunner
 
@@ -26,11 +27,17 @@ COMMANDS = [
     ["get"],
     ["tenants"],
     *(["tenants", name] for name in ("create", "list", "show", "suspend", "resume", "delete")),
-    ["token"],
-    ["token", "create"],
-    ["token", "key"],
+    ["tokens"],
+    ["tokens", "create"],
+    ["tokens", "key"],
     ["dead-letters"],
-    *(["dead-letters", name] for name in ("list", "show", "retry", "discard")),
+    *(["dead-letters", name] for name in ("list", "show", "retry", "accept", "discard")),
+    ["queue-keys"],
+    *(["queue-keys", name] for name in ("new", "record", "list", "retire", "lost")),
+    ["jobs"],
+    *(["jobs", name] for name in ("list", "show", "cancel", "rebuild")),
+    ["holds"],
+    *(["holds", name] for name in ("place", "list", "lift")),
 ]
 OKTA = (
     b'{"uuid":"1","published":"2026-01-02T03:04:05.000Z","eventType":"user.session.start",'
@@ -127,12 +134,34 @@ def written(tmp_path: Path) -> Callable[[bytes], Path]:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_has_help(command: list[str]):
-    result = ocelot(*command, "--help")
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_every_command_has_help_with_an_example_and_without_pythons_types(
+    command: list[str], option: str
+):
+    result = ocelot(*command, option)
 
     assert result.exit_code == 0
     assert "Usage: " in result.output
     assert "Options:" in result.output
+    assert re.search(rf"^  Example: ocelot {' '.join(command)}\b", result.output, re.MULTILINE)
+    assert not re.search(r"<[a-z\[\]| ]+>", result.output)
+    assert ("--install-completion" in result.output) == (not command)
+
+
+def test_the_help_lists_every_command():
+    """COMMANDS is complete."""
+    root = typer.main.get_command(app)
+    found = [[]]
+    for name in root.list_commands(typer.Context(root)):
+        command = root.get_command(typer.Context(root), name)
+        found += [[name], *([name, inner] for inner in getattr(command, "commands", ()))]
+    assert sorted(found) == sorted(COMMANDS)
+
+
+def test_the_help_lists_the_exit_statuses():
+    shown = ocelot("--help").output
+    for status in (0, 1, 2, 3, 4, 5, 6, 130):
+        assert re.search(rf"^    {status}  ", shown, re.MULTILINE), status
 
 
 def test_the_help_lists_every_group():
@@ -140,6 +169,12 @@ def test_the_help_lists_every_group():
 
     names = {command[0] for command in COMMANDS if command}
     assert {name for name in names if f"  {name}" in shown} == names
+
+
+def test_the_old_name_of_a_group_works_and_is_not_in_the_help(tmp_path: Path):
+    assert ocelot("token", "key", tmp_path / "key.pem").exit_code == 0
+    assert (tmp_path / "key.pem").exists()
+    assert "\n  token " not in ocelot("--help").output
 
 
 def test_the_version_is_that_of_the_package():
@@ -162,7 +197,7 @@ def test_the_version_is_that_of_the_package():
         ["tenants", "create", "x", "--isolation", "shared", "--shards", "2"],
         ["dead-letters", "retry"],
         ["dead-letters", "retry", "--all", "abc"],
-        ["token", "create"],
+        ["tokens", "create"],
     ],
     ids=" ".join,
 )
@@ -175,7 +210,7 @@ def test_get_takes_an_id_and_nothing_else(send: Any, event_id: str):
     result = send("get", event_id)
 
     assert result.exit_code == 2
-    assert "ID is not a UUID" in result.stderr
+    assert result.stderr.startswith("error: ID ")
 
 
 def test_sending_ends_with_status_0_and_an_account(send: Any, written: Any):
@@ -211,10 +246,10 @@ def test_lines_that_came_to_nothing_are_status_3_and_in_the_file(
     assert f"{path}:3: invalid: It is bad. (action)" in result.stderr
 
 
-def test_a_refused_token_is_status_1_with_one_line(send: Any, written: Any):
+def test_a_refused_token_is_status_5_with_one_line(send: Any, written: Any):
     result = send("send", written(b'{"action":"a"}\n'), OCELOT_TOKEN="bad")
 
-    assert result.exit_code == 1
+    assert result.exit_code == 5
     assert "error: 401 unauthorized: The token is not valid.\n" in result.stderr
     assert "not known  1" in result.stderr
 
@@ -229,7 +264,7 @@ def test_a_tenant_that_is_named_is_never_overruled_by_the_environments_token(
     other = send(*args, "--tenant", "globex", stdin=b"{}\n")
 
     assert "403" not in named.stderr
-    assert other.exit_code == 1
+    assert other.exit_code == 5
     assert "error: 403 tenant_forbidden" in other.stderr
 
 
@@ -237,15 +272,15 @@ def test_a_tenant_that_can_be_none_is_status_2(send: Any):
     assert send("search", "--tenant", "a\nb").exit_code == 2
 
 
-def test_an_api_that_is_away_is_status_1(written: Any):
+def test_an_api_that_is_away_is_status_6(written: Any):
     path = written(b'{"action":"a"}\n')
 
     result = ocelot(
         "send", path, "--patience", "1", OCELOT_API_URL="http://127.0.0.1:9", OCELOT_TOKEN="t"
     )
 
-    assert result.exit_code == 1
-    assert "error: the api at http://127.0.0.1:9 was away for 1 s" in result.stderr
+    assert result.exit_code == 6
+    assert "http://127.0.0.1:9" in result.stderr
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["sent", "dry"])
@@ -349,44 +384,64 @@ def test_a_search_takes_moments_of_both_kinds(send: Any, moment: str):
     assert send("search", "--from", moment, "--to", "-1h").exit_code == 0
 
 
-def test_a_moment_that_is_none_is_status_1(send: Any):
-    result = send("search", "--from", "yesterday")
+@pytest.mark.parametrize("command", ["search", "stats", "export"])
+@pytest.mark.parametrize("option", ["--from", "--to"])
+def test_a_moment_that_is_none_is_status_2_and_names_its_option(
+    send: Any, command: str, option: str
+):
+    result = send(command, option, "yesterday")
 
-    assert result.exit_code == 1
-    assert result.stderr.startswith("error: ")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {option} 'yesterday'")
 
 
-def test_an_event_that_is_not_there_is_status_1(send: Any):
+@pytest.mark.parametrize(
+    ("args", "option"),
+    [
+        (["export", "--stored-until", "soon"], "--stored-until"),
+        (["tokens", "create", "--tenant", "acme", "--ttl", "soon"], "--ttl"),
+        (["jobs", "rebuild", "--tenant", "acme", "--received-to", "soon"], "--received-to"),
+        (["dead-letters", "accept", "--kid", "q", "--sent-from", "soon"], "--sent-from"),
+    ],
+)
+def test_an_error_names_the_option(send: Any, args: list[str], option: str):
+    result = send(*args)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {option} 'soon'")
+
+
+def test_an_event_that_is_not_there_is_status_4(send: Any):
     result = send("get", ITEM["id"])
 
-    assert result.exit_code == 1
+    assert result.exit_code == 4
     assert "error: 404 not_found: There is no such event.\n" in result.stderr
 
 
 def test_commands_on_the_backends_say_what_is_not_set():
     result = ocelot("tenants", "list")
 
-    assert result.exit_code == 1
-    assert "set MONGODB_URL" in result.stderr
+    assert result.exit_code == 2
+    assert "MONGODB_URL" in result.stderr
 
 
 def test_a_token_needs_a_private_key():
-    result = ocelot("token", "create", "--tenant", "acme", "--role", "reader")
+    result = ocelot("tokens", "create", "--tenant", "acme", "--role", "reader")
 
-    assert result.exit_code == 1
-    assert "set OCELOT_SIGNING_KEY_FILE" in result.stderr
+    assert result.exit_code == 2
+    assert "OCELOT_SIGNING_KEY_FILE" in result.stderr
 
 
 def test_a_private_key_is_written_once_and_for_its_owner_alone(tmp_path: Path):
     path = tmp_path / "key.pem"
 
-    first, second = ocelot("token", "key", path), ocelot("token", "key", path)
+    first, second = ocelot("tokens", "key", path), ocelot("token", "key", path)
 
     assert first.exit_code == 0
     assert path.stat().st_mode & 0o077 == 0
     assert second.exit_code == 1
     assert "a key is never overwritten" in second.stderr
-    assert ocelot("token", "key", tmp_path / "no" / "folder.pem").exit_code == 1
+    assert ocelot("tokens", "key", tmp_path / "no" / "folder.pem").exit_code == 1
 
 
 def test_discarding_asks_first():

@@ -342,7 +342,7 @@ async def test_what_was_stored_while_its_tenant_was_deleted_for_good_is_taken_ba
     await handle(consumer, one)
     assert effects.log == ["home", "store", "take back", "letters", "delete"]
     assert [arrival.id for arrival in effects.taken_back] == [EVENT.id]
-    assert consumer._metrics.events.labels("gone")._value.get() == 1
+    assert consumer._metrics.events.labels("dropped")._value.get() == 1
     assert consumer._metrics.events.labels("stored")._value.get() == 0
 
 
@@ -352,7 +352,7 @@ async def test_what_a_dead_worker_may_have_stored_of_a_deleted_tenant_is_taken_b
     effects.home = Home(tenant(state=TenantState.DELETED), space())
     await handle(consumer, message(EVENT, receive_count=2))
     assert [arrival.id for arrival in effects.taken_back] == [EVENT.id]
-    assert consumer._metrics.events.labels("gone")._value.get() == 1
+    assert consumer._metrics.events.labels("dropped")._value.get() == 1
 
 
 async def test_where_search_is_off_nothing_is_forwarded(consumer: Consumer, effects: Effects):

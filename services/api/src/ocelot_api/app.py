@@ -137,8 +137,7 @@ def _framework(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         docs_url=None,  # FastAPI's page loads its scripts from a CDN
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
-        # A redirect would lead from https to http behind an ingress, with the token.
-        redirect_slashes=False,
+        redirect_slashes=False,  # FastRoutes answers both spellings of a path
     )
     openapi.install(app)
     return app

@@ -29,20 +29,20 @@ class ApiMetrics:
         )
         self.request_seconds = PlainHistogram(
             "ocelot_api_request_seconds",
-            "Time of a request, from its headers to the end of the answer",
+            "Duration of a request, from its headers to the end of the response",
             ["route"],
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
         self.problems = Counter(
             "ocelot_api_problems",
-            "Requests answered with a problem, by its code",
+            "Requests answered with a problem document, by its code",
             ["code"],
             registry=registry,
         )
         self.events = PlainCounter(
             "ocelot_api_events",
-            "Events by what the api said of them: accepted, rejected or unknown",
+            "Received events by result: accepted, rejected, or unknown because SQS did not answer",
             ["result"],
             registry=registry,
         )
@@ -50,56 +50,58 @@ class ApiMetrics:
             self.events.add(result, 0)
         self.tenant_events = PlainCounter(
             "ocelot_api_tenant_events",
-            "Events accepted, by tenant; tenants past the first 200 count as other",
+            "Accepted events by tenant; tenants after the first 200 count as other",
             ["tenant"],
             registry=registry,
         )
         self.send_seconds = Histogram(
             "ocelot_api_sqs_send_seconds",
-            "Time of one batch call to SQS",
+            "Duration of one batch call to SQS",
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
         self.send_failures = Counter(
-            "ocelot_api_sqs_send_failures", "Batch calls to SQS that failed", registry=registry
+            "ocelot_api_sqs_send_failures", "Failed batch calls to SQS", registry=registry
         )
         self.envelope_events = Histogram(
             "ocelot_api_envelope_events",
-            "Events in one envelope",
+            "Events per envelope",
             buckets=SIZE_BUCKETS,
             registry=registry,
         )
         self.budget_bytes = Gauge(
             "ocelot_api_body_budget_used_bytes",
-            "Bytes of bodies, buffers and sends now",
+            "Memory that request bodies, buffers and sends use now, in bytes",
             registry=registry,
         )
         self.budget_limit_bytes = Gauge(
             "ocelot_api_body_budget_bytes",
-            "Bytes that bodies, buffers and sends may hold; beyond them, requests are refused",
+            "Memory limit of request bodies, buffers and sends, in bytes; requests over it"
+            " are rejected",
             registry=registry,
         )
         self.answer_bytes = Gauge(
             "ocelot_api_answer_budget_used_bytes",
-            "Bytes of answers now, from the question to a backend until the client has read them",
+            "Memory that responses use now, from the request to a backend until the client"
+            " has read them, in bytes",
             registry=registry,
         )
         self.answer_limit_bytes = Gauge(
             "ocelot_api_answer_budget_bytes",
-            "Bytes that answers may hold; beyond them, reads are refused",
+            "Memory limit of responses, in bytes; reads over it are rejected",
             registry=registry,
         )
         self.searches_in_flight = Gauge(
             "ocelot_api_searches_in_flight",
-            "Searches and statistics that wait for a backend now",
+            "Searches and statistics requests that wait for a backend now",
             registry=registry,
         )
         self.exports_in_flight = Gauge(
-            "ocelot_api_exports_in_flight", "Exports under way now", registry=registry
+            "ocelot_api_exports_in_flight", "Exports in progress now", registry=registry
         )
         self.registry_age = Gauge(
-            "ocelot_api_registry_unconfirmed_seconds",
-            "Seconds since the registry snapshot was confirmed",
+            "ocelot_api_registry_snapshot_age_seconds",
+            "Seconds since this process last read the registry",
             registry=registry,
         )
         self.searches = Counter(
@@ -109,13 +111,13 @@ class ApiMetrics:
             registry=registry,
         )
         self.search_index_away = Gauge(
-            "ocelot_api_search_index_away",
-            "1 while searches go to MongoDB because OpenSearch failed",
+            "ocelot_api_search_index_unavailable",
+            "1 while searches run on MongoDB because OpenSearch failed",
             registry=registry,
         )
         self.exports = Counter(
             "ocelot_api_exports",
-            "Exports by their end: complete, incomplete, or gone, where the client did not wait",
+            "Finished exports by result: complete, incomplete or disconnected",
             ["result"],
             registry=registry,
         )

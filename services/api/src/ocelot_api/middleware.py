@@ -284,8 +284,15 @@ class FastRoutes:
         self._passed_on[path] = frozenset(methods)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer by an exact route, or let the framework do it."""
+        """Answer by an exact route, or let the framework do it.
+
+        A slash at the end of a path is ignored: many clients and frameworks add one, and a redirect
+        would lead from https to http behind an ingress, with the token.
+        """
         if scope["type"] == "http":
+            # Not a slash that the client has encoded: `%2F` is part of an id.
+            if scope["path"].endswith("/") and scope.get("raw_path", b"").endswith(b"/"):
+                scope["path"] = scope["path"].removesuffix("/") or "/"
             endpoint = self._routes.get((scope["method"], scope["path"]))
             if endpoint is not None:
                 scope["route_name"] = scope["path"]

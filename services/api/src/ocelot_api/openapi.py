@@ -54,7 +54,12 @@ _PROBLEM: Final[Schema] = {
         "job_id": {"type": "string", "format": "uuid", "description": "Of the job in the way"},
         "accepted": {"type": "integer"},
         "rejected": {"type": "integer"},
-        "errors": {"type": "array", "items": ref("ItemError")},
+        "errors": {
+            "type": "array",
+            "items": ref("ItemError"),
+            "description": "The faults of the rejected events, at most 10 per event. `code`, `path`"
+            " and `detail` of a single event are those of the first.",
+        },
     },
 }
 
@@ -101,7 +106,7 @@ def _complete(document: Schema, routes: Sequence[BaseRoute]) -> None:
                 "type": "http",
                 "scheme": "bearer",
                 "bearerFormat": "JWT",
-                "description": "`ocelot token create`, or the Secret that the operator writes. An"
+                "description": "`ocelot tokens create`, or the Secret that the operator writes. An"
                 " operation lists the scope that it needs.",
             }
         },

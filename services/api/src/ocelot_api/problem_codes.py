@@ -71,17 +71,21 @@ MEANINGS: Final[dict[str, str]] = {
     "too_many_keys": "the event has over 2,000 keys",
     "key_too_long": "a key beginning with 'k' has over 1,024 bytes",
     "integer_too_long": "an integer has over 1,000 digits",
-    "number_out_of_range": "Number out of range",
-    "unknown_field": "no such field; data of your own belongs into metadata",
-    "missing_field": "this field is required",
-    "invalid_length": "Expected str of length >= 1",
-    "invalid_type": "Expected object, got str",
-    "invalid_value": "not one of success, failure, denied, unknown",
-    "invalid_id": "not a UUID such as 01234567-89ab-7cde-8f01-23456789abcd",
-    "reserved_action": "actions that begin with ocelot. are Ocelot's",
-    "invalid_time": "not an RFC 3339 date-time such as 2026-11-24T12:00:00Z",
-    "time_in_future": "more than 24 h after its arrival",
-    "invalid_ip": "not an IPv4 or IPv6 address",
+    "number_out_of_range": "`metadata.n` has a number beyond 64-bit floating point. Write it as a"
+    " string.",
+    "unknown_field": "The event has no field `target`. Did you mean `targets`?",
+    "missing_field": "`actor` is required.",
+    "invalid_length": "`action` must not be empty.",
+    "invalid_type": "`actor` must be an object, got a string.",
+    "invalid_value": "`outcome` must be one of success, failure, denied, unknown.",
+    "invalid_id": "`id` is not a UUID such as 01234567-89ab-7cde-8f01-23456789abcd.",
+    "reserved_action": "`action` must not begin with `ocelot.`, which is reserved for Ocelot.",
+    "invalid_time": "`occurred_at` is invalid: not an RFC 3339 date-time such as"
+    " 2026-11-24T12:00:00Z.",
+    "time_in_future": "`occurred_at` is more than 24 h in the future. Check the clock and the"
+    " offset.",
+    "invalid_ip": "`source.ip` must be an IPv4 or IPv6 address. Leave it out, or put the value into"
+    " `metadata`.",
     # Bulk requests
     "invalid_bulk": 'neither an array of events nor {"logs": […]}',
     "no_events": "the request holds no event",

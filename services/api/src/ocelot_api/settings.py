@@ -36,107 +36,107 @@ class ApiSettings(
     http_host: str = Field(
         default="0.0.0.0",  # noqa: S104 - a container's port
         alias="OCELOT_HTTP_HOST",
-        description="Address on which clients are served",
+        description="Address on which clients are served.",
     )
     http_port: int = Field(
         default=8000,
         alias="OCELOT_HTTP_PORT",
         ge=1,
         le=65535,
-        description="Port on which clients are served: /api and /.well-known",
+        description="Port on which clients are served: /api and /.well-known.",
     )
     # Not decoded as JSON, as pydantic does with other types than text.
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(parse_networks)] = (
         Field(
             default=(),
             alias="OCELOT_TRUSTED_PROXIES",
-            description="Networks of the proxies whose X-Forwarded-For is believed, such as"
-            " 10.0.0.0/8,fd00::/8; left out: none. The client's address is logged for 401, 403, 429"
-            " and 503",
+            description="Networks of proxies whose X-Forwarded-For header is trusted, such as"
+            " 10.0.0.0/8,fd00::/8. If not set, the header is ignored. The client's address"
+            " is logged for 401, 403, 429 and 503.",
         )
     )
     api_docs: bool = Field(
         default=True,
         alias="OCELOT_API_DOCS",
-        description="Whether the documentation page /api/v1/docs is served",
+        description="Serve the documentation page /api/v1/docs.",
     )
     max_event_bytes: int = Field(
         default=65_536,
         alias="OCELOT_MAX_EVENT_BYTES",
         ge=1_024,
         le=262_144,
-        description="Largest event, in bytes of JSON; a tenant's own limit may be lower",
+        description="Largest event, in bytes of JSON. A tenant's own limit may be lower.",
     )
     max_bulk_events: int = Field(
         default=10_000,
         alias="OCELOT_MAX_BULK_EVENTS",
         ge=1,
         le=100_000,
-        description="Most events in one bulk request",
+        description="Largest number of events per bulk request.",
     )
     max_bulk_bytes: int = Field(
         default=16 * _MIB,
         alias="OCELOT_MAX_BULK_BYTES",
         ge=65_536,
         le=64 * _MIB,
-        description="Largest bulk request, in bytes after decompression",
+        description="Largest bulk request, in bytes after decompression.",
     )
     body_budget_bytes: int = Field(
         default=512 * _MIB,
         alias="OCELOT_BODY_BUDGET_BYTES",
         ge=4 * 65_536,
-        description="Bodies, buffers and sends of one process together; one tenant may hold half;"
-        " beyond it: 503",
+        description="Memory limit per process for request bodies, buffers and sends, in bytes. One"
+        " tenant may use half. Requests over the limit get 503.",
     )
     answer_budget_bytes: int = Field(
         default=128 * _MIB,
         alias="OCELOT_ANSWER_BUDGET_BYTES",
         ge=64 * _MIB,
-        description="Answers of one process together, until clients have read them; one tenant may"
-        " hold half; beyond it: 503",
+        description="Memory limit per process for responses until clients have read them, in bytes."
+        " One tenant may use half. Requests over the limit get 503.",
     )
     body_timeout_sec: float = Field(
         default=30.0,
         alias="OCELOT_BODY_TIMEOUT_SEC",
         gt=0,
-        description="Time in which a request's body must arrive",
+        description="Seconds in which a request's body must arrive.",
     )
     linger_sec: float = Field(
         default=0.005,
         alias="OCELOT_LINGER_SEC",
         ge=0,
         le=1,
-        description="How long an event waits for others before it is sent to SQS",
+        description="Seconds for which an event waits for others before it is sent to SQS.",
     )
     sqs_timeout_sec: float = Field(
         default=SEND_TIMEOUT_SEC,
         alias="OCELOT_SQS_TIMEOUT_SEC",
         ge=0.5,
         le=60,
-        description="Seconds that a send to SQS may take; a write is answered at most 0.5 s later",
+        description="Seconds that a send to SQS may take. A write is answered at most 0.5 s later.",
     )
     search_timeout_sec: float = Field(
         default=5.0,
         alias="OCELOT_SEARCH_TIMEOUT_SEC",
         gt=0,
         le=60,
-        description="Time that one search may take on a backend",
+        description="Seconds that one search may take on a backend.",
     )
     max_searches: int = Field(
         default=64,
         alias="OCELOT_MAX_SEARCHES",
         ge=4,
         le=1_000,
-        description="Searches and statistics that one process asks its backends for at once; one"
-        " tenant may hold half; beyond them: 503",
+        description="Concurrent searches and statistics requests per process. One tenant may use"
+        " half. Requests over the limit get 503.",
     )
     max_exports: int = Field(
         default=8,
         alias="OCELOT_MAX_EXPORTS",
         ge=4,
         le=100,
-        description="Exports that one process answers at once; one tenant may hold half; beyond"
-        " them: 503",
+        description="Concurrent exports per process. One tenant may use half. Requests over the"
+        " limit get 503.",
     )
 
     max_connections: int = Field(
@@ -144,15 +144,16 @@ class ApiSettings(
         alias="OCELOT_MAX_CONNECTIONS",
         ge=1,
         le=100_000,
-        description="Connections that one process accepts at once; further ones wait in the kernel",
+        description="Open connections per process. More connections wait in the kernel.",
     )
     shutdown_delay_sec: float = Field(
         default=0.0,
         alias="OCELOT_SHUTDOWN_DELAY_SEC",
         ge=0,
         le=600,
-        description="Seconds after SIGTERM in which the api still accepts connections, so that load"
-        " balancers can learn of its end; add them to the pod's termination grace period",
+        description="Seconds after SIGTERM for which the api still accepts connections, so that"
+        " load balancers notice the shutdown. Add them to the pod's termination grace"
+        " period.",
     )
 
     @model_validator(mode="after")

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from ocelot_cli.console import DENIED, FAILED, NOT_FOUND, UNREACHABLE
+
 _MAX_PROBLEM_CHARS = 2_000
 
 ApiUrl = Annotated[
@@ -43,6 +45,15 @@ def http_client(
     if tenant is not None:
         headers["X-Tenant-ID"] = tenant
     return httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
+
+
+def exit_status(answer: httpx.Response) -> int:
+    """Return the exit status of a command whose request was answered so."""
+    if answer.status_code in (401, 403):
+        return DENIED
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return NOT_FOUND
+    return UNREACHABLE if answer.status_code in (502, 503, 504) else FAILED
 
 
 def problem_text(answer: httpx.Response) -> str:

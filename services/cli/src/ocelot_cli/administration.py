@@ -2,21 +2,22 @@
 
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from opensearchpy import AsyncOpenSearch
+from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
 from opensearchpy.exceptions import TransportError
 from pydantic import ValidationError
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
-from ocelot_cli.console import fail
+from ocelot_cli.console import DENIED, FAILED, NOT_FOUND, UNREACHABLE, WRONG_USAGE, fail
 from ocelot_cli.environment import use_dev_backends
 from ocelot_cli.running import backend, first_line, run, verbose
 from ocelot_common import mongo, opensearch
 from ocelot_common.provisioning.claiming import SharedSpaceSpec
 from ocelot_common.provisioning.errors import ProvisioningError, TenantNotFoundError
 from ocelot_common.provisioning.indices import ForeignIndexError
-from ocelot_common.provisioning.queue_keys import QueueKeyError
+from ocelot_common.provisioning.queue_keys import QueueKeyError, QueueKeyNotFoundError
 from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.registry.model import Tenant
 from ocelot_common.registry.store import RegistryStore
@@ -24,23 +25,42 @@ from ocelot_common.settings import ProvisioningSettings, read
 
 T = TypeVar("T")
 
+#: Unauthorized, AuthenticationFailed (MongoDB's error codes).
+_MONGODB_DENIED: Final = frozenset({13, 18})
+
 
 def run_on_backends(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; failures become one line on stderr and exit status 1."""
+    """Run to the end; failures become one line on stderr and an exit status."""
     if verbose():
         return run(work)
     try:
         return run(work)
     except ValidationError as error:
         missing = [str(fault["loc"][0]) for fault in error.errors()]
-        fail(f"set {', '.join(missing)} (.env.example says what it means), or run make dev")
+        fail(
+            f"set {', '.join(missing)} (.env.example says what it means), or run make dev",
+            status=WRONG_USAGE,
+        )
     except PyMongoError as error:
         reason = first_line(error).partition(" (configured timeouts")[0]
-        fail(f"{backend('MongoDB', 'MONGODB_URL')} can't be used: {reason}")
+        fail(f"{backend('MongoDB', 'MONGODB_URL')} can't be used: {reason}", status=_status(error))
     except TransportError as error:
-        fail(f"{backend('OpenSearch', 'OPENSEARCH_URL')} can't be used: {first_line(error)}")
+        fail(
+            f"{backend('OpenSearch', 'OPENSEARCH_URL')} can't be used: {first_line(error)}",
+            status=_status(error),
+        )
+    except (TenantNotFoundError, QueueKeyNotFoundError) as error:
+        fail(str(error), status=NOT_FOUND)
     except (ProvisioningError, ForeignIndexError, QueueKeyError) as error:
         fail(str(error))
+
+
+def _status(error: PyMongoError | TransportError) -> int:
+    if isinstance(error, ConnectionFailure | OpenSearchConnectionError):
+        return UNREACHABLE
+    if isinstance(error, OperationFailure):
+        return DENIED if error.code in _MONGODB_DENIED else FAILED
+    return DENIED if getattr(error, "status_code", None) in (401, 403) else FAILED
 
 
 class Administration(NamedTuple):

@@ -12,6 +12,8 @@ the terminal nor read as another text, so every path to it is guarded, most of t
 Files are written as they are; `ocelot export` escapes only where its output is a terminal.
 """
 
+import errno
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -32,9 +34,13 @@ _PIPED_WIDTH: Final = 240
 _LAYOUT: Final = "\n\t"
 _STREAMS: Final = ("stdout", "stderr")
 
-#: Exit statuses; 2 is a wrong command line.
-FAILED = 1
-REJECTED = 3
+#: Exit statuses, as `ocelot --help` lists them.
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+REJECTED: Final = 3
+NOT_FOUND: Final = 4
+DENIED: Final = 5
+UNREACHABLE: Final = 6
 
 
 class GuardedConsole(Console):
@@ -44,6 +50,10 @@ class GuardedConsole(Console):
         super().__init__(
             stderr=stderr, width=width, soft_wrap=True, highlight=False, markup=False, emoji=False
         )
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Leave a closed pipe to the command line, for which it is no error."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import MutableMapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ from ocelot_common.names import TENANT_ID
 _DEV_JSON: Final = Path(".ocelot") / "dev.json"
 _SIGNING_KEY: Final = "OCELOT_SIGNING_KEY_FILE"
 DEV_JSON_VARIABLE: Final = "OCELOT_DEV_JSON"
+#: Longer exports go on with --resume.
+_MINTED_TTL: Final = timedelta(hours=1)
 VERBOSE_VARIABLE: Final = "OCELOT_VERBOSE"
 #: Where one of these is set, the others are the user's too: never a mixture of two installations.
 _BACKENDS: Final = ("MONGODB_URL", "OPENSEARCH_URL", "SQS_QUEUE_URL", "AWS_ENDPOINT_URL_SQS")
@@ -97,15 +100,33 @@ def use_dev_backends(environ: MutableMapping[str, str] = os.environ) -> None:
     environ.update(variables)
 
 
+def _can_mint(stack: DevStack | None, environ: MutableMapping[str, str] = os.environ) -> bool:
+    """Whether the private key and the registry of the installation are at hand."""
+    own = environ.get(_SIGNING_KEY) and environ.get("MONGODB_URL")
+    return bool(own) or (stack is not None and not any(environ.get(name) for name in _BACKENDS))
+
+
+def _mint(tenant: str, role: str) -> str:
+    # They import the clients of the backends, which takes a second.
+    from ocelot_cli.administration import run_on_backends  # noqa: PLC0415
+    from ocelot_cli.minting import mint  # noqa: PLC0415
+
+    use_dev_backends()
+    return run_on_backends(mint([tenant], role=role, ttl=_MINTED_TTL))
+
+
 def api_access(
     *, api_url: str | None, token: str | None, tenant: str | None, role: str
 ) -> tuple[str, str]:
     """URL and token for HTTP: as given, else those of a running `make dev`.
 
+    Where no token is given, one is minted if the private key is at hand: with `make dev`, or by
+    OCELOT_SIGNING_KEY_FILE and MONGODB_URL. It is valid for an hour and never printed.
+
     Args:
         api_url: from option or environment.
         token: the same.
-        tenant: whose ready-made token to take, where there is no other.
+        tenant: whose token to use, where none is given.
         role: of that token.
     """
     if tenant is not None and not TENANT_ID.fullmatch(tenant):
@@ -115,16 +136,18 @@ def api_access(
         stack = None  # another api gets none of its tokens
     if stack is not None and not token and tenant:
         token = stack.token(tenant, role)
-        if token is None:
-            fail(f"{stack.path} has no {role} token of a tenant {tenant!r}; give --token")
     if stack is not None and not api_url:
         api_url = stack.api_url
         note(f"using the api of make dev at {api_url}")
     if not api_url:
         fail("where is the api? give --api-url or set OCELOT_API_URL")
+    if not token and tenant and _can_mint(stack):
+        token = _mint(tenant, role)
     if not token:
-        hint = " or --tenant, for a ready-made one of make dev" if stack else ""
-        fail(f"a token is needed: give --token or set OCELOT_TOKEN{hint}")
+        fail(
+            "A token is needed. Give --token, set OCELOT_TOKEN, or give --tenant where"
+            " OCELOT_SIGNING_KEY_FILE and MONGODB_URL are set or `make dev` runs."
+        )
     if not api_url.startswith(("http://", "https://")):
         fail(f"--api-url is https://HOST or http://HOST:PORT, not {api_url!r}", status=2)
     token = token.strip()

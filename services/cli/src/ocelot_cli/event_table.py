@@ -11,6 +11,8 @@ from ocelot_cli.console import plain
 from ocelot_common.timestamps import format_rfc3339, parse_rfc3339
 
 _TIMES: Final = ("occurred_at", "received_at")
+#: Of a time such as 2026-11-24T08:30:00.250Z.
+_TIME_CHARS: Final = 24
 
 
 def event_table(items: Sequence[Mapping[str, Any]], fields: Sequence[str] = ()) -> Table:
@@ -23,7 +25,9 @@ def event_table(items: Sequence[Mapping[str, Any]], fields: Sequence[str] = ()) 
     """
     table = Table(box=None)
     for name in fields or ("time", "action", "actor", "target", "outcome", "message"):
-        table.add_column(_whole(plain(name)))
+        # rich cuts the widest columns first; a time that is cut is worth nothing.
+        width = _TIME_CHARS if name in ("time", *_TIMES) else None
+        table.add_column(_whole(plain(name)), width=width)
     for item in items:
         row = [_cell(item, path) for path in fields] if fields else _summary(item)
         table.add_row(*map(_whole, row))

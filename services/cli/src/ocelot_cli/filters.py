@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from ocelot_cli.console import fail
-from ocelot_cli.durations import parse_moment
+from ocelot_cli.durations import parse_moment, parse_option
 
 Values = list[str] | None
 
@@ -79,5 +79,5 @@ class Filters(NamedTuple):
             params.append((name, value))
         for name, moment in (("from", self.since), ("to", self.until)):
             if moment:
-                params.append((name, parse_moment(moment)))
+                params.append((name, parse_option(f"--{name}", moment, parse_moment)))
         return params

@@ -7,7 +7,7 @@ from datetime import datetime
 from math import inf
 from typing import Final
 
-from ocelot_cli.console import err, fail, plain, say
+from ocelot_cli.console import WRONG_USAGE, err, fail, plain, say
 from ocelot_common.jobs.model import Job
 from ocelot_common.jobs.store import JobStore
 from ocelot_common.timestamps import parse_rfc3339, to_datetime
@@ -46,4 +46,4 @@ def moment(option: str, text: str | None) -> datetime | None:
     try:
         return to_datetime(parse_rfc3339(text))
     except (ValueError, OverflowError) as error:
-        fail(f"{option}: {error}", status=2)
+        fail(f"{option} {text!r}: {error}", status=WRONG_USAGE)

@@ -5,6 +5,10 @@ import, the others an HTTP client. Typed Any where Typer's own copy of click is 
 not export.
 """
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final
 
@@ -26,12 +30,16 @@ _COMMANDS: Final = {
 #: The module of each group, which has it as `app`.
 _GROUPS: Final = {
     "tenants": "ocelot_cli.commands.tenants",
-    "token": "ocelot_cli.commands.tokens",
+    "tokens": "ocelot_cli.commands.tokens",
     "queue-keys": "ocelot_cli.commands.queue_keys",
     "dead-letters": "ocelot_cli.commands.dead_letters",
     "jobs": "ocelot_cli.commands.jobs",
     "holds": "ocelot_cli.commands.holds",
 }
+#: Old names of groups, which the help does not list. Removed in 0.2.
+_ALIASES: Final = {"token": "tokens"}
+#: Begins the last paragraph of every command's help.
+_EXAMPLE: Final = "\n\nExample: "
 
 
 class LazyCommands(TyperGroup):
@@ -39,8 +47,19 @@ class LazyCommands(TyperGroup):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line, its usage errors and prompts guarded, too."""
+        _finish(self)
         with guarded_streams():
             return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the command line; `--help` prints here."""
+        with _closed_pipe_is_no_error():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with _closed_pipe_is_no_error():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """All names, groups last."""
@@ -49,14 +68,59 @@ class LazyCommands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command or group of a name."""
+        cmd_name = _ALIASES.get(cmd_name, cmd_name)
         if cmd_name in _COMMANDS:
             module, function = _COMMANDS[cmd_name]
             info = CommandInfo(cmd_name, callback=getattr(import_module(module), function))
-            return typer.main.get_command_from_info(
-                info, pretty_exceptions_short=True, rich_markup_mode=None
+            return _finish(
+                typer.main.get_command_from_info(
+                    info, pretty_exceptions_short=True, rich_markup_mode=None
+                )
             )
         if cmd_name in _GROUPS:
             group = typer.main.get_command(import_module(_GROUPS[cmd_name]).app)
             group.name = cmd_name
-            return group
+            return _finish(group)
         return super().get_command(ctx, cmd_name)
+
+
+def _finish(command: Any) -> Any:
+    """Complete the help of a command, or of a group and its commands.
+
+    Every option that takes a value names it: Typer would show Python's type, `<list[str]>`. The
+    line of an example is not wrapped, so that it can be copied.
+    """
+    for parameter in command.params:
+        if parameter.metavar is None and not getattr(parameter, "is_flag", False):
+            kind = parameter.type_descriptor
+            parameter.metavar = (
+                f"[{'|'.join(each.value for each in kind.choices)}]"
+                if kind.is_choice
+                else parameter.name.rpartition("_")[2].upper()
+            )
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = _no_type
+    if command.help:
+        command.help = command.help.replace(_EXAMPLE, f"\n\n\b{_EXAMPLE[1:]}")
+    for inner in getattr(command, "commands", {}).values():
+        _finish(inner)
+    return command
+
+
+def _no_type(ctx: Any) -> None:
+    """Show no type: an argument's name and help tell what it is."""
+    del ctx
+
+
+@contextmanager
+def _closed_pipe_is_no_error() -> Iterator[None]:
+    """End quietly, with status 0, when the reader of stdout has seen enough: `… | head`."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more at its end, which would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None

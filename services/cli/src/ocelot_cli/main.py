@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from ocelot_cli.console import guard_streams, out
+from ocelot_cli.console import complain, guard_streams, out
 from ocelot_cli.environment import VERBOSE_VARIABLE
 from ocelot_cli.lazy import LazyCommands
+from ocelot_common.renamed_settings import renamed_settings
 
 app = typer.Typer(
     name="ocelot",
@@ -15,10 +16,20 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Ocelot, a multi-tenant audit log: tenants, tokens, sending, searching.\n\n"
-    "Settings come from the environment (.env.example lists them); a running `make dev` in this"
-    " folder or above gives defaults. Exit status: 0 done, 1 failed, 2 wrong command line, 3 some"
-    " lines came to nothing.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Administer Ocelot, a multi-tenant audit log, and send, search and export its events.\n\n"
+    "Settings come from the environment; .env.example lists them. If `make dev` runs in this folder"
+    " or in one above it, its backends, api and tokens are the defaults.\n\n"
+    "\b\nExit status:\n"
+    "  0  The command succeeded.\n"
+    "  1  The command failed.\n"
+    "  2  The command line or a setting is wrong.\n"
+    "  3  Some input lines were rejected, or some exported lines are unreadable.\n"
+    "  4  The tenant, event, job or other object was not found.\n"
+    "  5  The token or the credentials do not permit it.\n"
+    "  6  The api, MongoDB or OpenSearch cannot be reached.\n"
+    "  130  Ctrl-C interrupted the command.\n\n"
+    "Example: ocelot tenants create acme",
 )
 
 
@@ -42,6 +53,10 @@ def options(
 ) -> None:
     """Options of every command."""
     del show_version
+    if renamed := renamed_settings(os.environ):
+        for fault in renamed:
+            complain(fault)
+        raise typer.Exit(2)
     if verbose:
         os.environ[VERBOSE_VARIABLE] = "1"
 

@@ -8,10 +8,14 @@ from typing import Any, TypeVar
 
 import structlog
 
-from ocelot_cli.console import fail
+from ocelot_cli.console import NOT_FOUND, UNREACHABLE, fail
 from ocelot_cli.environment import VERBOSE_VARIABLE
 
 T = TypeVar("T")
+
+
+class NotFoundError(Exception):
+    """The command names something that does not exist; the message says what."""
 
 
 def verbose() -> bool:
@@ -20,7 +24,7 @@ def verbose() -> bool:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; failures become one line on stderr and exit status 1."""
+    """Run to the end; failures become one line on stderr and an exit status."""
     if verbose():
         structlog.configure(
             processors=[
@@ -37,6 +41,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except BrokenPipeError:
         raise  # of stdout, and the command line ends it quietly: `ocelot search --json | head`
+    except NotFoundError as error:
+        fail(str(error), status=NOT_FOUND)
     except (OSError, ValueError) as error:
         if not _is_plain(error):
             raise
@@ -46,7 +52,10 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         httpx = sys.modules.get("httpx")
         if httpx is None or not isinstance(error, httpx.HTTPError):
             raise
-        fail(f"{_api(error)} can't be reached: {first_line(error) or type(error).__name__}")
+        fail(
+            f"{_api(error)} can't be reached: {first_line(error) or type(error).__name__}",
+            status=UNREACHABLE,
+        )
 
 
 def _api(error: Any) -> str:

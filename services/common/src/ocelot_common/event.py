@@ -18,6 +18,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, convert
 
 from ocelot_common.event_limits import (
     EventError,
+    EventFault,
     EventLimits,
     any_has_many_exponents,
     check_contents,
@@ -270,6 +271,16 @@ class _Texts:
         return self._decoders.deep.decode(self._joined, exponents=self.exponents)
 
 
+_RESERVED_ACTION: Final = EventFault(
+    "reserved_action",
+    "action",
+    f"`action` must not begin with `{RESERVED_ACTION_PREFIX}`, which is reserved for Ocelot.",
+)
+_INVALID_IP: Final = EventFault(
+    "invalid_ip",
+    "source.ip",
+    "`source.ip` must be an IPv4 or IPv6 address. Leave it out, or put the value into `metadata`.",
+)
 _NO_IP: Final = frozenset({UNSET, None, ""})
 _Times = list[Annotated[datetime, Meta(tz=True)]]
 _encoder = msgspec.json.Encoder()
@@ -313,6 +324,11 @@ class EventAcceptor:
             self._small = 0
         self._latest = to_datetime(min(now_ms + MAX_AHEAD_MS, _LAST_MS))
 
+    @property
+    def max_event_bytes(self) -> int:
+        """The size of the largest event that is accepted."""
+        return self._limits.max_event_bytes
+
     def accept(self, raw: bytes) -> AcceptedEvent:
         """Validate one event's JSON text and bring it into its form of record.
 
@@ -338,19 +354,15 @@ class EventAcceptor:
                 check_contents(raw, _free_form(event), self._limits)
         event_id = None
         if event.id is not UNSET:
-            event_id = _check_id(event)
+            event_id = _take_id(event)
         if event.action.startswith(RESERVED_ACTION_PREFIX):
-            raise EventError(
-                "reserved_action",
-                "action",
-                f"actions that begin with {RESERVED_ACTION_PREFIX} are Ocelot's",
-            )
+            raise EventError(*_RESERVED_ACTION)
         occurred_at = event.occurred_at
         if occurred_at is not UNSET and occurred_at is not None:
             self._check_time(occurred_at)
         source = event.source
         if source and source.ip and not is_ip_address(source.ip):
-            raise EventError("invalid_ip", "source.ip", "not an IPv4 or IPv6 address")
+            raise EventError(*_INVALID_IP)
         text = _encoder.encode(event)
         if len(text) > self._limits.max_event_bytes:  # 9e9 becomes 9000000000.0
             raise too_large(len(text), self._limits)
@@ -425,6 +437,25 @@ class EventAcceptor:
         surplus = sum(part.check(self._limits) for part in parts)
         return [part.decode() for part in parts], surplus
 
+    def check_value(self, path: str, text: str) -> None:
+        """Check a text for what its type does not say.
+
+        Args:
+            path: of the field.
+            text: its value, of the right type.
+
+        Raises:
+            EventError: it breaks a rule of `id`, `action`, `occurred_at` or `source.ip`.
+        """
+        if path == "id":
+            _read_id(text)
+        elif path == "action" and text.startswith(RESERVED_ACTION_PREFIX):
+            raise EventError(*_RESERVED_ACTION)
+        elif path == "occurred_at":
+            self._check_time(text)
+        elif path == "source.ip" and text and not is_ip_address(text):
+            raise EventError(*_INVALID_IP)
+
     def _check_time(self, text: str) -> None:
         try:
             moment = convert(text, datetime)
@@ -437,9 +468,15 @@ class EventAcceptor:
                 # What is no such time, or lies so late in the year 9999 that msgspec rounds it out.
                 ahead = parse_rfc3339(text) > to_ms(self._latest)
             except ValueError as error:
-                raise EventError("invalid_time", "occurred_at", str(error)) from None
+                raise EventError(
+                    "invalid_time", "occurred_at", f"`occurred_at` is invalid: {error}."
+                ) from None
         if ahead:
-            raise EventError("time_in_future", "occurred_at", "more than 24 h after its arrival")
+            raise EventError(
+                "time_in_future",
+                "occurred_at",
+                "`occurred_at` is more than 24 h in the future. Check the clock and the offset.",
+            )
 
 
 def _fill_in_shallow(event: Event[Any, Any]) -> bool:
@@ -570,15 +607,17 @@ def _take_ids(events: list[Event[Any, Any]]) -> list[bytes | None]:
     return ids
 
 
-def _check_id(event: Event[Any, Any]) -> bytes | None:
+def _take_id(event: Event[Any, Any]) -> bytes | None:
     text = event.id
     event.id = UNSET
-    if text is UNSET or text is None:
-        return None
+    return None if text is UNSET or text is None else _read_id(text)
+
+
+def _read_id(text: str) -> bytes:
     try:
         return parse_id(text)
     except ValueError as error:
-        raise EventError("invalid_id", "id", str(error)) from None
+        raise EventError("invalid_id", "id", f"`id` is {error}.") from None
 
 
 def _free_form(event: Event[Any, Any]) -> dict[str, Any]:
@@ -596,46 +635,107 @@ _AT: Final = " - at `$"
 _PATH = re.compile(r"\.?([\w.\[\]]*)`")
 _UNKNOWN: Final = "Object contains unknown field `"
 _MISSING: Final = "Object missing required field `"
+_TYPES = re.compile(r"Expected `([a-z |]+)`, got `([a-z]+)`")
+_LENGTH = re.compile(r"Expected `str` of length (<=|>=) (\d+)")
+#: msgspec's names of types in the words of JSON (RFC 8259).
+_JSON_TYPES: Final[dict[str, str]] = {
+    "str": "a string",
+    "int": "a number",
+    "float": "a number",
+    "bool": "a boolean",
+    "array": "an array",
+    "object": "an object",
+    "null": "null",
+}
 #: Messages up to here are remembered: few kinds of faults make most of the faulty events.
 _SHORT_MESSAGE: Final = 200
 
 
 def _from_validation(message: str) -> EventError:
     """Turn msgspec's message, which ends with a path, into code, path and detail."""
+    return EventError(*read_validation(message))
+
+
+def read_validation(message: str, parent: str = "") -> EventFault:
+    """Turn msgspec's message, which ends with a path, into code, path and detail.
+
+    Args:
+        message: of a `msgspec.ValidationError`.
+        parent: path of the value that was validated; empty for the event.
+    """
     read = _remembered_fault if len(message) <= _SHORT_MESSAGE else _read_fault
-    return EventError(*read(message))
+    return read(message, parent)
 
 
-def _read_fault(message: str) -> tuple[str, str, str]:
+def _read_fault(message: str, parent: str) -> EventFault:
     what, path = message, ""
     before, at, after = message.rpartition(_AT)
     if at and (match := _PATH.fullmatch(after)):
         what, path = before, match[1]
-    prefix = f"{path}." if path else ""
+    path = f"{parent}.{path}" if parent and path and path[0] != "[" else parent + path
     if what.startswith(_UNKNOWN):
-        name = what.removeprefix(_UNKNOWN).removesuffix("`")
-        return (
-            "unknown_field",
-            prefix + name[:100],
-            "no such field; data of your own belongs into metadata",
-        )
+        return unknown_field(path, what.removeprefix(_UNKNOWN).removesuffix("`"))
     if what.startswith(_MISSING):
-        name = what.removeprefix(_MISSING).removesuffix("`")
-        return "missing_field", prefix + name, "this field is required"
+        return missing_field(path, what.removeprefix(_MISSING).removesuffix("`"))
     return _fault_of_value(what, path)
 
 
 _remembered_fault = lru_cache(4096)(_read_fault)
 
 
-def _fault_of_value(what: str, path: str) -> tuple[str, str, str]:
-    if "of length" in what:
-        return "invalid_length", path, what.replace("`", "")
+def unknown_field(parent: str, name: str, suggestion: str | None = None) -> EventFault:
+    """Return the fault of an object that has a member which is no field.
+
+    Args:
+        parent: path of the object; empty for the event.
+        name: of the member.
+        suggestion: the field that may be meant.
+    """
+    shown = name[:100]
+    advice = (
+        f"Did you mean `{suggestion}`?" if suggestion else "Put data of your own into `metadata`."
+    )
+    return EventFault(
+        "unknown_field",
+        join_path(parent, shown),
+        f"{_subject(parent)} has no field `{shown}`. {advice}",
+    )
+
+
+def missing_field(parent: str, name: str) -> EventFault:
+    """Return the fault of an object that lacks a required field."""
+    path = join_path(parent, name)
+    return EventFault("missing_field", path, f"`{path}` is required.")
+
+
+def join_path(parent: str, name: str) -> str:
+    """Return the path of a member of the object at a path."""
+    return f"{parent}.{name}" if parent else name
+
+
+def _subject(path: str) -> str:
+    return f"`{path}`" if path else "The event"
+
+
+def _fault_of_value(what: str, path: str) -> EventFault:
+    subject = _subject(path)
+    if match := _LENGTH.match(what):
+        bound, number = match[1], int(match[2])
+        rule = f"have at most {number:,} characters" if bound == "<=" else "not be empty"
+        return EventFault("invalid_length", path, f"{subject} must {rule}.")
     if what.startswith("Invalid enum value"):
         known = OUTCOMES if path == "outcome" else SEVERITIES
-        return "invalid_value", path, f"not one of {', '.join(known)}"
+        return EventFault("invalid_value", path, f"{subject} must be one of {', '.join(known)}.")
     if what.startswith("Integer value out of range"):  # over 4,300 digits, Python's own bound
-        return "integer_too_long", path, "an integer has too many digits"
+        return EventFault("integer_too_long", path, f"{subject} has an integer of too many digits.")
     if "out of range" in what:
-        return "number_out_of_range", path, what
-    return "invalid_type", path, what.replace("`", "")
+        return EventFault(
+            "number_out_of_range",
+            path,
+            f"{subject} has a number beyond 64-bit floating point. Write it as a string.",
+        )
+    if match := _TYPES.match(what):
+        expected = " or ".join(_JSON_TYPES.get(each, each) for each in match[1].split(" | "))
+        got = _JSON_TYPES.get(match[2], match[2])
+        return EventFault("invalid_type", path, f"{subject} must be {expected}, got {got}.")
+    return EventFault("invalid_type", path, f"{subject} has the wrong type.")

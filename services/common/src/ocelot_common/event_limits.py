@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import accumulate, islice, repeat
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
@@ -67,6 +67,23 @@ class EventError(ValueError):
         self.code = code
         self.path = path
         self.detail = detail
+
+
+class EventFault(NamedTuple):
+    """What an `EventError` says, without its traceback.
+
+    The error itself must not be kept: its traceback leads to the decoded event and back to the list
+    that keeps the error. Such a cycle lasts until the garbage collector runs, for 100 ms and more.
+    """
+
+    code: str
+    path: str
+    detail: str
+
+    @classmethod
+    def of(cls, error: EventError) -> Self:
+        """Return what an error says."""
+        return cls(error.code, error.path, error.detail)
 
 
 class Density(NamedTuple):

@@ -4,6 +4,7 @@ Each process composes the groups that it needs; every group is also what `.env.e
 from.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Literal, NoReturn, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ocelot_common.renamed_settings import renamed_settings
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -28,40 +31,52 @@ class MongoSettings(Settings):
 
     mongodb_url: str = Field(
         alias="MONGODB_URL",
-        description="MongoDB 6+, a replica set: mongodb://HOST:PORT/?replicaSet=NAME",
+        description="URL of MongoDB 6 or later, a replica set:"
+        " mongodb://HOST:PORT/?replicaSet=NAME.",
     )
     mongodb_database: str = Field(
         default="ocelot",
         alias="MONGODB_DATABASE",
         pattern=r"^[A-Za-z0-9_-]{1,63}$",
-        description="The database of this installation",
+        description="Name of the database of this installation.",
     )
 
 
 class SqsSettings(Settings):
     """Where the queues are. Keys may be left out where the platform provides them (IRSA)."""
 
-    aws_region: str = Field(default="us-east-1", alias="AWS_REGION", description="AWS region")
+    aws_region: str = Field(
+        default="us-east-1", alias="AWS_REGION", description="AWS region of the queues."
+    )
     aws_access_key_id: str | None = Field(
-        default=None, alias="AWS_ACCESS_KEY_ID", description="Left out: the platform's identity"
+        default=None,
+        alias="AWS_ACCESS_KEY_ID",
+        description="AWS access key. If not set, the process uses the platform's identity, such as"
+        " IRSA.",
     )
     aws_secret_access_key: str | None = Field(
-        default=None, alias="AWS_SECRET_ACCESS_KEY", description="Goes with AWS_ACCESS_KEY_ID"
+        default=None,
+        alias="AWS_SECRET_ACCESS_KEY",
+        description="AWS secret key that belongs to AWS_ACCESS_KEY_ID.",
     )
     sqs_endpoint_url: str | None = Field(
         default=None,
         alias="AWS_ENDPOINT_URL_SQS",
-        description="For a local SQS; left out for AWS",
+        description="URL of a local SQS. If not set, AWS is used.",
     )
-    sqs_queue_url: str = Field(alias="SQS_QUEUE_URL", description="The ingest queue")
+    sqs_queue_url: str = Field(alias="SQS_QUEUE_URL", description="URL of the ingest queue.")
     sqs_dlq_url: str | None = Field(
-        default=None, alias="SQS_DLQ_URL", description="Dead letter queue of the ingest queue"
+        default=None,
+        alias="SQS_DLQ_URL",
+        description="URL of the dead letter queue of the ingest queue.",
     )
     sqs_index_queue_url: str | None = Field(
-        default=None, alias="SQS_INDEX_QUEUE_URL", description="The index queue"
+        default=None, alias="SQS_INDEX_QUEUE_URL", description="URL of the index queue."
     )
     sqs_index_dlq_url: str | None = Field(
-        default=None, alias="SQS_INDEX_DLQ_URL", description="Dead letter queue of the index queue"
+        default=None,
+        alias="SQS_INDEX_DLQ_URL",
+        description="URL of the dead letter queue of the index queue.",
     )
 
 
@@ -70,8 +85,9 @@ class QueueKeySettings(Settings):
 
     queue_keys_file: Path = Field(
         alias="OCELOT_QUEUE_KEYS_FILE",
-        description="Keys that sign and verify queue messages, one `kid:base64` of 32 bytes per"
-        " line; the first signs, all verify; `ocelot queue-keys new` makes one",
+        description="File of the keys that sign and verify queue messages: one `kid:base64` of 32"
+        " bytes per line. The first key signs, all keys verify. `ocelot queue-keys new`"
+        " creates a key.",
     )
 
 
@@ -81,7 +97,7 @@ class OpenSearchSettings(Settings):
     opensearch_url: str | None = Field(
         default=None,
         alias="OPENSEARCH_URL",
-        description="OpenSearch 2.19+ or 3; left out: search runs on MongoDB",
+        description="URL of OpenSearch 2.19 or later, or 3. If not set, searches run on MongoDB.",
     )
 
 
@@ -92,24 +108,25 @@ class ProvisioningSettings(MongoSettings, OpenSearchSettings):
         default="",
         alias="OCELOT_INDEX_PREFIX",
         pattern=r"^([a-z0-9][a-z0-9-]{0,30}_)?$",
-        description="What the names of new indices begin with, ending in '_'; for installations"
-        " that share an OpenSearch",
+        description="Prefix of the names of new indices, ending in '_'. Set it when several"
+        " installations share an OpenSearch.",
     )
     shared_shards: int = Field(
         default=1,
         alias="OCELOT_SHARED_SHARDS",
         ge=1,
         le=64,
-        description="Primary shards of an index of the Shared tier; read when the tier's first"
-        " tenant is created",
+        description="Primary shards per index of the Shared tier. Read when the tier's first tenant"
+        " is created.",
     )
     shared_replicas: int | None = Field(
         default=None,
         alias="OCELOT_SHARED_REPLICAS",
         ge=0,
         le=5,
-        description="Replicas of an index of the Shared tier, read at the same time; left out: 1"
-        " where OpenSearch has more than one data node, else 0",
+        description="Replicas per index of the Shared tier. Read when the tier's first tenant is"
+        " created. If not set: 1 when OpenSearch has more than one data node, otherwise"
+        " 0.",
     )
 
 
@@ -117,12 +134,15 @@ class TelemetrySettings(Settings):
     """What a process tells of itself."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", alias="LOG_LEVEL", description="DEBUG, INFO, WARNING or ERROR"
+        default="INFO",
+        alias="LOG_LEVEL",
+        description="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR.",
     )
     otlp_endpoint: str | None = Field(
         default=None,
         alias="OTEL_EXPORTER_OTLP_ENDPOINT",
-        description="OpenTelemetry collector (OTLP over HTTP); left out: no traces",
+        description="URL of an OpenTelemetry collector (OTLP over HTTP). If not set, no traces are"
+        " sent.",
     )
 
 
@@ -132,14 +152,15 @@ class ProbesSettings(Settings):
     probes_host: str = Field(
         default="0.0.0.0",  # noqa: S104 - a container's port
         alias="OCELOT_PROBES_HOST",
-        description="Address on which probes and metrics listen",
+        description="Address on which probes and metrics are served.",
     )
     probes_port: int = Field(
         default=8080,
         alias="OCELOT_PROBES_PORT",
         ge=1,
         le=65535,
-        description="Port of /healthz, /readyz, /metrics and /version; keep it inside the cluster",
+        description="Port of /healthz, /readyz, /metrics and /version. Do not expose it outside the"
+        " cluster.",
     )
 
 
@@ -147,10 +168,12 @@ class TokenSettings(Settings):
     """What tokens must say of their issuer and audience."""
 
     token_issuer: str = Field(
-        default="ocelot", alias="OCELOT_TOKEN_ISSUER", description="`iss` of Ocelot's own tokens"
+        default="ocelot",
+        alias="OCELOT_TOKEN_ISSUER",
+        description="Value of `iss` in Ocelot's own tokens.",
     )
     token_audience: str = Field(
-        default="ocelot", alias="OCELOT_TOKEN_AUDIENCE", description="`aud` of tokens"
+        default="ocelot", alias="OCELOT_TOKEN_AUDIENCE", description="Value of `aud` in tokens."
     )
 
 
@@ -160,7 +183,7 @@ class SigningSettings(Settings):
     signing_key_file: Path | None = Field(
         default=None,
         alias="OCELOT_SIGNING_KEY_FILE",
-        description="PEM of the private key that signs tokens (EC P-256, Ed25519 or RSA)",
+        description="PEM file of the private key that signs tokens (EC P-256, Ed25519 or RSA).",
     )
 
 
@@ -179,13 +202,14 @@ class WorkerSettings(
         alias="OCELOT_RECEIVERS",
         ge=1,
         le=64,
-        description="Long-polling receives that a worker holds open at once",
+        description="Concurrent long-polling receive calls per worker.",
     )
     drain_timeout_sec: float = Field(
         default=25.0,
         alias="OCELOT_DRAIN_TIMEOUT_SEC",
         gt=0,
-        description="Time from SIGTERM to exit; below the pod's termination grace period",
+        description="Seconds from SIGTERM to exit. Keep it below the pod's termination grace"
+        " period.",
     )
 
 
@@ -200,6 +224,8 @@ def read(kind: type[S]) -> S:
 
 def load(kind: type[S]) -> S:
     """Read the settings of a process from the environment, or end it with one clear message."""
+    if renamed := renamed_settings(os.environ):
+        exit_with(renamed)
     try:
         return read(kind)
     except ValidationError as error:

@@ -150,7 +150,7 @@ class Consumer:
             done.append(work)
         result = await self._store.store(arrivals)
         await self._drop_deleted(result)
-        result.count(Outcome.GONE, gone)
+        result.count(Outcome.DROPPED, gone)
         await self._dead_letters.put([*letters, *result.letters])
         await self._forward(result.indexable, traceparents)
         await self._receiver.delete([work.message for work in done])
@@ -179,7 +179,7 @@ class Consumer:
         duplicates = len(doomed) - result.counts.get(Outcome.STORED, 0) + len(result.stored)
         result.counts[Outcome.STORED] = len(result.stored)
         result.count(Outcome.DUPLICATE, -duplicates)
-        result.count(Outcome.GONE, len(doomed))
+        result.count(Outcome.DROPPED, len(doomed))
 
     async def _forward(self, indexable: list[Arrival], traceparents: list[str]) -> None:
         """Hand ids to the index queue; before the delete, so that none is forgotten."""

@@ -24,7 +24,7 @@ async def serve(settings: ConsumerSettings, stopping: asyncio.Event) -> None:
             settings.sqs_queue_url,
             gate=runtime.gate,
             receivers=settings.receivers,
-            max_held_bytes=settings.max_held_bytes,
+            max_buffered_bytes=settings.max_buffered_bytes,
         )
         consumer = Consumer(
             receiver=receiver,

@@ -16,44 +16,44 @@ class ConsumerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter(
             "ocelot_consumer_events",
-            "Events by what became of them (docs/operations/guarantees.md)",
+            "Events by outcome: stored, duplicate, conflict, permanent, dropped or transient",
             ["outcome"],
             registry=registry,
         )
         self.tenant_events = Counter(
             "ocelot_consumer_tenant_events",
-            "Events stored, by tenant; tenants past the first 200 count as other",
+            "Stored events by tenant; tenants after the first 200 count as other",
             ["tenant"],
             registry=registry,
         )
         self.messages = Counter(
             "ocelot_consumer_messages",
-            "Messages by what became of them: deleted, released for redelivery, ahead of the clock,"
-            " or moved to the dead letter queue as forged or newer",
+            "Messages by result: deleted, released for redelivery, ahead of the clock, or"
+            " moved to the dead letter queue as forged or newer",
             ["result"],
             registry=registry,
         )
         self.batch_events = Histogram(
             "ocelot_consumer_batch_events",
-            "Events in one batch",
+            "Events per batch",
             buckets=SIZE_BUCKETS,
             registry=registry,
         )
         self.insert_seconds = Histogram(
             "ocelot_consumer_insert_seconds",
-            "Time of one insert into MongoDB",
+            "Duration of one insert into MongoDB",
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
         self.age_seconds = Histogram(
-            "ocelot_consumer_stored_age_seconds",
-            "From an event's arrival at the api until it was stored",
+            "ocelot_consumer_lag_seconds",
+            "Time from an event's arrival at the api until it was stored",
             buckets=AGE_BUCKETS,
             registry=registry,
         )
         self.gate_open = Gauge(
             "ocelot_consumer_receiving",
-            "1 while the consumer receives, 0 while something holds it back",
+            "1 while the consumer receives messages, 0 while it is paused",
             registry=registry,
         )
         self.tenant_labels = BoundedLabels()

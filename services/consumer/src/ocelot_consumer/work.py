@@ -21,7 +21,7 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
     PERMANENT = "permanent"
-    GONE = "gone"
+    DROPPED = "dropped"
     TRANSIENT = "transient"
 
 

@@ -2,11 +2,14 @@
 
 import argparse
 import asyncio
+import os
 from collections.abc import Sequence
 
 from pydantic import ValidationError
 
 from ocelot_common.provisioning.errors import ProvisioningError
+from ocelot_common.renamed_settings import renamed_settings
+from ocelot_common.settings import exit_with
 from ocelot_devstack.console import complain
 from ocelot_devstack.dev_run import up
 from ocelot_devstack.errors import DevstackError
@@ -17,13 +20,15 @@ from ocelot_devstack.worker import become_worker
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; what a developer can mend is one message and exit status 1."""
+    """Run a command; an error that a developer can fix is one message and exit status 1."""
     parser = argparse.ArgumentParser(prog="ocelot-devstack", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start backends and services, stop them on Ctrl-C")
     worker = commands.add_parser("worker", help="run one more worker against a running `up`")
     worker.add_argument("service", choices=[spec.name for spec in SERVICES if spec.drains])
     arguments = parser.parse_args(argv)
+    if renamed := renamed_settings(os.environ):
+        exit_with(renamed)
     try:
         settings = DevSettings()
         if arguments.command == "worker":

@@ -76,9 +76,9 @@ PATIENT_SQS_ENV: Final = {"OCELOT_SQS_TIMEOUT_SEC": "15"}
 #: Of services in tests: nothing here is cut off from the registry, which they read each second.
 SERVICE_ENV: Final = {
     **PATIENT_SQS_ENV,
-    "OCELOT_REBUILD_SETTLE_SEC": "3",
-    "OCELOT_UPKEEP_EVERY_SEC": "2",
-    "OCELOT_PURGE_EVERY_SEC": "2",
+    "OCELOT_REBUILD_PROPAGATION_SEC": "3",
+    "OCELOT_MAINTENANCE_INTERVAL_SEC": "2",
+    "OCELOT_PURGE_INTERVAL_SEC": "2",
 }
 
 _LEDGER: Final = pytest.StashKey[_Ledger]()

@@ -168,7 +168,7 @@ class Indexer:
             _postpone(works, LookupError("unknown tenant"))
             return
         if home.tenant.state is TenantState.DELETED or not home.space.search_enabled:
-            self._count(Outcome.GONE, sum(work.events for work in works))
+            self._count(Outcome.DROPPED, sum(work.events for work in works))
             return
         asked = {id_: work for work in works if work.body for id_ in work.body.ids}
         # The tenant's uid is asked for too: a collection can't give another incarnation's events.
@@ -209,7 +209,7 @@ class Indexer:
                 _postpone([work], NewerVersionError(stored.reason))
             else:
                 letters.append(DeadLetter.unreadable(home.tenant.uid, stored))
-        self._count(Outcome.GONE, gone)
+        self._count(Outcome.DROPPED, gone)
         self._count(Outcome.PERMANENT, len(letters))
         return candidates, letters
 

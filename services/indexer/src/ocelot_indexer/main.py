@@ -39,7 +39,7 @@ async def serve(settings: IndexerSettings, stopping: asyncio.Event) -> None:
                 settings.sqs_index_queue_url,
                 gate=runtime.gate,
                 receivers=settings.receivers,
-                max_held_bytes=settings.max_held_bytes,
+                max_buffered_bytes=settings.max_buffered_bytes,
             )
             indexer = Indexer(
                 receiver=receiver,

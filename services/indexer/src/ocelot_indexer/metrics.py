@@ -11,37 +11,37 @@ class IndexerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter(
             "ocelot_indexer_events",
-            "Events by what became of them: indexed, permanent, gone, missing or transient",
+            "Events by outcome: indexed, permanent, dropped, missing or transient",
             ["outcome"],
             registry=registry,
         )
         self.messages = Counter(
             "ocelot_indexer_messages",
-            "Messages by what became of them: deleted, released for redelivery, or moved to the"
-            " dead letter queue as forged or newer",
+            "Messages by result: deleted, released for redelivery, or moved to the dead"
+            " letter queue as forged or newer",
             ["result"],
             registry=registry,
         )
         self.batch_events = Histogram(
             "ocelot_indexer_batch_events",
-            "Events in one batch",
+            "Events per batch",
             buckets=SIZE_BUCKETS,
             registry=registry,
         )
         self.bulk_seconds = Histogram(
             "ocelot_indexer_bulk_seconds",
-            "Time of one _bulk request",
+            "Duration of one _bulk request",
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
         self.age_seconds = Histogram(
-            "ocelot_indexer_indexed_age_seconds",
-            "From an event's arrival at the api until it was indexed",
+            "ocelot_indexer_lag_seconds",
+            "Time from an event's arrival at the api until it was indexed",
             buckets=AGE_BUCKETS,
             registry=registry,
         )
         self.gate_open = Gauge(
             "ocelot_indexer_receiving",
-            "1 while the indexer receives, 0 while something holds it back",
+            "1 while the indexer receives messages, 0 while it is paused",
             registry=registry,
         )

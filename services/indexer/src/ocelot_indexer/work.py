@@ -18,7 +18,7 @@ class Outcome(StrEnum):
 
     INDEXED = "indexed"
     PERMANENT = "permanent"
-    GONE = "gone"
+    DROPPED = "dropped"
     MISSING = "missing"
     TRANSIENT = "transient"
 

@@ -52,14 +52,14 @@ async def serve(settings: JobsSettings, stopping: asyncio.Event) -> None:
             {kind.value: each for kind, each in work.items()},
             owner=f"{socket.gethostname()}/{os.getpid()}",
             gate=runtime.gate,
-            slots=settings.slots,
+            slots=settings.concurrency,
             metrics=metrics,
         )
         recurring = {
-            JobKind.PERIODS: settings.upkeep_every_sec,
-            JobKind.DRAIN: settings.upkeep_every_sec,
-            JobKind.PURGE: settings.purge_every_sec,
-            JobKind.SWEEP: settings.purge_every_sec,
+            JobKind.PERIODS: settings.maintenance_interval_sec,
+            JobKind.DRAIN: settings.maintenance_interval_sec,
+            JobKind.PURGE: settings.purge_interval_sec,
+            JobKind.SWEEP: settings.purge_interval_sec,
         }
         standing = keep_standing_jobs(
             jobs,
@@ -135,7 +135,9 @@ def _work(
                 dead_letters=dead_letters,
                 metrics=metrics,
             ),
-            times=RebuildTimes(settings.rebuild_settle_sec, settings.rebuild_keep_sec),
+            times=RebuildTimes(
+                settings.rebuild_propagation_sec, settings.replaced_index_retention_sec
+            ),
         )
     return work
 

@@ -86,12 +86,12 @@ class RebuildTimes(NamedTuple):
     """How long a rebuild waits.
 
     Attributes:
-        settle_sec: until every process has read the registry or stopped: none acts on one that it
-            has not confirmed for 30 s.
+        propagation_sec: until every process has read the registry or stopped: none acts on one
+            that it has not confirmed for 30 s.
         keep_sec: before an index that was replaced is dropped.
     """
 
-    settle_sec: float
+    propagation_sec: float
     keep_sec: float
 
 
@@ -280,7 +280,7 @@ class Rebuild:
         """Wait until every process acts on the registry as it was at that moment, or not at all."""
         if since is None:
             return
-        left = self._times.settle_sec - (await self._now() - since).total_seconds()
+        left = self._times.propagation_sec - (await self._now() - since).total_seconds()
         if left > 0:
             await asyncio.sleep(left)
 

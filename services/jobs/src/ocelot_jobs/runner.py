@@ -161,7 +161,7 @@ class JobRunner:
         except PyMongoError as error:
             # The store did not take the end; the lease runs out, and the job goes on.
             log.warning("job_end_not_written", job=job.id, kind=job.kind, error=repr(error)[:300])
-            outcome = "unwritten"
+            outcome = "unsaved"
         self._metrics.runs.labels(job.kind, outcome).inc()
 
     async def _attempt(self, lease: Lease) -> str:
@@ -197,7 +197,7 @@ class JobRunner:
         first, longest = _BACK_OFF_SEC
         pause = min(first * 2 ** min(job.attempts, 10), longest)
         await lease.put_off(pause * random.uniform(0.5, 1), error=detail)  # noqa: S311
-        return "put_off"
+        return "retried"
 
     async def _while_owned(self, lease: Lease, work: Work) -> None:
         """Run the work; interrupt it when the lease is lost or nobody wants it any more."""

@@ -8,45 +8,46 @@ from ocelot_common.settings import WorkerSettings
 class JobsSettings(WorkerSettings):
     """Environment variables of the jobs."""
 
-    slots: int = Field(
+    concurrency: int = Field(
         default=4,
-        alias="OCELOT_JOBS_AT_ONCE",
+        alias="OCELOT_JOBS_CONCURRENCY",
         ge=1,
         le=64,
-        description="Jobs that one process works on at once",
+        description="Jobs that one process runs concurrently.",
     )
     bulk_bytes: int = Field(
         default=6 * 1024 * 1024,
         alias="OCELOT_REBUILD_BULK_BYTES",
         ge=64 * 1024,
         le=64 * 1024 * 1024,
-        description="Size of one _bulk request of a rebuild",
+        description="Bytes per _bulk request of a rebuild.",
     )
-    rebuild_settle_sec: float = Field(
+    rebuild_propagation_sec: float = Field(
         default=45.0,
-        alias="OCELOT_REBUILD_SETTLE_SEC",
+        alias="OCELOT_REBUILD_PROPAGATION_SEC",
         ge=0,
         le=600,
-        description="How long a rebuild waits until every process has read the registry or stopped;"
-        " below 45, one that is cut off for longer may miss the change",
+        description="Seconds to wait for every process to pick up a registry change. Below 45, a"
+        " partitioned process may write to the old index only.",
     )
-    rebuild_keep_sec: float = Field(
+    replaced_index_retention_sec: float = Field(
         default=24 * 3600.0,
-        alias="OCELOT_REBUILD_KEEP_SEC",
+        alias="OCELOT_REPLACED_INDEX_RETENTION_SEC",
         ge=60,
-        description="How long an index that a rebuild replaced is kept",
+        description="Seconds for which an index that a rebuild replaced is kept.",
     )
-    upkeep_every_sec: int = Field(
+    maintenance_interval_sec: int = Field(
         default=60,
-        alias="OCELOT_UPKEEP_EVERY_SEC",
+        alias="OCELOT_MAINTENANCE_INTERVAL_SEC",
         ge=1,
         le=3600,
-        description="How often the indices are looked after and SQS's dead letter queues emptied",
+        description="Seconds between runs of the index lifecycle job and of the dead-letter"
+        " collector.",
     )
-    purge_every_sec: int = Field(
+    purge_interval_sec: int = Field(
         default=3600,
-        alias="OCELOT_PURGE_EVERY_SEC",
+        alias="OCELOT_PURGE_INTERVAL_SEC",
         ge=1,
-        description="How often events past their retention, which are hidden at once, and what was"
-        " written for deleted tenants are removed",
+        description="Seconds between purges of events past their retention (hidden from searches"
+        " before) and between sweeps of data written for deleted tenants.",
     )

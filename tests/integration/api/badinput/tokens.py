@@ -169,7 +169,7 @@ def _claims() -> Iterator[TokenRow]:
         "subject with C1": {"sub": "a\x9b2J"},
         "subject with a zero-width space": {"sub": "adm\u200bin"},
         "the installation's scope for one tenant": {"scope": "tenants:admin"},
-        "the installation's role for one tenant": {"role": "operator"},
+        "the installation's role for one tenant": {"role": "installation-admin"},
         "exp is a text of digits": {"exp": str(int(time.time()) + 86_400)},
         "exp is beyond all years": {"exp": 10**18},
         "no tenants": {"tenants": ...},

@@ -94,6 +94,18 @@ def test_errors_name_index_code_and_path_and_the_rest_is_taken(principal: Princi
     assert all(each.detail for each in accepted.errors)
 
 
+def test_an_event_with_several_faults_counts_as_one_rejected_event(principal: Principal):
+    accepted = accept(principal, [event(), b"{}", event(id="x", extra=1)])
+    assert accepted.rejected == 2
+    assert [(each.index, each.code, each.path) for each in accepted.errors] == [
+        (1, "missing_field", "action"),
+        (1, "missing_field", "actor"),
+        (2, "unknown_field", "extra"),
+        (2, "invalid_id", "id"),
+    ]
+    assert accept(principal, [b"{}"]).rejected == 1
+
+
 def test_events_are_judged_alike_whatever_stands_beside_them(principal: Principal):
     """Plain events are looked at together, 128 at a time."""
     kinds: list[dict[str, Any]] = [

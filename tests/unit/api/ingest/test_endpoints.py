@@ -241,6 +241,18 @@ async def test_a_tenants_own_limit_on_an_event_may_be_lower_and_not_higher(
         assert refused == (["event_too_large"] if limit == 1_000 and status == 413 else [])
 
 
+async def test_every_fault_of_a_single_event_is_named_and_the_event_counted_once(
+    http: httpx.AsyncClient, metrics: ApiMetrics
+):
+    answer = await http.post("/logs", content=b'{"actor":{"id":1},"x":1}')
+    body = answer.json()
+    assert answer.status_code == 422
+    assert (body["code"], body["path"]) == (body["errors"][0]["code"], body["errors"][0]["path"])
+    assert {each["path"] for each in body["errors"]} == {"action", "actor.id", "x"}
+    assert {each["index"] for each in body["errors"]} == {0}
+    assert counted(metrics) == {"rejected": 1}
+
+
 @pytest.mark.parametrize("url", ["/logs", "/bulk"])
 @pytest.mark.parametrize("query", ["x=1", "%00=1", "a" * 5_000, "%ff", "=", "x[]=1", "&&x"])
 async def test_an_unknown_parameter_is_400_whatever_its_bytes(

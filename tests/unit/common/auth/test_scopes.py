@@ -1,6 +1,12 @@
 import pytest
 
-from ocelot_common.auth.scopes import ROLES, SCOPES, effective_scopes
+from ocelot_common.auth.scopes import (
+    RENAMED_ROLES,
+    ROLES,
+    SCOPES,
+    current_role,
+    effective_scopes,
+)
 
 
 def test_scopes_and_role_count_together() -> None:
@@ -45,5 +51,14 @@ def test_a_writer_reads_nothing_and_a_reader_writes_nothing() -> None:
     assert not ROLES["auditor"] & {"logs:write", "logs:admin", "logs:delete", "tenants:admin"}
 
 
-def test_only_the_operator_may_make_tenants() -> None:
-    assert [role for role, scopes in ROLES.items() if "tenants:admin" in scopes] == ["operator"]
+def test_only_the_installation_admin_may_make_tenants() -> None:
+    owners = [role for role, scopes in ROLES.items() if "tenants:admin" in scopes]
+    assert owners == ["installation-admin"]
+
+
+def test_the_old_name_of_a_role_has_its_rights_and_is_no_role_itself() -> None:
+    assert effective_scopes("", "operator") == effective_scopes("", "installation-admin") == SCOPES
+    assert current_role("operator") == "installation-admin"
+    assert current_role("reader") == "reader"
+    assert not RENAMED_ROLES.keys() & ROLES.keys()
+    assert set(RENAMED_ROLES.values()) <= ROLES.keys()

@@ -106,10 +106,21 @@ def test_a_minted_token_is_verified(alg: str, make_tenant: Callable[..., Tenant]
 
 def minted(**changes: Any) -> str:
     arguments: dict[str, Any] = {
-        "subject": "s", "tenants": "*", "role": "operator", "ttl": timedelta(minutes=5),
+        "subject": "s", "tenants": "*", "role": "installation-admin", "ttl": timedelta(minutes=5),
         "issuer": "ocelot", "audience": "ocelot", "now": NOW,
     }  # fmt: skip
     return mint_token(KEY, **(arguments | changes))
+
+
+def test_a_token_is_minted_with_the_present_name_of_its_role() -> None:
+    assert verifier().verify(minted(role="operator")).role == "installation-admin"
+
+
+@pytest.mark.parametrize("role", ["operator", "installation-admin"])
+def test_the_old_and_the_new_name_of_a_role_are_verified_alike(role: str) -> None:
+    assert verifier().verify(signed(scope="", role=role, tenants="*")).role == role
+    with pytest.raises(TokenError, match="whole installation"):
+        verifier().verify(signed(scope="", role=role))
 
 
 def test_each_token_has_an_id_of_its_own() -> None:
@@ -148,7 +159,7 @@ def test_no_token_is_minted_with(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "rights",
-    [{"role": "operator"}, {"role": "", "scopes": ["logs:read", "tenants:admin"]}],
+    [{"role": "installation-admin"}, {"role": "", "scopes": ["logs:read", "tenants:admin"]}],
     ids=str,
 )
 @pytest.mark.parametrize("number", [1, 2])

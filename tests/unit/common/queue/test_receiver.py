@@ -18,7 +18,7 @@ Sqs = Any
 
 def make(sqs: Sqs, gate: Gate | None = None, **changes: Any) -> Receiver:
     arguments: dict[str, Any] = {
-        "gate": gate or Gate(), "receivers": 2, "max_held_bytes": 64 * 2**20, "wait_sec": 0.05,
+        "gate": gate or Gate(), "receivers": 2, "max_buffered_bytes": 64 * 2**20, "wait_sec": 0.05,
     }  # fmt: skip
     return Receiver(sqs, "queue", **(arguments | changes))
 
@@ -159,7 +159,7 @@ async def test_a_stop_ends_polls_that_wait_for_the_gate_or_for_room(sqs: Sqs) ->
     gate.hold("store", "away")
     async with collecting(make(sqs, gate)):
         await quiet(0.02)
-    receiver = make(sqs, max_held_bytes=1)
+    receiver = make(sqs, max_buffered_bytes=1)
     async with collecting(receiver) as got:
         sqs.put("a", "b")
         await until(lambda: got)
@@ -179,7 +179,7 @@ async def test_nothing_is_received_while_the_gate_is_shut(sqs: Sqs) -> None:
 
 
 async def test_nothing_is_received_without_room_until_room_is_made(sqs: Sqs) -> None:
-    receiver = make(sqs, receivers=1, max_held_bytes=10)
+    receiver = make(sqs, receivers=1, max_buffered_bytes=10)
     sqs.put("0123456789")
     async with collecting(receiver) as got:
         await until(lambda: got)
@@ -246,7 +246,7 @@ async def test_messages_that_are_released_are_not_finished(sqs: Sqs) -> None:
 
 
 async def test_a_receive_under_way_counts_as_the_largest_messages(sqs: Sqs) -> None:
-    receiver = make(sqs, max_held_bytes=3 * held_module.MAX_MESSAGE_BYTES)
+    receiver = make(sqs, max_buffered_bytes=3 * held_module.MAX_MESSAGE_BYTES)
 
     def asked_for() -> list[int]:
         return [call["MaxNumberOfMessages"] for call in sqs.calls_of("receive_message")]
@@ -263,7 +263,7 @@ async def test_a_receive_under_way_counts_as_the_largest_messages(sqs: Sqs) -> N
 
 async def test_what_a_message_was_unpacked_to_counts_until_it_is_let_go(sqs: Sqs) -> None:
     mib = 1024 * 1024
-    receiver = make(sqs, receivers=1, max_held_bytes=20 * mib)
+    receiver = make(sqs, receivers=1, max_buffered_bytes=20 * mib)
     sqs.put("a", "b")
     async with collecting(receiver) as got:
         await until(lambda: len(got) == 2)
@@ -278,7 +278,7 @@ async def test_what_a_message_was_unpacked_to_counts_until_it_is_let_go(sqs: Sqs
 
 async def test_a_gate_that_was_shut_while_there_was_no_room_is_heeded(sqs: Sqs) -> None:
     gate = Gate()
-    receiver = make(sqs, gate, receivers=3, max_held_bytes=1)
+    receiver = make(sqs, gate, receivers=3, max_buffered_bytes=1)
     sqs.put("a")
     async with collecting(receiver) as got:
         await until(lambda: got and not sqs.waiting)

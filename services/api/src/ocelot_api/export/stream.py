@@ -215,7 +215,7 @@ class ExportResponse(Response):
         if self._sent_at is None:
             return
         if work.cancelled():
-            result, code = "gone", ""
+            result, code = "disconnected", ""
         elif work.exception():
             result, code = "incomplete", "internal"
         else:

@@ -7,14 +7,14 @@ class EdgeMetrics:
     """What is counted of all connections of the public port."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.open = Gauge("ocelot_api_connections", "Connections open now", registry=registry)
+        self.open = Gauge("ocelot_api_connections", "Open connections", registry=registry)
         self.limit = Gauge(
             "ocelot_api_connections_limit",
-            "Connections that may be open; beyond them, none is accepted",
+            "Limit of open connections; more connections wait in the kernel",
             registry=registry,
         )
         self.evicted = Counter(
             "ocelot_api_connections_evicted",
-            "Connections closed to make room for others at the limit",
+            "Connections closed at the limit to accept others",
             registry=registry,
         )

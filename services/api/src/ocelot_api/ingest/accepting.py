@@ -1,7 +1,7 @@
 """Validating a request's events and giving them their ids (design §3, §5)."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -9,7 +9,8 @@ from ocelot_api.authentication import Principal
 from ocelot_common.batching import batched
 from ocelot_common.envelope import PackedEvent
 from ocelot_common.event import AcceptedEvent, EventAcceptor, PlainEvents
-from ocelot_common.event_limits import EventError
+from ocelot_common.event_faults import FaultFinder
+from ocelot_common.event_limits import EventError, EventFault
 from ocelot_common.ids import IdsByKey, format_id, format_ids, new_id_and_text, new_ids_and_texts
 
 #: Decoded together; decoded events take ten times the bytes of their texts.
@@ -28,7 +29,7 @@ MAX_SURPLUS: Final = 4_096
 
 
 class ItemError(msgspec.Struct):
-    """Why one event of a bulk request was not taken."""
+    """One fault of an event that was rejected. An event may have several."""
 
     index: int
     code: str
@@ -41,40 +42,31 @@ class Accepted(NamedTuple):
 
     Attributes:
         events: the valid ones, in the order of the request.
-        ids: of every event by position; None where it was refused.
-        errors: of the refused ones.
+        ids: of every event by position; None where it was rejected.
+        errors: of the rejected ones, in the order of the request; one has at least one.
     """
 
     events: list[PackedEvent]
     ids: list[str | None]
     errors: list[ItemError]
 
-
-class _Fault(NamedTuple):
-    """What an `EventError` says, without its traceback.
-
-    The error itself must not be kept: its traceback leads to the decoded event and back to the list
-    that keeps the error. Such a cycle lasts until the garbage collector runs, for 100 ms and more.
-    """
-
-    code: str
-    path: str
-    detail: str
-
-    @classmethod
-    def of(cls, error: EventError) -> Self:
-        return cls(error.code, error.path, error.detail)
+    @property
+    def rejected(self) -> int:
+        """The number of rejected events."""
+        return len(self.ids) - len(self.events)
 
 
 class TooManyFaultsError(Exception):
     """A request holds so many faulty events that naming the others would cost too much.
 
     Attributes:
-        errors: of the events until then.
+        rejected: the number of faulty events until then.
+        errors: of these events.
     """
 
-    def __init__(self, errors: list[ItemError]) -> None:
-        super().__init__(f"over {len(errors)} faulty events")
+    def __init__(self, rejected: int, errors: list[ItemError]) -> None:
+        super().__init__(f"{rejected} faulty events")
+        self.rejected = rejected
         self.errors = errors
 
 
@@ -98,6 +90,7 @@ class Accepting:
     def __init__(self, *, principal: Principal, acceptor: EventAcceptor, key: str | None) -> None:
         self.accepted = Accepted([], [], [])
         self._acceptor = acceptor
+        self._faults = FaultFinder(acceptor)
         self._by_key: IdsByKey | None = None
         if key is not None:
             self._by_key = IdsByKey(principal.tenant.uid, principal.subject, key)
@@ -110,7 +103,7 @@ class Accepting:
         try:
             event = self._acceptor.accept(raw)
         except EventError as error:
-            self._refuse(_Fault.of(error))
+            self._reject(self._faults.faults(raw, error))
             return self.accepted
         event_id = event.id
         if event_id is not None:
@@ -137,7 +130,6 @@ class Accepting:
             self.one(raws[0])
             return
         total_bytes = 0
-        errors = self.accepted.errors
         likely_plain = True
         for part in batched(raws, _PLAIN_EVENTS):
             if total_bytes:
@@ -147,15 +139,17 @@ class Accepting:
             if likely_plain and (plain := self._acceptor.accept_plain(part)):
                 self._accept_plain(plain)
             else:
-                faults = len(errors)
+                before = self.accepted.rejected
                 for piece in _pieces(part, size):
                     if piece is not part:
                         yield
                     self._accept_each(piece)
                 # A part with many faults is seldom followed by one without.
-                likely_plain = (len(errors) - faults) * _MANY_FAULTS < len(part)
-            if len(errors) > FREE_FAULTS + total_bytes // BYTES_PER_FAULT:
-                raise TooManyFaultsError(errors)
+                faults = self.accepted.rejected - before
+                likely_plain = faults * _MANY_FAULTS < len(part)
+            rejected = self.accepted.rejected
+            if rejected > FREE_FAULTS + total_bytes // BYTES_PER_FAULT:
+                raise TooManyFaultsError(rejected, self.accepted.errors)
             if self._surplus > MAX_SURPLUS:
                 raise TooDenseError
 
@@ -171,27 +165,27 @@ class Accepting:
 
     def _accept_each(self, raws: Sequence[bytes]) -> None:
         accept = self._acceptor.accept
-        outcomes: list[AcceptedEvent | _Fault] = []
+        outcomes: list[AcceptedEvent | list[EventFault]] = []
         for raw in raws:
             try:
                 event = accept(raw)
             except EventError as error:
-                outcomes.append(_Fault.of(error))
+                outcomes.append(self._faults.faults(raw, error))
             else:
                 outcomes.append(event)
                 self._surplus += event.surplus
                 self.text_bytes += len(event.text)
         self._add_all(outcomes)
 
-    def _add_all(self, outcomes: Sequence[AcceptedEvent | _Fault]) -> None:
+    def _add_all(self, outcomes: Sequence[AcceptedEvent | list[EventFault]]) -> None:
         # Many ids at once cost half as much as one by one.
         made = self._next_ids(
             [each.text for each in outcomes if type(each) is AcceptedEvent and each.id is None]
         )
         new_ids = zip(*made, strict=True)
         for outcome in outcomes:
-            if isinstance(outcome, _Fault):
-                self._refuse(outcome)
+            if isinstance(outcome, list):
+                self._reject(outcome)
             elif outcome.id is not None:
                 self._add_given(outcome.id, outcome.text)
             else:
@@ -206,9 +200,9 @@ class Accepting:
         ids = self._by_key.next_ids(texts)
         return ids, format_ids(ids)
 
-    def _refuse(self, fault: _Fault) -> None:
+    def _reject(self, faults: Sequence[EventFault]) -> None:
         _, ids, errors = self.accepted
-        errors.append(ItemError(len(ids), *fault))
+        errors.extend(ItemError(len(ids), *fault) for fault in faults)
         ids.append(None)
 
     def _add_given(self, event_id: bytes, text: bytes) -> None:
@@ -239,4 +233,6 @@ def _pieces(part: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
 
 
 def _duplicate(index: int) -> ItemError:
-    return ItemError(index, "duplicate_id", "id", "another event of this request has this id")
+    return ItemError(
+        index, "duplicate_id", "id", "Another event of this request has the same `id`."
+    )

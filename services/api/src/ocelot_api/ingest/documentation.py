@@ -72,8 +72,12 @@ _ITEM_ERROR: Final[Schema] = {
     "type": "object",
     "required": ["index", "code", "path", "detail"],
     "properties": {
-        "index": {"type": "integer", "minimum": 0, "description": "Position in the request"},
-        "code": {"type": "string", "description": "As that of a problem"},
+        "index": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "Position of the event in the request; 0 for a single event",
+        },
+        "code": {"type": "string", "description": "One of the codes of a problem"},
         "path": {"type": "string", "description": "The field at fault; empty for the event"},
         "detail": {"type": "string"},
     },
@@ -93,9 +97,14 @@ SCHEMAS_OF_ANSWERS: Final[dict[str, Schema]] = {
             "ids": {
                 "type": "array",
                 "items": {"anyOf": [_UUID, {"type": "null"}]},
-                "description": "By position; null for an event that was refused",
+                "description": "By position; null for a rejected event",
             },
-            "errors": {"type": "array", "items": ref("ItemError")},
+            "errors": {
+                "type": "array",
+                "items": ref("ItemError"),
+                "description": "The faults of the rejected events, at least one per event and at"
+                " most 10. `rejected` is the number of events.",
+            },
         },
     },
     "ItemError": _ITEM_ERROR,
@@ -208,7 +217,7 @@ POST_BULK: Final[Schema] = {
                                     "index": 1,
                                     "code": "missing_field",
                                     "path": "actor",
-                                    "detail": "this field is required",
+                                    "detail": "`actor` is required.",
                                 }
                             ],
                         },

@@ -90,10 +90,16 @@ class Ingest:
             limit = self._settings.max_event_bytes * _SINGLE_BODY_FACTOR
             body = await self._body(receive, headers, limit, reservation)
             accepted = self._accepting(principal, headers).one(body)
-            self._metrics.count_rejected(len(accepted.errors))
+            self._metrics.count_rejected(accepted.rejected)
             if accepted.errors:
                 error = accepted.errors[0]
-                raise Problem(_status_of(error), error.code, error.detail, path=error.path)
+                raise Problem(
+                    _status_of(error),
+                    error.code,
+                    error.detail,
+                    path=error.path,
+                    members={"errors": accepted.errors},
+                )
             await self._store(scope, principal, accepted, single=True)
         text = str(accepted.ids[0]).encode()
         await _answer(
@@ -135,14 +141,14 @@ class Ingest:
         with self._turns.request(principal.tenant.uid, receive) as turn:
             accepted = await self._accepted(principal, headers, body, reservation, turn)
         del body
-        self._metrics.count_rejected(len(accepted.errors))
+        self._metrics.count_rejected(accepted.rejected)
         if not accepted.events or (atomic and accepted.errors):
-            raise _refused(len(accepted.ids), accepted.errors, atomic=atomic)
+            raise _rejected(accepted, atomic=atomic)
         await self._store(scope, principal, accepted)
         return msgspec.json.encode(
             {
                 "accepted": len(accepted.events),
-                "rejected": len(accepted.errors),
+                "rejected": accepted.rejected,
                 "ids": accepted.ids,
                 "errors": accepted.errors,
             }
@@ -189,7 +195,7 @@ class Ingest:
             reserve_texts()
         except TooManyFaultsError as error:
             self._metrics.count_rejected(len(raws))
-            raise _too_faulty(len(raws), error.errors) from None
+            raise _too_faulty(len(raws), error) from None
         except TooDenseError:
             self._metrics.count_rejected(len(raws))
             raise _too_dense(len(raws)) from None
@@ -278,37 +284,41 @@ def _status_of(error: ItemError) -> int:
     return 400 if error.code in ("invalid_json", "invalid_unicode") else 422
 
 
-def _refused(total: int, errors: list[ItemError], *, atomic: bool) -> Problem:
+def _rejected(accepted: Accepted, *, atomic: bool) -> Problem:
+    total = len(accepted.ids)
     if atomic:
-        detail = f"{len(errors)} of {total} events are not valid, so none was taken (atomic)"
+        detail = (
+            f"{accepted.rejected:,} of {total:,} events are not valid. `atomic=true` rejects the"
+            " whole request."
+        )
     else:
-        detail = f"none of {total} events is valid"
+        detail = f"None of the {total:,} events is valid. `errors` lists why."
     return Problem(
         422,
         "events_rejected",
         detail,
         members={
             "accepted": 0,
-            "rejected": total if atomic else len(errors),
+            "rejected": total if atomic else accepted.rejected,
             "ids": [None] * total,
-            "errors": errors,
+            "errors": accepted.errors,
         },
     )
 
 
-def _too_faulty(total: int, errors: list[ItemError]) -> Problem:
+def _too_faulty(total: int, found: TooManyFaultsError) -> Problem:
     return Problem(
         422,
         "too_many_faults",
-        f"{len(errors)} of the first {errors[-1].index + 1:,} of {total:,} events are not valid, so"
-        f" the request was rejected as a whole; the limit is {FREE_FAULTS}, and one more per"
-        f" {BYTES_PER_FAULT} bytes of events. Correct the events in `errors`, or send fewer events"
-        " per request.",
+        f"{found.rejected:,} of the first {found.errors[-1].index + 1:,} of {total:,} events are"
+        f" not valid, so the request was rejected as a whole; the limit is {FREE_FAULTS}, and one"
+        f" more per {BYTES_PER_FAULT} bytes of events. Correct the events in `errors`, or send"
+        " fewer events per request.",
         members={
             "accepted": 0,
             "rejected": total,
             "ids": [None] * total,
-            "errors": errors,
+            "errors": found.errors,
         },
     )
 

@@ -43,7 +43,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
         "required": [*_JOB],
         "properties": {
             "id": _UUID,
-            "kind": {"type": "string", "description": f"{', '.join(JobKind)}"},
+            "kind": {
+                "type": "string",
+                "description": f"One of {', '.join(JobKind)}. `periods` is the index lifecycle job,"
+                " `drain` the dead-letter collector.",
+            },
             "state": {"type": "string", "enum": list(JobState)},
             "recurring": {
                 "type": "boolean",
@@ -53,8 +57,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "spec": {"type": "object", "description": "What it is to do; of ids, their number"},
             "phase": {
                 "type": "string",
-                "description": "What it is at, a rebuild: "
-                f"{', '.join(RebuildPhase)}; empty where there is nothing to tell",
+                "description": f"The phase of a running rebuild: {', '.join(RebuildPhase)}."
+                " `settling` waits for propagation, `mending` repairs an index in place. Empty for"
+                " other jobs.",
             },
             "progress": {
                 "type": "object",
@@ -128,7 +133,7 @@ REBUILD: Final = operation(
     description="Bring the search index to hold what the store holds, as a job: of everything, of"
     " what was received in a range of time, or of some events. A Dedicated tenant's range gets new"
     " indices, period by period, and searches see the old ones until the new ones are whole; a"
-    " Shared tenant's events, and single ids, are mended where they are.",
+    " Shared tenant's events, and single ids, are repaired in the existing index.",
     body=content(
         ref("Rebuild"),
         {

@@ -17,15 +17,16 @@ from ocelot_cli.administration import (
 )
 from ocelot_cli.console import counted, fail, note, out, plain, say, show_json, show_line
 from ocelot_cli.following import follow, moment
+from ocelot_cli.groups import AsJson, command_group
+from ocelot_cli.running import NotFoundError
 from ocelot_common.dead_letters import DeadLetterStore
 from ocelot_common.jobs.model import Job, JobKind, JobState
 from ocelot_common.jobs.store import JobStore
 from ocelot_common.timestamps import to_ms
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="What could not be stored or indexed: list, retry, accept, discard.",
+app = command_group(
+    "What could not be stored or indexed: list, retry, accept, discard.",
+    example="ocelot dead-letters list",
 )
 
 Keys = Annotated[list[str], typer.Argument(metavar="KEY…", help="Keys, or their beginnings.")]
@@ -63,9 +64,12 @@ async def desk() -> AsyncIterator[Desk]:
 def list_letters(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="Print NDJSON, whole letters.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List letters, those seen last first."""
+    """List letters, those seen last first.
+
+    Example: ocelot dead-letters list --tenant acme
+    """
 
     async def work() -> tuple[list[Letter], dict[str, str]]:
         async with desk() as at:
@@ -98,7 +102,10 @@ def list_letters(
 
 @app.command()
 def show(key: Annotated[str, typer.Argument(metavar="KEY", help="Its key or beginning.")]) -> None:
-    """Show one letter with its reason and full content."""
+    """Show one letter with its reason and full content.
+
+    Example: ocelot dead-letters show 3f9a0c
+    """
 
     async def work() -> Letter:
         async with desk() as at:
@@ -125,7 +132,9 @@ def retry(
     """Send what failed again, with its id and time of arrival. Safe to repeat.
 
     A job does it, because only Ocelot's processes hold the keys that sign queue messages. A letter
-    whose content was not authenticated is never sent. Example: ocelot dead-letters retry --all
+    whose content was not authenticated is never sent.
+
+    Example: ocelot dead-letters retry --all
     """
     if bool(keys) == every:
         fail("name letters, or say --all", status=2)
@@ -168,7 +177,8 @@ def accept(
     and hour. Compare the numbers with what your writers sent: whoever can write to the queue can
     name any key. After your answer, a second job signs these messages again and sends them.
     Messages that came since are left for the next run.
-    Example: ocelot dead-letters accept --kid q1a2b3c4d5e6 --sent-from 2026-11-01T00:00:00Z
+
+    Example: ocelot dead-letters accept --kid q1a2b3c4d5e6
     """
     start, end = moment("--sent-from", sent_from), moment("--sent-to", sent_to)
     spec: dict[str, Any] = {
@@ -234,7 +244,10 @@ def outcome_lines(job: Job) -> Iterator[str]:
 def discard(
     keys: Keys, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
 ) -> None:
-    """Forget letters; their content is gone for good."""
+    """Forget letters; their content is gone for good.
+
+    Example: ocelot dead-letters discard 3f9a0c
+    """
     if not yes:
         typer.confirm(f"Forget {counted(len(keys), 'letter')} for good?", abort=True, err=True)
 
@@ -265,7 +278,7 @@ async def _one(at: Desk, key: str) -> Letter:
         raise ValueError("a key is needed; dead-letters list has them")
     found = [letter async for letter in at.letters.find(keys=[key], limit=2)]
     if not found:
-        raise ValueError(f"there is no dead letter {key!r}")
+        raise NotFoundError(f"there is no dead letter {key!r}")
     if len(found) > 1:
         raise ValueError(f"several dead letters begin with {key!r}; give more of the key")
     return found[0]

@@ -8,8 +8,8 @@ import httpx
 import typer
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client
-from ocelot_cli.console import FAILED, REJECTED, complain, counted, fail, say
-from ocelot_cli.durations import parse_moment
+from ocelot_cli.console import REJECTED, complain, counted, fail, say
+from ocelot_cli.durations import parse_moment, parse_option
 from ocelot_cli.environment import api_access
 from ocelot_cli.export.download import Download
 from ocelot_cli.export.forms import Form, Format, form_of
@@ -28,7 +28,7 @@ from ocelot_cli.filters import (
     Words,
 )
 from ocelot_cli.transfer.progress import ProgressReport
-from ocelot_cli.transfer.repeating import RefusedError, Repeater
+from ocelot_cli.transfer.repeating import RefusedError, Repeater, failure_status
 from ocelot_common.csv_rows import DEFAULT_COLUMNS
 
 #: The api sends something every few seconds.
@@ -81,6 +81,8 @@ def export(
 
     An interrupted export goes on where it stopped, within the same events. FILE.unfinished beside
     the file says how far it is, and is gone at its end. The options are those of `ocelot search`.
+
+    Example: ocelot export --tenant acme --output acme.ndjson --from 2026-11-01T00:00:00Z
     """
     if columns is not None and form is not Format.CSV:
         fail("--columns is for --format csv", status=2)
@@ -98,14 +100,13 @@ def export(
         "stored_until": stored_until,
         "tenant": tenant,
     }
-    try:
-        params = [*filters.params(), ("sort", sort)]
-        if stored_until:
-            number = stored_until.isascii() and stored_until.isdigit()
-            moment = stored_until if number else parse_moment(stored_until)
-            params.append(("stored_until", moment))
-    except ValueError as error:
-        fail(str(error))
+    params = [*filters.params(), ("sort", sort)]
+    if stored_until:
+        number = stored_until.isascii() and stored_until.isdigit()
+        moment = (
+            stored_until if number else parse_option("--stored-until", stored_until, parse_moment)
+        )
+        params.append(("stored_until", moment))
     if form is Format.CSV:
         params.append(("fields", ",".join(chosen)))
     access = api_access(api_url=api_url, token=token, tenant=tenant, role="admin")
@@ -172,5 +173,5 @@ def _download(http: httpx.AsyncClient, output: Output, form: Form, patience_sec:
         raise  # of stdout: the command line ends it quietly
     except (RefusedError, TimeoutError, OSError, httpx.HTTPError) as error:
         complain(str(error) or type(error).__name__)
-        return FAILED
+        return failure_status(error)
     return 0

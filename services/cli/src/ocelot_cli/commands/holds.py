@@ -14,13 +14,14 @@ from ocelot_cli.administration import (
     uid_of,
 )
 from ocelot_cli.console import counted, out, plain, say, show_line
+from ocelot_cli.groups import AsJson, command_group
+from ocelot_cli.running import NotFoundError
 from ocelot_common.holds import Hold, HoldStore
 from ocelot_common.provisioning.errors import ProvisioningError
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Legal holds: while a tenant has one, none of its events is deleted.",
+app = command_group(
+    "Legal holds: while a tenant has one, none of its events is deleted.",
+    example="ocelot holds list",
 )
 
 TenantId = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
@@ -33,7 +34,10 @@ def place(
     reason: Annotated[str, typer.Option(help="Why, for whoever meets it: 'case 4711'.")],
     owner: Owner = "cli",
 ) -> None:
-    """Place a hold. When this returns, nothing of the tenant is deleted any more."""
+    """Place a hold. When this returns, nothing of the tenant is deleted any more.
+
+    Example: ocelot holds place acme --reason "case 4711"
+    """
 
     async def work() -> Hold:
         async with administration() as admin:
@@ -46,9 +50,12 @@ def place(
 @app.command(name="list")
 def list_holds(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print NDJSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List holds, those placed first first."""
+    """List holds, those placed first first.
+
+    Example: ocelot holds list --tenant acme
+    """
 
     async def work() -> tuple[list[Hold], dict[str, str]]:
         async with administration() as admin:
@@ -81,14 +88,17 @@ def lift(
     hold_id: Annotated[str, typer.Argument(metavar="ID", help="The hold's whole id.")],
     owner: Owner = "cli",
 ) -> None:
-    """Lift a hold. What has passed its retention is deleted by the next purge."""
+    """Lift a hold. What has passed its retention is deleted by the next purge.
+
+    Example: ocelot holds lift 01a21322-0632-710b-8580-2fae79ed33ff
+    """
 
     async def work() -> None:
         async with administration() as admin:
             holds = HoldStore(admin.store.database)
             hold = next((each for each in await holds.find() if each.id == hold_id), None)
             if hold is None:
-                raise ProvisioningError(f"there is no hold {hold_id!r}")
+                raise NotFoundError(f"there is no hold {hold_id!r}")
             if hold.owner != owner:
                 raise ProvisioningError(f"the hold belongs to {hold.owner!r}")
             await holds.lift(hold.id)

@@ -17,6 +17,9 @@ from ocelot_cli.administration import (
 )
 from ocelot_cli.console import counted, fail, out, plain, plural, say, show_json, show_line
 from ocelot_cli.following import follow, moment
+from ocelot_cli.groups import AsJson, command_group
+from ocelot_cli.job_names import KIND_NAMES, kind_name, parse_kind, phase_name
+from ocelot_cli.running import NotFoundError
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.jobs.model import Job, JobKind, JobState
 from ocelot_common.jobs.rebuild import MAX_IDS, RebuildPhase, request_rebuild_of_tenant
@@ -24,30 +27,35 @@ from ocelot_common.jobs.store import JobExistsError, JobStore, to_document
 from ocelot_common.provisioning.errors import TenantNotFoundError
 from ocelot_common.registry.model import Home
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Rebuilds, purges and the other jobs: list, show, cancel, ask for a rebuild.",
+app = command_group(
+    "Rebuilds, purges and the other jobs: list, show, cancel, ask for a rebuild.",
+    example="ocelot jobs list",
 )
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, or its beginning.")]
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command(name="list")
 def list_jobs(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
     kind: Annotated[
-        list[JobKind] | None, typer.Option(help="Only these; may be given again.")
+        list[JobKind] | None,
+        typer.Option(
+            parser=parse_kind,
+            metavar="KIND",
+            help=f"List only this kind: {', '.join(KIND_NAMES)}. Repeat for several.",
+        ),
     ] = None,
     state: Annotated[
         list[JobState] | None, typer.Option(help="Only these; may be given again.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="Print NDJSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List jobs, the newest first; ended ones are kept for 90 days."""
+    """List jobs, the newest first; ended ones are kept for 90 days.
+
+    Example: ocelot jobs list --state running --state failed
+    """
 
     async def work() -> tuple[list[Job], dict[str, str]]:
         async with administration() as admin:
@@ -67,7 +75,7 @@ def list_jobs(
     for job in jobs:
         row = (
             job.id,
-            job.kind,
+            kind_name(job.kind),
             names.get(job.uid, job.uid or "-"),
             _state(job),
             _progress(job),
@@ -81,7 +89,10 @@ def list_jobs(
 
 @app.command()
 def show(job_id: JobId) -> None:
-    """Show one job: what it does, how far it is, and what went wrong."""
+    """Show one job: what it does, how far it is, and what went wrong.
+
+    Example: ocelot jobs show 01a21322
+    """
 
     async def work() -> Job:
         async with administration() as admin:
@@ -92,7 +103,10 @@ def show(job_id: JobId) -> None:
 
 @app.command()
 def cancel(job_id: JobId) -> None:
-    """Stop a job; it leaves things as whole as they were."""
+    """Stop a job; it leaves things as whole as they were.
+
+    Example: ocelot jobs cancel 01a21322
+    """
 
     async def work() -> Job:
         async with administration() as admin:
@@ -102,7 +116,7 @@ def cancel(job_id: JobId) -> None:
 
     job = run_on_backends(work())
     if job.every_sec is not None:
-        fail(f"{job.id} is a standing job ({job.kind}); it recurs, and can't be cancelled")
+        fail(f"{job.id} is a recurring job ({kind_name(job.kind)}) and cannot be cancelled")
     if job.live:
         say(f"{job.id} is asked to stop")
     elif job.state is JobState.CANCELLED:
@@ -134,6 +148,8 @@ def rebuild(
     """Queue a rebuild of a tenant's search index: of everything, or of what is named.
 
     Ctrl-C ends the waiting and not the job. The exit status is 1 unless it succeeds.
+
+    Example: ocelot jobs rebuild --tenant acme --received-from 2026-11-01T00:00:00Z --wait
     """
     if ids and (received_from or received_to):
         fail("name ids or a range of time, not both", status=2)
@@ -166,7 +182,7 @@ def rebuild(
 
     job = run_on_backends(work())
     if as_json:
-        show_json(_json(job))
+        show_line(_json(job))
     if not wait:
         return
     if job.state is not JobState.SUCCEEDED:
@@ -187,7 +203,7 @@ async def _home(admin: Administration, tenant_id: str) -> Home:
 async def _one(jobs: JobStore, job_id: str) -> Job:
     found = await jobs.find(prefix=job_id, limit=2) if job_id else []
     if not found:
-        raise ValueError(f"there is no job {job_id!r}")
+        raise NotFoundError(f"there is no job {job_id!r}")
     if len(found) > 1:
         raise ValueError(f"several jobs begin with {job_id!r}; give more of the id")
     return found[0]
@@ -210,7 +226,7 @@ def _progress(job: Job) -> str:
     """The phase and its numbers, such as `copying, 12,000 of 200,000`."""
     counted = "compared" if job.phase == RebuildPhase.COMPARING else "done"
     done, total = job.progress.get(counted), job.progress.get("total")
-    parts = [job.phase] if job.phase else []
+    parts = [phase_name(job.phase)] if job.phase else []
     if done is not None:
         parts.append(f"{done:,}" if total is None else f"{done:,} of {total:,}")
     return ", ".join(parts) or "-"

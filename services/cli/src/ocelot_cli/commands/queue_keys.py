@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ocelot_cli.administration import administration, run_on_backends
 from ocelot_cli.console import counted, out, plain, say, show_line
+from ocelot_cli.groups import AsJson, command_group
 from ocelot_common.provisioning.database import prepare_database
 from ocelot_common.provisioning.queue_keys import (
     KeyUse,
@@ -23,10 +24,9 @@ from ocelot_common.registry.model import QueueKeyRow
 from ocelot_common.signed_text import QueueKey
 from ocelot_common.terminal import escape
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="The keys that sign queue messages: make, record, list, retire, give up.",
+app = command_group(
+    "The keys that sign queue messages: make, record, list, retire, give up.",
+    example="ocelot queue-keys list",
 )
 
 KeyId = Annotated[str, typer.Argument(metavar="KID", help="The key's id.")]
@@ -42,7 +42,9 @@ def new(
 
     The first key signs, all keys verify. Give the file to api, consumer, indexer and jobs
     (OCELOT_QUEUE_KEYS_FILE); they read it again when it changes. A process that still lacks the key
-    waits for it. Example: ocelot queue-keys new queue-keys
+    waits for it.
+
+    Example: ocelot queue-keys new queue-keys
     """
     key = new_queue_key()
 
@@ -66,7 +68,9 @@ def record(
 
     A process signs only with a key that is recorded. Use this for a key file that something other
     than `ocelot queue-keys new` made, such as a Kubernetes Secret. The keys themselves are neither
-    stored nor printed. Example: ocelot queue-keys record queue-keys
+    stored nor printed.
+
+    Example: ocelot queue-keys record queue-keys
     """
 
     async def work() -> tuple[tuple[QueueKey, ...], list[QueueKeyRow]]:
@@ -83,7 +87,7 @@ def record(
 
 @app.command(name="list")
 def list_keys(
-    as_json: Annotated[bool, typer.Option("--json", help="Print NDJSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the registry's keys, oldest first.
 
@@ -120,7 +124,9 @@ def retire(kid: KeyId) -> None:
     """Record that a key is not needed any more; then remove it from the key files.
 
     Refused until 15 days after the key last signed, because its messages may wait so long in a
-    queue. Example: ocelot queue-keys retire q1a2b3c4d5e6
+    queue.
+
+    Example: ocelot queue-keys retire q1a2b3c4d5e6
     """
 
     async def work() -> QueueKeyRow:
@@ -139,7 +145,9 @@ def lost(
     """Record that nobody has a key any more, so that no process waits for it.
 
     Messages that it signed are moved to the dead letter queue. `ocelot dead-letters accept` stores
-    their events. Example: ocelot queue-keys lost q1a2b3c4d5e6
+    their events.
+
+    Example: ocelot queue-keys lost q1a2b3c4d5e6
     """
     if not yes:
         typer.confirm(f"Give up the key {escape(kid)}?", abort=True, err=True)

@@ -7,8 +7,15 @@ import msgspec
 import typer
 from rich.table import Table
 
-from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client, problem_text
-from ocelot_cli.console import counted, fail, out, plain, say, show_json, show_line
+from ocelot_cli.access import (
+    ApiUrl,
+    TenantOption,
+    Token,
+    exit_status,
+    http_client,
+    problem_text,
+)
+from ocelot_cli.console import WRONG_USAGE, counted, fail, out, plain, say, show_json, show_line
 from ocelot_cli.environment import api_access
 from ocelot_cli.event_table import event_table
 from ocelot_cli.filters import (
@@ -25,6 +32,7 @@ from ocelot_cli.filters import (
     Where,
     Words,
 )
+from ocelot_cli.groups import AsJson
 from ocelot_cli.running import run
 from ocelot_common.ids import format_id, parse_id
 
@@ -54,14 +62,15 @@ def search(
             help="What to print of each event: actor.id, targets.name, metadata.plan …",
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print NDJSON: whole events, or their --fields and id.")
-    ] = False,
+    as_json: AsJson = False,
     tenant: TenantOption = None,
     api_url: ApiUrl = None,
     token: Token = None,
 ) -> None:
-    """Find events. An option given twice means either; different ones must all fit."""
+    """Find events. An option given twice means either; different ones must all fit.
+
+    Example: ocelot search --tenant acme --action "document.*" --from -24h
+    """
     access = api_access(api_url=api_url, token=token, tenant=tenant, role="reader")
     filters = Filters(
         words, action, actor, target, outcome, severity, request_id, where, since, until
@@ -135,12 +144,15 @@ def stats(
     distinct: Annotated[
         Values, typer.Option(metavar="FIELD", help="Count the different values of a field.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the api's answer.")] = False,
+    as_json: AsJson = False,
     tenant: TenantOption = None,
     api_url: ApiUrl = None,
     token: Token = None,
 ) -> None:
-    """Count events: over time (--every), by value (--by), different values (--distinct)."""
+    """Count events: over time (--every), by value (--by), different values (--distinct).
+
+    Example: ocelot stats --tenant acme --by actor.id --from -7d
+    """
     access = api_access(api_url=api_url, token=token, tenant=tenant, role="reader")
     filters = Filters(
         words, action, actor, target, outcome, severity, request_id, where, since, until
@@ -155,7 +167,7 @@ def stats(
 
     body = run(work())
     if as_json:
-        show_json(msgspec.json.encode(body))
+        show_line(msgspec.json.encode(body))
         return
     if by or every:
         out.print(_counts(body))
@@ -195,11 +207,14 @@ def get(
     api_url: ApiUrl = None,
     token: Token = None,
 ) -> None:
-    """Print one event."""
+    """Print one event.
+
+    Example: ocelot get 01a20fec-b3b5-72f4-9ef5-80ce43e0fde8 --tenant acme
+    """
     try:
         event_id = format_id(parse_id(event_id))
     except ValueError as error:
-        fail(f"ID is {error}", status=2)
+        fail(f"ID {event_id!r}: {error}", status=WRONG_USAGE)
     access = api_access(api_url=api_url, token=token, tenant=tenant, role="reader")
 
     async def work() -> dict[str, Any]:
@@ -212,7 +227,7 @@ def get(
 async def _get(http: httpx.AsyncClient, path: str, params: list[tuple[str, str]]) -> dict[str, Any]:
     answer = await http.get(path, params=tuple(params))
     if answer.status_code != httpx.codes.OK:
-        fail(problem_text(answer))
+        fail(problem_text(answer), status=exit_status(answer))
     try:
         body: dict[str, Any] = msgspec.json.decode(answer.content, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

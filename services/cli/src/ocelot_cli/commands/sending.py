@@ -18,7 +18,7 @@ from ocelot_cli.transfer.delivery import Delivery
 from ocelot_cli.transfer.lines import STDIN, Source, UnreadableError
 from ocelot_cli.transfer.preparing import EventPreparer, MappingPreparer, Preparer
 from ocelot_cli.transfer.progress import ProgressReport
-from ocelot_cli.transfer.repeating import RefusedError, Repeater
+from ocelot_cli.transfer.repeating import RefusedError, Repeater, failure_status
 from ocelot_cli.transfer.transfer import Transfer
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
@@ -51,6 +51,8 @@ def send(
 
     Ids follow from the lines, so the same file sent again doubles nothing, and a run that was
     interrupted is simply started again. Exit status 3: some lines came to nothing.
+
+    Example: ocelot send events.ndjson --tenant acme --rejects rejects.ndjson
     """
     access = api_access(api_url=api_url, token=token, tenant=tenant, role="writer")
     http = http_client(access, tenant, _TIMEOUT)
@@ -86,6 +88,8 @@ def import_(
 
     The whole foreign event goes into metadata. Ids follow from the lines, so the same file
     imported again doubles nothing. Exit status 3: some lines came to nothing.
+
+    Example: ocelot import --mapping cloudtrail trail.json.gz --tenant acme
     """
     if list_mappings:
         for shipped in shipped_mappings():
@@ -177,7 +181,7 @@ def _transfer(
             status = 130
         except (RefusedError, TimeoutError, OSError, httpx.HTTPError) as error:
             complain(str(error) or type(error).__name__)
-            status = FAILED
+            status = failure_status(error)
         account.summary(time.monotonic() - began)
     if status == 0 and account.open:
         say(f"{counted(account.open, 'line')} not accounted for: a defect of this program")

@@ -8,17 +8,17 @@ import typer
 from rich.table import Table
 
 from ocelot_cli.administration import administration, run_on_backends, tenant_of
-from ocelot_cli.console import fail, out, plain, say, show_json
+from ocelot_cli.console import fail, note, out, plain, say, show_line
+from ocelot_cli.groups import AsJson, command_group
 from ocelot_common.names import Period
 from ocelot_common.provisioning.claiming import TenantSpec
 from ocelot_common.provisioning.errors import TenantNotFoundError
 from ocelot_common.registry.model import Isolation, Space, Tenant
 from ocelot_common.terminal import escape
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Make, list, suspend and delete tenants.",
+app = command_group(
+    "Make, list, suspend and delete tenants.",
+    example="ocelot tenants create acme",
 )
 
 #: In the place of a value that a tenant does not have.
@@ -26,7 +26,6 @@ _NOT_SET: Final = "not set"
 
 TenantId = Annotated[str, typer.Argument(metavar="ID", help="The tenant's id.")]
 Owner = Annotated[str, typer.Option(help="Who owns the tenant; only its owner may change it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -56,7 +55,10 @@ def create(
     ] = None,
     owner: Owner = "cli",
 ) -> None:
-    """Make a tenant, or bring back one that is being deleted: the same data and tokens."""
+    """Make a tenant, or bring back one that is being deleted: the same data and tokens.
+
+    Example: ocelot tenants create acme --retention-days 365
+    """
     tier = {kind.lower(): kind for kind in Isolation}.get(isolation.lower())
     if tier is None:
         fail("--isolation is dedicated or shared", status=2)
@@ -86,6 +88,7 @@ def create(
 
     tenant, unmet = run_on_backends(work())
     say(f"{tenant.id} is {tenant.state}, {tenant.isolation}, uid {tenant.uid}")
+    note(f"next: ocelot tokens create --tenant {tenant.id} --role writer")
     if unmet:
         fail(f"it was there before, and stays as it was: {', '.join(unmet)}")
 
@@ -95,7 +98,10 @@ def list_tenants(
     every: Annotated[bool, typer.Option("--all", help="Deleted ones too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the tenants."""
+    """List the tenants.
+
+    Example: ocelot tenants list --all
+    """
 
     async def work() -> list[Tenant]:
         async with administration() as admin:
@@ -103,7 +109,8 @@ def list_tenants(
 
     tenants = run_on_backends(work())
     if as_json:
-        show_json(_json([msgspec.structs.asdict(tenant) for tenant in tenants]))
+        for tenant in tenants:
+            show_line(_json(msgspec.structs.asdict(tenant)))
         return
     table = Table("id", "state", "isolation", "owner", "created", "uid", box=None)
     for tenant in tenants:
@@ -121,7 +128,10 @@ def list_tenants(
 
 @app.command()
 def show(tenant_id: TenantId, as_json: AsJson = False) -> None:
-    """Show a tenant, its space and its indices."""
+    """Show a tenant, its space and its indices.
+
+    Example: ocelot tenants show acme
+    """
 
     async def work() -> dict[str, Tenant | Space | None]:
         async with administration() as admin:
@@ -132,7 +142,7 @@ def show(tenant_id: TenantId, as_json: AsJson = False) -> None:
     found = run_on_backends(work())
     if as_json:
         parts = {name: part and msgspec.structs.asdict(part) for name, part in found.items()}
-        show_json(_json(parts))
+        show_line(_json(parts))
         return
     for part in found.values():
         if part is not None:
@@ -143,7 +153,10 @@ def show(tenant_id: TenantId, as_json: AsJson = False) -> None:
 
 @app.command()
 def suspend(tenant_id: TenantId, owner: Owner = "cli") -> None:
-    """Refuse a tenant's requests; what was acknowledged is still stored."""
+    """Refuse a tenant's requests; what was acknowledged is still stored.
+
+    Example: ocelot tenants suspend acme
+    """
 
     async def work() -> Tenant:
         async with administration() as admin:
@@ -154,7 +167,10 @@ def suspend(tenant_id: TenantId, owner: Owner = "cli") -> None:
 
 @app.command()
 def resume(tenant_id: TenantId, owner: Owner = "cli") -> None:
-    """End a suspension."""
+    """End a suspension.
+
+    Example: ocelot tenants resume acme
+    """
 
     async def work() -> Tenant:
         async with administration() as admin:
@@ -172,7 +188,10 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     owner: Owner = "cli",
 ) -> None:
-    """Delete a tenant: in seven days, until when it can be had back, or at once with --now."""
+    """Delete a tenant: in seven days, until when it can be had back, or at once with --now.
+
+    Example: ocelot tenants delete acme
+    """
     if now and not yes:
         shown = escape(tenant_id)
         typed = typer.prompt(f"Type {shown} to remove all its events for good", err=True)

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import zstandard
 
-from ocelot_cli.access import problem_text
+from ocelot_cli.access import exit_status, problem_text
 from ocelot_cli.transfer.preparing import Prepared
 from ocelot_cli.transfer.repeating import RefusedError, Repeater, require_status
 
@@ -83,14 +83,12 @@ def _read(answer: httpx.Response, batch: Sequence[Prepared]) -> Delivered:
     try:
         body = _answers.decode(answer.content)
     except ValueError:  # a problem with the whole request, or not Ocelot's words at all
-        raise RefusedError(problem_text(answer)) from None
-    refused = [
-        ItemRefusal(
-            batch[error.index],
-            f"{error.code}: {error.detail}" + (f" ({error.path})" if error.path else ""),
-        )
-        for error in body.errors
-    ]
+        raise RefusedError(problem_text(answer), status=exit_status(answer)) from None
+    reasons: dict[int, list[str]] = {}  # an event may have several faults
+    for error in body.errors:
+        place = f" ({error.path})" if error.path else ""
+        reasons.setdefault(error.index, []).append(f"{error.code}: {error.detail}{place}")
+    refused = [ItemRefusal(batch[index], "; ".join(each)) for index, each in reasons.items()]
     if body.accepted + len(refused) != len(batch):
         told = body.accepted + len(refused)
         raise RefusedError(f"the api answered for {told} events of {len(batch)}")

@@ -13,7 +13,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ocelot_cli.access import problem_text
+from ocelot_cli.access import exit_status, problem_text
+from ocelot_cli.console import FAILED, UNREACHABLE
 
 #: What the api may answer differently a moment later.
 _RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -23,7 +24,15 @@ T = TypeVar("T")
 
 
 class RefusedError(Exception):
-    """The api refuses the whole request, and will again."""
+    """The api refuses the whole request, and will again.
+
+    Attributes:
+        status: the exit status of the command.
+    """
+
+    def __init__(self, text: str, *, status: int = FAILED) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class UnavailableError(Exception):
@@ -48,7 +57,14 @@ def require_status(answer: httpx.Response, *expected: int) -> None:
     if answer.status_code in _RETRYABLE:
         raise UnavailableError(problem_text(answer), _retry_after(answer))
     if answer.status_code not in expected:
-        raise RefusedError(problem_text(answer))
+        raise RefusedError(problem_text(answer), status=exit_status(answer))
+
+
+def failure_status(error: Exception) -> int:
+    """Return the exit status of a command that a request has failed."""
+    if isinstance(error, RefusedError):
+        return error.status
+    return UNREACHABLE if isinstance(error, TimeoutError | httpx.TransportError) else FAILED
 
 
 class Repeater:

@@ -23,8 +23,16 @@ ROLES: Final[dict[str, frozenset[str]]] = {
     "reader": frozenset({LOGS_READ}),
     "auditor": frozenset({LOGS_READ, LOGS_EXPORT, ACCESSLOG_READ}),
     "admin": SCOPES - {TENANTS_ADMIN},
-    "operator": SCOPES,
+    "installation-admin": SCOPES,
 }
+
+#: Old names of roles, which tokens may still carry and commands may still name. Removed in 0.2.
+RENAMED_ROLES: Final[dict[str, str]] = {"operator": "installation-admin"}
+
+
+def current_role(role: str) -> str:
+    """Return the present name of a role; any other text is returned as it is."""
+    return RENAMED_ROLES.get(role, role)
 
 
 def effective_scopes(scope: str, role: str) -> frozenset[str]:
@@ -35,9 +43,9 @@ def effective_scopes(scope: str, role: str) -> frozenset[str]:
     Args:
         scope: separated by U+0020 alone (RFC 6749 §3.3). Python's `split()` would also split at
             no-break spaces and line separators, which nobody sees in the token of another issuer.
-        role: one of `ROLES`, or empty.
+        role: one of `ROLES` or of `RENAMED_ROLES`, or empty.
     """
-    return (SCOPES & frozenset(scope.split(" "))) | ROLES.get(role, frozenset())
+    return (SCOPES & frozenset(scope.split(" "))) | ROLES.get(current_role(role), frozenset())
 
 
 def reaches_beyond(scopes: Iterable[str]) -> bool:

@@ -16,7 +16,13 @@ import msgspec
 from jwt.utils import base64url_decode
 
 from ocelot_common.auth.keys import ALGORITHMS, SigningKey
-from ocelot_common.auth.scopes import ROLES, SCOPES, effective_scopes, reaches_beyond
+from ocelot_common.auth.scopes import (
+    ROLES,
+    SCOPES,
+    current_role,
+    effective_scopes,
+    reaches_beyond,
+)
 from ocelot_common.registry.model import KeyState, Tenant, VerificationKey
 from ocelot_common.terminal import is_safe
 
@@ -82,7 +88,7 @@ def mint_token(
         key: signs it; must have been published.
         subject: the `sub`, stored as `writer` of every event sent with the token.
         tenants: for which it is good.
-        role: one of `ROLES`, or empty.
+        role: one of `ROLES`, or empty. An old name is minted as the new one.
         scopes: besides the role's.
         ttl: how long it lives.
         issuer: the `iss`.
@@ -94,6 +100,7 @@ def mint_token(
             tenants only, a subject that events or terminals cannot carry, or a life that is too
             long or none.
     """
+    role = current_role(role)
     if role and role not in ROLES:
         raise ValueError(f"{role!r} is no role; there are {', '.join(ROLES)}")
     if unknown := set(scopes) - SCOPES:

@@ -21,6 +21,10 @@ class QueueKeyError(Exception):
     """The registry's keys do not allow this; the message says why."""
 
 
+class QueueKeyNotFoundError(QueueKeyError):
+    """The registry has no such key."""
+
+
 class KeyUse(msgspec.Struct, frozen=True):
     """When a key signed, as the processes that verified its messages saw it."""
 
@@ -134,7 +138,9 @@ async def _change(store: RegistryStore, kid: str, state: QueueKeyState) -> Queue
     async def work(transaction: RegistryTransaction) -> QueueKeyRow:
         row = await transaction.get(QueueKeyRow, kid)
         if row is None:
-            raise QueueKeyError(f"the registry has no key {kid}; `ocelot queue-keys list` has all")
+            raise QueueKeyNotFoundError(
+                f"the registry has no key {kid}; `ocelot queue-keys list` has all"
+            )
         changed = msgspec.structs.replace(row, state=state, version=transaction.version)
         await transaction.replace(changed)
         return changed

@@ -68,7 +68,7 @@ class Receiver:
         queue_url: of the queue.
         gate: while it is shut, nothing is received.
         receivers: most receives under way at once.
-        max_held_bytes: bound of the messages in hand and of what they were unpacked to.
+        max_buffered_bytes: bound of the messages in hand and of what they were unpacked to.
         wait_sec: how long a receive waits for messages.
         visibility_sec: how long a message is hidden from others, unless extended.
     """
@@ -80,7 +80,7 @@ class Receiver:
         *,
         gate: Gate,
         receivers: int,
-        max_held_bytes: int,
+        max_buffered_bytes: int,
         wait_sec: int = WAIT_SEC,
         visibility_sec: int = VISIBILITY_SEC,
     ) -> None:
@@ -88,7 +88,7 @@ class Receiver:
         self._queue_url = queue_url
         self._gate = gate
         self._receivers = receivers
-        self._bounds = HeldBounds(max_bytes=max_held_bytes)
+        self._bounds = HeldBounds(max_bytes=max_buffered_bytes)
         self._wait_sec = wait_sec
         self._visibility_sec = visibility_sec
         self._held: dict[str, Received] = {}

@@ -81,7 +81,7 @@ class WorkerRuntime:
         self.snapshot = RegistrySnapshot(self.store)
         self.gate = Gate(
             Gauge(
-                "ocelot_worker_held",
+                "ocelot_worker_paused",
                 "1 while this cause keeps the worker from receiving",
                 ["cause"],
                 registry=registry,
