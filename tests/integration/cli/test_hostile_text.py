@@ -224,7 +224,7 @@ CASES: Final[dict[str, list[Case]]] = {
         Case((ARGUMENT,), told=False),
         Case(("{hostile_id}", "--owner", "else"), told=False),
     ],
-    "tenants list": [Case(), Case(("--json", "--all"), json="all")],
+    "tenants list": [Case(), Case(("--json", "--all"), json="lines")],
     "tenants show": [
         Case(("{tenant}",)),
         Case(("{tenant}", "--json"), json="all"),

@@ -143,7 +143,7 @@ async def test_a_deleted_tenant_comes_back_with_uid_data_and_tokens(
 
     deleted = await ocelot.ok("tenants", "delete", tenant_id)
 
-    assert f"`ocelot tenants create {tenant_id}` brings it back" in deleted.err
+    assert f"`ocelot tenants create {tenant_id}`" in deleted.err
     assert (await shown(ocelot, tenant_id))["tenant"]["state"] == "Deleting"
     assert (await ocelot("tenants", "suspend", tenant_id)).status == 1
 
@@ -173,7 +173,8 @@ async def test_a_tenant_deleted_now_is_gone_and_the_next_one_of_its_id_is_anothe
         "tenants", "delete", tenant_id, "--now", stdin=f"{tenant_id}\n".encode()
     )
 
-    assert f"{tenant_id} and its events are gone" in right.err
+    assert right.status == 0
+    assert tenant_id in right.err
     assert await running.stored(tenant) == []
     assert (await ocelot("tenants", "show", tenant_id)).status == 4
     everything = (await ocelot.ok("tenants", "list", "--all", "--json")).events

@@ -448,4 +448,4 @@ def test_discarding_asks_first():
     result = ocelot("dead-letters", "discard", "abc", stdin=b"n\n")
 
     assert result.exit_code == 1
-    assert "Forget 1 letter for good?" in result.output
+    assert "1 dead letter" in result.output

@@ -25,12 +25,12 @@ Schema = dict[str, Any]
 TAGS: Final = [
     {"name": "write", "description": "Applications write events"},
     {"name": "read", "description": "Auditors search, count and read them"},
-    {"name": "jobs", "description": "What takes longer than a request, and how far it is"},
+    {"name": "jobs", "description": "Rebuilds, purges and other background work, and its progress"},
     {"name": "service", "description": "The process itself; needs no token"},
 ]
 _PROBLEM: Final[Schema] = {
     "type": "object",
-    "description": "What went wrong (RFC 9457)",
+    "description": "A problem document (RFC 9457)",
     "required": ["type", "title", "status", "code", "detail", "request_id"],
     "properties": {
         "type": {"type": "string"},

@@ -22,9 +22,9 @@ HEADERS: Final = "#/components/headers/"
 _REQUEST_ID: Final = "01a20fec-b3b5-72f4-9ef5-80ce43e0fde8"
 _STATUSES: Final = {
     400: "The request can't be read; `path` names the parameter at fault",
-    401: "No token, or none that is taken",
+    401: "The token is missing or not valid",
     403: "The token is not for this",
-    404: "There is no such thing, or not yet",
+    404: "The object does not exist, or does not exist yet",
     408: "Head or body did not arrive in time",
     409: "Something is in the way",
     413: "The body, an event or their number is too large",
@@ -194,7 +194,7 @@ COMPONENT_HEADERS: Final[Schema] = {
     },
     "Ocelot-Stored-Until": {
         "description": "The `seq` of the last event that may be in it: as `stored_until`, it makes"
-        " a later request go on within the same events",
+        " a later request continue within the same events",
         "required": True,
         "schema": {"type": "string"},
     },

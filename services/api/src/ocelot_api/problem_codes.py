@@ -63,7 +63,8 @@ MEANINGS: Final[dict[str, str]] = {
     "invalid_json": "not valid JSON: expected ',' (byte 17)",
     "invalid_unicode": "the text is not valid UTF-8",
     "too_deep": "objects and arrays nest deeper than 32 levels",
-    "event_too_large": "the event has 70,000 bytes, at most 65,536 are taken",
+    "event_too_large": "The event is 70,000 bytes; the limit is 65,536. Shorten `metadata` or raise"
+    " OCELOT_MAX_EVENT_BYTES.",
     "too_many_containers": "an event of 60,000 bytes may have 10,064 arrays and objects, empty ones"
     " included (64, and one per 6 bytes)",
     "too_many_exponents": "an event of 640 bytes may have 14 numbers such as 1e23 or 1e-300 (4, and"
@@ -96,15 +97,15 @@ MEANINGS: Final[dict[str, str]] = {
     # Exports
     "too_many_exports": "The process holds nearly all of its 8 exports. Retry after 10 s, or raise"
     " OCELOT_MAX_EXPORTS.",
-    "shutting_down": "the process ends; go on with another",
+    "shutting_down": "The process is shutting down. Continue with another one.",
     # Jobs
     "invalid_rebuild": 'say {"all": true}, {"received_from": …, "received_to": …} or {"ids": […]}',
     "search_not_enabled": "the tenant has no search index to rebuild",
     "job_exists": "a rebuild is under way",
     "job_not_found": "the tenant has no such job",
     # Backends
-    "queue_unavailable": "SQS did not take the events; they may be stored all the same: repeat with"
-    " these ids or with the same Idempotency-Key",
+    "queue_unavailable": "SQS did not confirm the events. They may be stored. Repeat the request"
+    " with these ids or with the same Idempotency-Key.",
     "queue_key_missing": "the service has no key to sign queue messages with; nothing was stored",
     "event_not_found": "no such event is stored",
     "event_unreadable": "the stored document is not an event: `event` is not text",

@@ -11,20 +11,21 @@ _MAX_PROBLEM_CHARS = 2_000
 
 ApiUrl = Annotated[
     str | None,
-    typer.Option(envvar="OCELOT_API_URL", help="Where the api is: https://HOST.", metavar="URL"),
+    typer.Option(envvar="OCELOT_API_URL", help="URL of the api: https://HOST.", metavar="URL"),
 ]
 Token = Annotated[
     str | None,
     typer.Option(
-        envvar="OCELOT_TOKEN", help="The token to use.", metavar="TOKEN", show_default=False
+        envvar="OCELOT_TOKEN", help="Token for the api.", metavar="TOKEN", show_default=False
     ),
 ]
 TenantOption = Annotated[
     str | None,
     typer.Option(
         "--tenant",
-        help="Whose events: needed where a token is for several tenants; with make dev, takes the"
-        " tenant's ready-made token.",
+        help="Tenant whose events are sent or read. Required if the token is for several"
+        " tenants. If no"
+        " token is given and the signing key is available, the command mints one.",
     ),
 ]
 

@@ -130,7 +130,7 @@ def api_access(
         role: of that token.
     """
     if tenant is not None and not TENANT_ID.fullmatch(tenant):
-        fail(f"{tenant!r} is no tenant id", status=2)
+        fail(f"{tenant!r} is not a tenant id", status=2)
     stack = None if api_url and token else find_dev_stack()
     if stack is not None and api_url and api_url.rstrip("/") != stack.api_url.rstrip("/"):
         stack = None  # another api gets none of its tokens

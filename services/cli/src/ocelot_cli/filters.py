@@ -12,16 +12,16 @@ Values = list[str] | None
 Words = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Full text: words, '\"a phrase\"', -word (after --), one OR another, begin*.",
+        help="Full text: words, '\"a phrase\"', -word (after --), one OR another, prefix*.",
         show_default=False,
     ),
 ]
-Action = Annotated[Values, typer.Option(help="Action; 'document.*' is a prefix.")]
-Actor = Annotated[Values, typer.Option(help="Actor's id.")]
-Target = Annotated[Values, typer.Option(help="Target's id.")]
-Outcome = Annotated[Values, typer.Option(help="success, failure, denied, unknown.")]
-Severity = Annotated[Values, typer.Option(help="debug … critical.")]
-RequestId = Annotated[Values, typer.Option(help="Correlation id.")]
+Action = Annotated[Values, typer.Option(help="Action; 'document.*' matches a prefix.")]
+Actor = Annotated[Values, typer.Option(help="Id of the actor.")]
+Target = Annotated[Values, typer.Option(help="Id of a target.")]
+Outcome = Annotated[Values, typer.Option(help="success, failure, denied or unknown.")]
+Severity = Annotated[Values, typer.Option(help="debug, info, notice, warning, error or critical.")]
+RequestId = Annotated[Values, typer.Option(help="Request id of the event.")]
 Where = Annotated[
     Values,
     typer.Option(
@@ -30,8 +30,13 @@ Where = Annotated[
         " metadata.plan=pro.",
     ),
 ]
-Since = Annotated[str | None, typer.Option("--from", help="RFC 3339, or -24h: 24 hours ago.")]
-Until = Annotated[str | None, typer.Option("--to", help="RFC 3339, or -1h.")]
+Since = Annotated[
+    str | None,
+    typer.Option("--from", metavar="TIME", help="Start: RFC 3339, or -24h for 24 hours ago."),
+]
+Until = Annotated[
+    str | None, typer.Option("--to", metavar="TIME", help="End: RFC 3339, or -1h for an hour ago.")
+]
 
 #: Parameters that have options of their own, or none.
 _NO_FILTERS = frozenset(

@@ -44,11 +44,11 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def options(
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Show the log, and tracebacks of errors.")
+        bool, typer.Option("--verbose", help="Print the log, and tracebacks of errors.")
     ] = False,
     show_version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
     """Options of every command."""

@@ -81,7 +81,7 @@ class Target(Struct, gc=False, forbid_unknown_fields=True):
 
 
 class Source(Struct, gc=False, forbid_unknown_fields=True):
-    """Where the request came from."""
+    """Origin of the request."""
 
     ip: _OptionalKeyword = UNSET
     user_agent: _OptionalKeyword = UNSET
@@ -90,7 +90,7 @@ class Source(Struct, gc=False, forbid_unknown_fields=True):
 
 
 class Changes(Struct, Generic[Free], gc=False, forbid_unknown_fields=True):
-    """What changed, free-form."""
+    """The changed values before and after, free-form."""
 
     before: Free | UnsetType = UNSET
     after: Free | UnsetType = UNSET

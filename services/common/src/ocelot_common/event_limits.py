@@ -147,7 +147,8 @@ def too_large(size: int, limits: EventLimits) -> EventError:
     return EventError(
         "event_too_large",
         "",
-        f"the event has {size:,} bytes, at most {limits.max_event_bytes:,} are taken",
+        f"The event is {size:,} bytes; the limit is {limits.max_event_bytes:,}. Shorten `metadata`"
+        " or raise OCELOT_MAX_EVENT_BYTES.",
     )
 
 

@@ -209,7 +209,9 @@ class ExportResponse(Response):
         now = time.monotonic()
         self._ends_at = min(self._ends_at, now + _DRAIN_SEC)
         if now >= self._ends_at:
-            raise unavailable("shutting_down", "the process ends; go on with another")
+            raise unavailable(
+                "shutting_down", "The process is shutting down. Continue with another one."
+            )
 
     def _note_end(self, work: asyncio.Task[bool]) -> None:
         if self._sent_at is None:

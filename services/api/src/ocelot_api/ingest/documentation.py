@@ -50,7 +50,8 @@ def event_schemas() -> Schema:
     fields["changes"]["anyOf"][0] = ref("Changes")
     # What is checked by code is said here in the words of JSON Schema.
     fields["action"] |= {
-        "description": f"What was done; `{RESERVED_ACTION_PREFIX}` begins the service's own",
+        "description": f"The action; `{RESERVED_ACTION_PREFIX}` is the prefix of the"
+        f" service's own actions",
         "pattern": rf"^(?!{RESERVED_ACTION_PREFIX[:-1]}\.)",
     }
     fields["id"]["anyOf"][0] |= {
@@ -141,7 +142,7 @@ POST_ONE: Final[Schema] = {
         body=content(ref("Event"), {"A change": EVENT, "The least": _SMALL, "A logon": _LOGON}),
         answers={
             202: answer(
-                "The queue has taken the event; it will be stored",
+                "The queue has accepted the event. It will be stored.",
                 content(ref("Accepted"), {"Accepted": {"id": _ID, "status": "accepted"}}),
                 headers=["Location"],
             )
@@ -166,13 +167,14 @@ POST_BULK: Final[Schema] = {
         "write_events",
         scope=LOGS_WRITE,
         description='A JSON array, `{"logs": [...]}` or NDJSON; plain, gzip or zstd by'
-        " `Content-Encoding`. Each event is taken or refused by itself, unless `atomic=true`: the"
+        " `Content-Encoding`. Each event is accepted or rejected by itself, unless"
+        " `atomic=true`: the"
         " answer names those that were not, with their codes as for a single event.",
         parameters=[
             _KEY,
             parameter(
                 "atomic",
-                "Take all events or none",
+                "Accept all events or none",
                 {"type": "boolean", "default": False},
                 example=True,
             ),
@@ -203,7 +205,7 @@ POST_BULK: Final[Schema] = {
         },
         answers={
             202: answer(
-                "The queue has taken the events that are not in `errors`",
+                "The queue has accepted the events that are not in `errors`",
                 content(
                     ref("BulkResult"),
                     {

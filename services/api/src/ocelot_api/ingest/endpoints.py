@@ -271,8 +271,8 @@ class Ingest:
             # A send that timed out may have arrived: with these ids, a repeat doubles nothing.
             raise unavailable(
                 "queue_unavailable",
-                f"{error}; they may be stored all the same: repeat with these ids or with"
-                " the same Idempotency-Key",
+                f"{error}. They may be stored. Repeat the request with these ids or with the same"
+                " Idempotency-Key.",
                 members={"outcome": "unknown"} | ids,
             ) from None
         self._metrics.count_accepted(principal.tenant.id, number)

@@ -54,7 +54,10 @@ SCHEMAS: Final[dict[str, Schema]] = {
                 "description": "Whether it is queued again when it has run",
             },
             "cancel_requested": {"type": "boolean"},
-            "spec": {"type": "object", "description": "What it is to do; of ids, their number"},
+            "spec": {
+                "type": "object",
+                "description": "The request; a list of ids is given as its length",
+            },
             "phase": {
                 "type": "string",
                 "description": f"The phase of a running rebuild: {', '.join(RebuildPhase)}."

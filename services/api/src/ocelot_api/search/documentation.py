@@ -46,14 +46,14 @@ _TEXTS: Final = _several(_TEXT)
 _FILTERS: Final[dict[str, tuple[str, Schema, Any]]] = {
     "action": ("Action; `document.*` is a prefix", _TEXTS, ["document.*"]),
     "actor.id": ("Who did it", _TEXTS, ["user-17"]),
-    "actor.type": ("What kind of actor", _TEXTS, ["user"]),
+    "actor.type": ("Type of the actor", _TEXTS, ["user"]),
     "actor.email": ("The actor's address", _TEXTS, ["jane@example.com"]),
     "target.type": (
-        "What kind of resource was acted on; of several targets, one must fit",
+        "Type of a target; one of several targets must match",
         _TEXTS,
         ["document"],
     ),
-    "target.id": ("A resource acted on; of several targets, one must fit", _TEXTS, ["doc-42"]),
+    "target.id": ("Id of a target; one of several targets must match", _TEXTS, ["doc-42"]),
     "outcome": ("Outcome", _several(_OUTCOME), ["failure", "denied"]),
     "severity": ("Severity", _several(_SEVERITY), ["warning"]),
     "severity.gte": ("This severity and worse ones", _SEVERITY, "warning"),
@@ -78,7 +78,7 @@ _FILTERS: Final[dict[str, tuple[str, Schema, Any]]] = {
 }
 _PATHS: Final = parameter(
     "paths",
-    "Filters by path, each a parameter of its own: `metadata.plan=pro`, `changes.after.title=Q3*`",
+    "Filters by path, one parameter per path: `metadata.plan=pro`, `changes.after.title=Q3*`",
     {
         "type": "object",
         "propertyNames": {"pattern": f"^({_PATH})$", "maxLength": 256},
@@ -172,8 +172,9 @@ SEARCH: Final = operation(
     scope=LOGS_READ,
     description="Find events, the latest first unless told otherwise. "
     + ANY_FILTER
-    + "\n\nThe answer names the `backend`: OpenSearch, or MongoDB where the index is left out, away"
-    " or being built. `total.relation` is `gte` where more match than were counted. From MongoDB,"
+    + "\n\nThe answer names the `backend`: OpenSearch, or MongoDB where the index is not"
+    " configured, unavailable or being built. `total.relation` is `gte` where more match"
+    " than were counted. From MongoDB,"
     " an item with `unreadable` is a stored document that is not an event.",
     parameters=[*FILTERS, *several_parameters(_OPTIONS)],
     answers={200: _PAGE},
@@ -324,7 +325,7 @@ def _condition() -> Schema:
     return {
         "type": "object",
         "description": "One of `and`, `or` and `not`, alone; or filters by their names as in `GET"
-        " /logs`, paths included, which must all fit",
+        " /logs`, paths included; all of them must match",
         "minProperties": 1,
         "propertyNames": {"pattern": f"^({_either([*operators, *filters])}|{_PATH})$"},
         "properties": operators | filters,

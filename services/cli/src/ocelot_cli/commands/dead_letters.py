@@ -25,14 +25,18 @@ from ocelot_common.jobs.store import JobStore
 from ocelot_common.timestamps import to_ms
 
 app = command_group(
-    "What could not be stored or indexed: list, retry, accept, discard.",
+    "List, retry, accept and discard events that could not be stored or indexed.",
     example="ocelot dead-letters list",
 )
 
-Keys = Annotated[list[str], typer.Argument(metavar="KEY…", help="Keys, or their beginnings.")]
+Keys = Annotated[
+    list[str], typer.Argument(metavar="KEY…", help="Keys of dead letters, or unique prefixes.")
+]
 WaitSec = Annotated[
     float,
-    typer.Option("--wait-sec", min=0, help="Seconds to wait for a job; it goes on afterwards."),
+    typer.Option(
+        "--wait-sec", min=0, help="Seconds to wait for the job. The job continues afterwards."
+    ),
 ]
 Letter = dict[str, Any]
 
@@ -62,11 +66,11 @@ async def desk() -> AsyncIterator[Desk]:
 
 @app.command(name="list")
 def list_letters(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of dead letters.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List letters, those seen last first.
+    """List dead letters, last seen first.
 
     Example: ocelot dead-letters list --tenant acme
     """
@@ -101,8 +105,12 @@ def list_letters(
 
 
 @app.command()
-def show(key: Annotated[str, typer.Argument(metavar="KEY", help="Its key or beginning.")]) -> None:
-    """Show one letter with its reason and full content.
+def show(
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="Key of the dead letter, or a unique prefix.")
+    ],
+) -> None:
+    """Print one dead letter with its reason and full content.
 
     Example: ocelot dead-letters show 3f9a0c
     """
@@ -117,27 +125,28 @@ def show(key: Annotated[str, typer.Argument(metavar="KEY", help="Its key or begi
 @app.command()
 def retry(
     keys: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY…", help="Keys, or their beginnings.")
+        list[str] | None,
+        typer.Argument(metavar="KEY…", help="Keys of dead letters, or unique prefixes."),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All letters.")] = False,
-    tenant: Annotated[str | None, typer.Option(help="With --all: only this tenant's.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Retry all dead letters.")] = False,
+    tenant: Annotated[str | None, typer.Option(help="With --all: only of this tenant.")] = None,
     new_id: Annotated[
         bool,
         typer.Option(
-            "--new-id", help="Give a conflict's event an id of its own; always the same one."
+            "--new-id", help="Give the event of a conflict a new id, the same on every retry."
         ),
     ] = False,
     wait_sec: WaitSec = 3_600.0,
 ) -> None:
-    """Send what failed again, with its id and time of arrival. Safe to repeat.
+    """Send failed events again, with their ids and times of arrival. Safe to repeat.
 
-    A job does it, because only Ocelot's processes hold the keys that sign queue messages. A letter
-    whose content was not authenticated is never sent.
+    A job sends them, because only Ocelot's processes hold the keys that sign queue messages. A dead
+    letter whose content was not authenticated is never sent.
 
     Example: ocelot dead-letters retry --all
     """
     if bool(keys) == every:
-        fail("name letters, or say --all", status=2)
+        fail("Name dead letters, or give --all.", status=2)
 
     async def work() -> Job:
         async with desk() as at:
@@ -155,28 +164,31 @@ def retry(
     if job.state is not JobState.SUCCEEDED:
         fail(_failure(job))
     if not any(job.progress.values()):
-        say("no letters")
+        say("There are no dead letters.")
 
 
 @app.command()
 def accept(
-    kid: Annotated[str, typer.Option(help="The key that is lost.")],
+    kid: Annotated[str, typer.Option(help="Id of the lost key.")],
     sent_from: Annotated[
         str | None,
-        typer.Option("--sent-from", metavar="TIME", help="Only messages signed since."),
+        typer.Option(
+            "--sent-from", metavar="TIME", help="Only messages signed at or after this time."
+        ),
     ] = None,
     sent_to: Annotated[
-        str | None, typer.Option("--sent-to", metavar="TIME", help="Only messages signed before.")
+        str | None,
+        typer.Option("--sent-to", metavar="TIME", help="Only messages signed before this time."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     wait_sec: WaitSec = 3_600.0,
 ) -> None:
-    """Store events whose messages nobody can authenticate any more, because their key is lost.
+    """Store events whose messages cannot be authenticated because their key is lost.
 
     A job reads the messages from the dead letter queues and counts their events per tenant, writer
-    and hour. Compare the numbers with what your writers sent: whoever can write to the queue can
-    name any key. After your answer, a second job signs these messages again and sends them.
-    Messages that came since are left for the next run.
+    and hour. Compare the numbers with what your writers sent: a sender that can write to the queue
+    can name any key. After your confirmation, a second job signs these messages again and sends
+    them. Messages that arrived later are left for the next run.
 
     Example: ocelot dead-letters accept --kid q1a2b3c4d5e6
     """
@@ -242,14 +254,17 @@ def outcome_lines(job: Job) -> Iterator[str]:
 
 @app.command()
 def discard(
-    keys: Keys, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+    keys: Keys,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Forget letters; their content is gone for good.
+    """Delete dead letters with their content permanently.
 
     Example: ocelot dead-letters discard 3f9a0c
     """
     if not yes:
-        typer.confirm(f"Forget {counted(len(keys), 'letter')} for good?", abort=True, err=True)
+        typer.confirm(
+            f"Delete {counted(len(keys), 'dead letter')} permanently?", abort=True, err=True
+        )
 
     async def work() -> int:
         async with desk() as at:
@@ -263,7 +278,7 @@ async def _run(at: Desk, kind: JobKind, spec: dict[str, Any], wait_sec: float) -
     """Have a job done; Ctrl-C ends the waiting and not the job."""
     jobs = JobStore(at.admin.store.database)
     job = await jobs.create(kind, created_by="cli", spec=spec)
-    note(f"job {job.id}; `ocelot jobs show {job.id}` tells how far it is")
+    note(f"job {job.id}; `ocelot jobs show {job.id}` shows its progress")
     return await follow(jobs, job, lambda each: f"{each.kind} {each.state}", wait_sec=wait_sec)
 
 

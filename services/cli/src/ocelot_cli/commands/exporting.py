@@ -38,15 +38,17 @@ _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 def export(
     words: Words = None,
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="A new file; '-': stdout.")
+        str, typer.Option("--output", "-o", metavar="FILE", help="New file; '-' writes to stdout.")
     ] = STDOUT,
-    form: Annotated[Format, typer.Option("--format", help="What the file holds.")] = Format.NDJSON,
+    form: Annotated[Format, typer.Option("--format", help="Format of the file.")] = Format.NDJSON,
     columns: Annotated[
         str | None,
-        typer.Option(metavar="PATH,…", help="Of CSV: id,occurred_at,actor.id,metadata.plan"),
+        typer.Option(
+            metavar="PATH,…", help="Columns of CSV: id,occurred_at,actor.id,metadata.plan"
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a file that an interrupted run left.")
+        bool, typer.Option("--resume", help="Continue the file of an interrupted run.")
     ] = False,
     action: Action = None,
     actor: Actor = None,
@@ -61,26 +63,32 @@ def export(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Only what was stored before: RFC 3339, -1h or a seq. Repeated, it is the same.",
+            help="Only events stored before: RFC 3339, -1h or a seq. A repeated export with"
+            " the same"
+            " value has the same events.",
         ),
     ] = None,
     sort: Annotated[
-        str, typer.Option(help="occurred_at or received_at; '-' before it: the latest first.")
+        str,
+        typer.Option(help="Order: occurred_at or received_at; with '-' before it, latest first."),
     ] = "occurred_at",
     patience: Annotated[
         float,
-        typer.Option(min=1, help="Seconds for which a request is repeated while the api is away."),
+        typer.Option(
+            min=1, help="Seconds for which a request is retried while the api is unavailable."
+        ),
     ] = 300.0,
     tenant: TenantOption = None,
     api_url: ApiUrl = None,
     token: Token = None,
 ) -> None:
-    """Write all events that fit to a file, and check that none is missing.
+    """Write all matching events to a file, and verify that none is missing.
 
     Exit status 3: the file also has lines for stored documents that are not events.
 
-    An interrupted export goes on where it stopped, within the same events. FILE.unfinished beside
-    the file says how far it is, and is gone at its end. The options are those of `ocelot search`.
+    `--resume` continues an interrupted export at the point where it stopped, with the same events.
+    FILE.unfinished next to the file holds the progress and is removed at the end. The filters are
+    those of `ocelot search`.
 
     Example: ocelot export --tenant acme --output acme.ndjson --from 2026-11-01T00:00:00Z
     """
@@ -119,7 +127,7 @@ def export(
     if status:
         if made.resumable:
             so_far = counted(state.events, "event")
-            say(f"the file has {so_far}; the same command with --resume goes on")
+            say(f"The file has {so_far}. Run the same command with --resume to continue.")
         raise typer.Exit(status)
     rate = (state.events - already) / max(time.monotonic() - began, 0.001)
     say(

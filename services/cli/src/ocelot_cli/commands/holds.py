@@ -20,21 +20,21 @@ from ocelot_common.holds import Hold, HoldStore
 from ocelot_common.provisioning.errors import ProvisioningError
 
 app = command_group(
-    "Legal holds: while a tenant has one, none of its events is deleted.",
+    "Legal holds. While a tenant has a hold, none of its events is deleted.",
     example="ocelot holds list",
 )
 
-TenantId = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
-Owner = Annotated[str, typer.Option(help="Who owns the hold; only its owner may lift it.")]
+TenantId = Annotated[str, typer.Argument(metavar="TENANT", help="Id of the tenant.")]
+Owner = Annotated[str, typer.Option(help="Owner of the hold; only the owner may lift it.")]
 
 
 @app.command()
 def place(
     tenant: TenantId,
-    reason: Annotated[str, typer.Option(help="Why, for whoever meets it: 'case 4711'.")],
+    reason: Annotated[str, typer.Option(help="Reason that others will read: 'case 4711'.")],
     owner: Owner = "cli",
 ) -> None:
-    """Place a hold. When this returns, nothing of the tenant is deleted any more.
+    """Place a hold. Once the command returns, no event of the tenant is deleted.
 
     Example: ocelot holds place acme --reason "case 4711"
     """
@@ -49,10 +49,10 @@ def place(
 
 @app.command(name="list")
 def list_holds(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List holds, those placed first first.
+    """List legal holds, oldest first.
 
     Example: ocelot holds list --tenant acme
     """
@@ -85,10 +85,10 @@ def list_holds(
 
 @app.command()
 def lift(
-    hold_id: Annotated[str, typer.Argument(metavar="ID", help="The hold's whole id.")],
+    hold_id: Annotated[str, typer.Argument(metavar="ID", help="Full id of the hold.")],
     owner: Owner = "cli",
 ) -> None:
-    """Lift a hold. What has passed its retention is deleted by the next purge.
+    """Lift a hold. The next purge deletes events past their retention.
 
     Example: ocelot holds lift 01a21322-0632-710b-8580-2fae79ed33ff
     """

@@ -28,16 +28,16 @@ from ocelot_common.provisioning.errors import TenantNotFoundError
 from ocelot_common.registry.model import Home
 
 app = command_group(
-    "Rebuilds, purges and the other jobs: list, show, cancel, ask for a rebuild.",
+    "List, show and cancel jobs, and request rebuilds of a search index.",
     example="ocelot jobs list",
 )
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, or its beginning.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job, or a unique prefix.")]
 
 
 @app.command(name="list")
 def list_jobs(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
     kind: Annotated[
         list[JobKind] | None,
         typer.Option(
@@ -47,12 +47,12 @@ def list_jobs(
         ),
     ] = None,
     state: Annotated[
-        list[JobState] | None, typer.Option(help="Only these; may be given again.")
+        list[JobState] | None, typer.Option(help="Only in this state. Repeat for several.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, the newest first; ended ones are kept for 90 days.
+    """List jobs, newest first. Finished jobs are kept for 90 days.
 
     Example: ocelot jobs list --state running --state failed
     """
@@ -89,7 +89,7 @@ def list_jobs(
 
 @app.command()
 def show(job_id: JobId) -> None:
-    """Show one job: what it does, how far it is, and what went wrong.
+    """Print one job with its progress and errors.
 
     Example: ocelot jobs show 01a21322
     """
@@ -103,7 +103,7 @@ def show(job_id: JobId) -> None:
 
 @app.command()
 def cancel(job_id: JobId) -> None:
-    """Stop a job; it leaves things as whole as they were.
+    """Stop a job. Data and indices stay consistent.
 
     Example: ocelot jobs cancel 01a21322
     """
@@ -127,27 +127,31 @@ def cancel(job_id: JobId) -> None:
 
 @app.command()
 def rebuild(
-    tenant: Annotated[str, typer.Option(help="Whose search index.")],
+    tenant: Annotated[str, typer.Option(help="Tenant whose search index is rebuilt.")],
     received_from: Annotated[
         str | None,
-        typer.Option("--received-from", metavar="TIME", help="Only what was received since."),
+        typer.Option(
+            "--received-from", metavar="TIME", help="Only events received at or after this time."
+        ),
     ] = None,
     received_to: Annotated[
         str | None,
-        typer.Option("--received-to", metavar="TIME", help="Only what was received before."),
+        typer.Option(
+            "--received-to", metavar="TIME", help="Only events received before this time."
+        ),
     ] = None,
     ids: Annotated[
         list[str] | None,
-        typer.Option("--id", metavar="ID", help="Only this event; may be given again."),
+        typer.Option("--id", metavar="ID", help="Only this event. Repeat for several."),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Stay until it has ended, and tell how far it is.")
+        bool, typer.Option("--wait", help="Wait for the end, and print the progress.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Queue a rebuild of a tenant's search index: of everything, or of what is named.
+    """Queue a rebuild of a tenant's search index: all of it, a range of time, or single events.
 
-    Ctrl-C ends the waiting and not the job. The exit status is 1 unless it succeeds.
+    With --wait, Ctrl-C stops waiting but not the job, and the exit status is 1 if the job fails.
 
     Example: ocelot jobs rebuild --tenant acme --received-from 2026-11-01T00:00:00Z --wait
     """
@@ -177,7 +181,7 @@ def rebuild(
                 )
             except JobExistsError as error:
                 raise ValueError(f"a rebuild is under way: {error.job.id}") from None
-            say(f"queued as {job.id}; `ocelot jobs show {job.id}` tells how far it is")
+            say(f"queued as {job.id}; `ocelot jobs show {job.id}` shows its progress")
             return await follow(jobs, job, _progress) if wait else job
 
     job = run_on_backends(work())

@@ -25,20 +25,20 @@ from ocelot_common.signed_text import QueueKey
 from ocelot_common.terminal import escape
 
 app = command_group(
-    "The keys that sign queue messages: make, record, list, retire, give up.",
+    "Create, record, list and retire the keys that sign queue messages.",
     example="ocelot queue-keys list",
 )
 
-KeyId = Annotated[str, typer.Argument(metavar="KID", help="The key's id.")]
+KeyId = Annotated[str, typer.Argument(metavar="KID", help="Id of the key.")]
 
 
 @app.command()
 def new(
     path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="The key file; made if it is missing.")
+        Path, typer.Argument(metavar="FILE", help="Key file. It is created if it does not exist.")
     ],
 ) -> None:
-    """Make a key, write it as the first line of FILE, and record its fingerprint.
+    """Create a key, write it as the first line of FILE, and record its fingerprint.
 
     The first key signs, all keys verify. Give the file to api, consumer, indexer and jobs
     (OCELOT_QUEUE_KEYS_FILE); they read it again when it changes. A process that still lacks the key
@@ -61,7 +61,7 @@ def new(
 @app.command()
 def record(
     path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A key file: one kid:base64 per line.")
+        Path, typer.Argument(metavar="FILE", help="Key file with one kid:base64 per line.")
     ],
 ) -> None:
     """Record the fingerprint of every key of FILE that the registry lacks. Safe to repeat.
@@ -89,7 +89,7 @@ def record(
 def list_keys(
     as_json: AsJson = False,
 ) -> None:
-    """List the registry's keys, oldest first.
+    """List the keys in the registry, oldest first.
 
     Example: ocelot queue-keys list
     """
@@ -121,10 +121,10 @@ def list_keys(
 
 @app.command()
 def retire(kid: KeyId) -> None:
-    """Record that a key is not needed any more; then remove it from the key files.
+    """Record that a key is no longer needed. Then remove it from the key files.
 
-    Refused until 15 days after the key last signed, because its messages may wait so long in a
-    queue.
+    Rejected until 15 days after the key last signed, because its messages may wait in a queue until
+    then.
 
     Example: ocelot queue-keys retire q1a2b3c4d5e6
     """
@@ -140,9 +140,9 @@ def retire(kid: KeyId) -> None:
 @app.command()
 def lost(
     kid: KeyId,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Record that nobody has a key any more, so that no process waits for it.
+    """Record that a key is lost, so that no process waits for it.
 
     Messages that it signed are moved to the dead letter queue. `ocelot dead-letters accept` stores
     their events.

@@ -52,14 +52,15 @@ def search(
     since: Since = None,
     until: Until = None,
     sort: Annotated[
-        str, typer.Option(help="occurred_at or received_at; '-' before it: the latest first.")
+        str,
+        typer.Option(help="Order: occurred_at or received_at; with '-' before it, latest first."),
     ] = "-occurred_at",
-    limit: Annotated[int, typer.Option(min=1, help="Events in all.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of events.")] = 50,
     fields: Annotated[
         Values,
         typer.Option(
             metavar="FIELD,…",
-            help="What to print of each event: actor.id, targets.name, metadata.plan …",
+            help="Fields to print of each event: actor.id, targets.name, metadata.plan.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -67,7 +68,7 @@ def search(
     api_url: ApiUrl = None,
     token: Token = None,
 ) -> None:
-    """Find events. An option given twice means either; different ones must all fit.
+    """Find events. A repeated option matches any of its values; all options must match.
 
     Example: ocelot search --tenant acme --action "document.*" --from -24h
     """
@@ -132,24 +133,31 @@ def stats(
     until: Until = None,
     by: Annotated[
         str | None,
-        typer.Option(metavar="FIELD", help="Commonest values: actor.id, metadata.plan …"),
+        typer.Option(
+            metavar="FIELD",
+            help="Count the most common values of a field: actor.id, metadata.plan.",
+        ),
     ] = None,
-    top: Annotated[int | None, typer.Option(help="How many of them; 10 unless told.")] = None,
+    top: Annotated[
+        int | None, typer.Option(help="With --by: number of values (default 10).")
+    ] = None,
     every: Annotated[
-        str | None, typer.Option(metavar="INTERVAL", help="Over time: 1m … 100y, or auto.")
+        str | None,
+        typer.Option(metavar="INTERVAL", help="Count per interval: 1m to 100y, or auto."),
     ] = None,
     zone: Annotated[
-        str | None, typer.Option("--tz", help="Where days begin, such as Europe/Berlin.")
+        str | None,
+        typer.Option("--tz", help="Time zone in which days begin, such as Europe/Berlin."),
     ] = None,
     distinct: Annotated[
-        Values, typer.Option(metavar="FIELD", help="Count the different values of a field.")
+        Values, typer.Option(metavar="FIELD", help="Count the distinct values of a field.")
     ] = None,
     as_json: AsJson = False,
     tenant: TenantOption = None,
     api_url: ApiUrl = None,
     token: Token = None,
 ) -> None:
-    """Count events: over time (--every), by value (--by), different values (--distinct).
+    """Count events: over time (--every), by value (--by), or distinct values (--distinct).
 
     Example: ocelot stats --tenant acme --by actor.id --from -7d
     """
@@ -202,7 +210,7 @@ def _counts(body: dict[str, Any]) -> Table:
 
 
 def get(
-    event_id: Annotated[str, typer.Argument(metavar="ID", help="The event's UUID.")],
+    event_id: Annotated[str, typer.Argument(metavar="ID", help="UUID of the event.")],
     tenant: TenantOption = None,
     api_url: ApiUrl = None,
     token: Token = None,
@@ -231,5 +239,5 @@ async def _get(http: httpx.AsyncClient, path: str, params: list[tuple[str, str]]
     try:
         body: dict[str, Any] = msgspec.json.decode(answer.content, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        fail(f"{http.base_url} is no api of Ocelot: {problem_text(answer)}")
+        fail(f"{http.base_url} is not an api of Ocelot: {problem_text(answer)}")
     return body

@@ -26,16 +26,18 @@ _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 Files = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="FILE…", help="NDJSON, also .gz and .zst; '-' or none: stdin.", show_default=False
+        metavar="FILE…",
+        help="NDJSON files, plain, .gz or .zst. '-' or no file: stdin.",
+        show_default=False,
     ),
 ]
 Rejects = Annotated[
     Path | None,
-    typer.Option(help="Write lines that came to nothing here, with number and reason (NDJSON)."),
+    typer.Option(help="File for rejected lines, with line number and reason (NDJSON)."),
 ]
 Patience = Annotated[
     float,
-    typer.Option(min=1, help="Seconds for which a batch is repeated while the api is away."),
+    typer.Option(min=1, help="Seconds for which a batch is retried while the api is unavailable."),
 ]
 
 
@@ -47,10 +49,10 @@ def send(
     api_url: ApiUrl = None,
     token: Token = None,
 ) -> None:
-    """Send Ocelot events, one JSON object a line.
+    """Send Ocelot events from NDJSON files, one JSON object per line.
 
-    Ids follow from the lines, so the same file sent again doubles nothing, and a run that was
-    interrupted is simply started again. Exit status 3: some lines came to nothing.
+    The id of an event is derived from its line. Sending the same file again stores nothing twice,
+    so an interrupted run can be repeated. Exit status 3: some lines were rejected.
 
     Example: ocelot send events.ndjson --tenant acme --rejects rejects.ndjson
     """
@@ -64,12 +66,14 @@ def import_(
     mapping: Annotated[
         str | None,
         typer.Option(
-            "--mapping", "-m", help="A shipped mapping, or a YAML file: docs/mappings.md."
+            "--mapping", "-m", help="Name of a shipped mapping, or a YAML file (docs/mappings.md)."
         ),
     ] = None,
     zone: Annotated[
         str | None,
-        typer.Option(help="Zone of times that have none: Europe/Vienna, +02:00.", metavar="ZONE"),
+        typer.Option(
+            help="Time zone of times without an offset: Europe/Vienna, +02:00.", metavar="ZONE"
+        ),
     ] = None,
     list_mappings: Annotated[
         bool, typer.Option("--list-mappings", help="List the shipped mappings.")
@@ -77,17 +81,19 @@ def import_(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the mapped events and send nothing.")
     ] = False,
-    show: Annotated[int, typer.Option(min=0, help="With --dry-run: stop after so many.")] = 0,
+    show: Annotated[
+        int, typer.Option(min=0, help="With --dry-run: number of events to print; 0 prints all.")
+    ] = 0,
     rejects: Rejects = None,
     patience: Patience = 300.0,
     tenant: TenantOption = None,
     api_url: ApiUrl = None,
     token: Token = None,
 ) -> None:
-    """Import audit logs of other systems by a mapping.
+    """Import audit logs of other systems with a mapping.
 
-    The whole foreign event goes into metadata. Ids follow from the lines, so the same file
-    imported again doubles nothing. Exit status 3: some lines came to nothing.
+    The whole original event is kept in `metadata`. The id of an event is derived from its line, so
+    importing the same file again stores nothing twice. Exit status 3: some lines were rejected.
 
     Example: ocelot import --mapping cloudtrail trail.json.gz --tenant acme
     """
@@ -177,7 +183,7 @@ def _transfer(
         try:
             asyncio.run(work())
         except KeyboardInterrupt:
-            say("interrupted; the same command goes on where it is needed and doubles nothing")
+            say("Interrupted. Run the same command again to continue; nothing is stored twice.")
             status = 130
         except (RefusedError, TimeoutError, OSError, httpx.HTTPError) as error:
             complain(str(error) or type(error).__name__)

@@ -17,45 +17,49 @@ from ocelot_common.registry.model import Isolation, Space, Tenant
 from ocelot_common.terminal import escape
 
 app = command_group(
-    "Make, list, suspend and delete tenants.",
+    "Create, list, suspend and delete tenants.",
     example="ocelot tenants create acme",
 )
 
 #: In the place of a value that a tenant does not have.
 _NOT_SET: Final = "not set"
 
-TenantId = Annotated[str, typer.Argument(metavar="ID", help="The tenant's id.")]
-Owner = Annotated[str, typer.Option(help="Who owns the tenant; only its owner may change it.")]
+TenantId = Annotated[str, typer.Argument(metavar="ID", help="Id of the tenant.")]
+Owner = Annotated[str, typer.Option(help="Owner of the tenant; only the owner may change it.")]
 
 
 @app.command()
 def create(
     tenant_id: TenantId,
-    display_name: Annotated[str, typer.Option(help="Its name for people.")] = "",
+    display_name: Annotated[str, typer.Option(help="Display name.")] = "",
     isolation: Annotated[
         str,
-        typer.Option(help="dedicated (own store and index) or shared (one for many small ones)."),
+        typer.Option(
+            help="dedicated (own collection and indices) or shared (with other small tenants)."
+        ),
     ] = "dedicated",
     retention_days: Annotated[
-        int | None, typer.Option(min=1, help="Age at which events end; left out: never.")
+        int | None,
+        typer.Option(min=1, help="Days after which events are deleted; if not set, never."),
     ] = None,
     max_event_bytes: Annotated[
-        int | None, typer.Option(min=1_024, help="Largest event, if less than the api's limit.")
+        int | None,
+        typer.Option(min=1_024, help="Largest event in bytes, if lower than the api's limit."),
     ] = None,
-    period: Annotated[Period, typer.Option(help="How much time one index holds.")] = Period.MONTH,
-    shards: Annotated[int, typer.Option(min=1, max=64, help="Primary shards of an index.")] = 1,
+    period: Annotated[Period, typer.Option(help="Time range of one index.")] = Period.MONTH,
+    shards: Annotated[int, typer.Option(min=1, max=64, help="Primary shards per index.")] = 1,
     replicas: Annotated[
         int | None,
         typer.Option(
             min=0,
             max=5,
-            help="Replicas of an index; left out: 1 where OpenSearch has more than one data node,"
-            " else 0.",
+            help="Replicas per index. If not set: 1 when OpenSearch has more than one data node,"
+            " otherwise 0.",
         ),
     ] = None,
     owner: Owner = "cli",
 ) -> None:
-    """Make a tenant, or bring back one that is being deleted: the same data and tokens.
+    """Create a tenant, or restore one that is being deleted, with its events and tokens.
 
     Example: ocelot tenants create acme --retention-days 365
     """
@@ -95,10 +99,10 @@ def create(
 
 @app.command(name="list")
 def list_tenants(
-    every: Annotated[bool, typer.Option("--all", help="Deleted ones too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include deleted tenants.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the tenants.
+    """List tenants.
 
     Example: ocelot tenants list --all
     """
@@ -153,7 +157,7 @@ def show(tenant_id: TenantId, as_json: AsJson = False) -> None:
 
 @app.command()
 def suspend(tenant_id: TenantId, owner: Owner = "cli") -> None:
-    """Refuse a tenant's requests; what was acknowledged is still stored.
+    """Reject a tenant's requests. Acknowledged events are still stored.
 
     Example: ocelot tenants suspend acme
     """
@@ -167,7 +171,7 @@ def suspend(tenant_id: TenantId, owner: Owner = "cli") -> None:
 
 @app.command()
 def resume(tenant_id: TenantId, owner: Owner = "cli") -> None:
-    """End a suspension.
+    """Accept the requests of a suspended tenant again.
 
     Example: ocelot tenants resume acme
     """
@@ -183,18 +187,20 @@ def resume(tenant_id: TenantId, owner: Owner = "cli") -> None:
 def delete(
     tenant_id: TenantId,
     now: Annotated[
-        bool, typer.Option("--now", help="Remove its events at once and for good.")
+        bool, typer.Option("--now", help="Delete its events immediately and permanently.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     owner: Owner = "cli",
 ) -> None:
-    """Delete a tenant: in seven days, until when it can be had back, or at once with --now.
+    """Delete a tenant after a 7-day grace period during which it can be restored.
+
+    `--now` deletes it immediately.
 
     Example: ocelot tenants delete acme
     """
     if now and not yes:
         shown = escape(tenant_id)
-        typed = typer.prompt(f"Type {shown} to remove all its events for good", err=True)
+        typed = typer.prompt(f"Type {shown} to delete all its events permanently", err=True)
         if typed != tenant_id:
             fail("nothing was deleted")
 
@@ -211,12 +217,12 @@ def delete(
 
     tenant = run_on_backends(work())
     if now:
-        say(f"{tenant_id} and its events are gone")
+        say(f"{tenant_id} and its events are deleted")
     else:
         until = tenant.purge_after.isoformat(timespec="minutes") if tenant.purge_after else "then"
         say(
-            f"{tenant_id} is being deleted; until {until},"
-            f" `ocelot tenants create {tenant_id}` brings it back"
+            f"{tenant_id} will be deleted at {until}. Until then,"
+            f" `ocelot tenants create {tenant_id}` restores it."
         )
 
 

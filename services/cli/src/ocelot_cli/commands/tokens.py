@@ -15,7 +15,7 @@ from ocelot_common.auth.keys import new_signing_key, save_signing_key
 from ocelot_common.auth.scopes import ROLES, SCOPES, current_role
 
 app = command_group(
-    "Make keys and tokens.",
+    "Create signing keys and tokens.",
     example="ocelot tokens create --tenant acme --role reader",
 )
 
@@ -23,18 +23,21 @@ app = command_group(
 @app.command()
 def create(
     tenant: Annotated[
-        list[str], typer.Option("--tenant", help="For which tenant; several, or '*' for all.")
+        list[str],
+        typer.Option("--tenant", help="Tenant of the token. Repeat for several; '*' for all."),
     ],
-    role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}.")] = "",
+    role: Annotated[str, typer.Option(help=f"Role: {', '.join(ROLES)}.")] = "",
     scope: Annotated[
-        list[str] | None, typer.Option(help=f"Besides the role's: {', '.join(sorted(SCOPES))}.")
+        list[str] | None,
+        typer.Option(help=f"Scope in addition to the role: {', '.join(sorted(SCOPES))}."),
     ] = None,
-    ttl: Annotated[str, typer.Option(help="How long it lives: 90s, 15m, 12h, 30d.")] = "30d",
+    ttl: Annotated[str, typer.Option(help="Lifetime: 90s, 15m, 12h, 30d.")] = "30d",
     subject: Annotated[
-        str, typer.Option(help="Its `sub`, stored as writer of what is sent with it.")
+        str,
+        typer.Option(help="The `sub` of the token, stored as the writer of events sent with it."),
     ] = "",
 ) -> None:
-    """Print a token for tenants. Needs the private key of OCELOT_SIGNING_KEY_FILE.
+    """Print a new token, signed with the private key in OCELOT_SIGNING_KEY_FILE.
 
     Example: ocelot tokens create --tenant acme --role writer --ttl 30d
     """
@@ -49,9 +52,9 @@ def create(
 
 @app.command(name="key")
 def make_key(
-    path: Annotated[Path, typer.Argument(help="Where to write it; must not exist.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the private key.")],
 ) -> None:
-    """Make a private key (EC P-256) for signing tokens.
+    """Create a private key (EC P-256) that signs tokens.
 
     Example: ocelot tokens key signing-key.pem
     """

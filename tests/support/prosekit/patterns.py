@@ -1,0 +1,81 @@
+"""Patterns of prose that readers cannot use, each with one string that it catches.
+
+They follow the rules of the project: the field's own words, active voice, whole sentences without
+aphorisms, "per" and not "a", no clauses that stand for nouns. A pattern is a regular expression
+that is searched without regard to case.
+"""
+
+from typing import Final, NamedTuple
+
+
+class Pattern(NamedTuple):
+    """What is not written, and what is written in its place."""
+
+    regex: str
+    instead: str
+    caught: str
+
+
+PATTERNS: Final = (
+    # Words of the field
+    Pattern(r"\bcomes? again\b", "is redelivered", "the message comes again later"),
+    Pattern(r"\b(?:postpone[ds]?|put off)\b", "release for redelivery", "messages are postponed"),
+    Pattern(r"(?<!`)(?<!, )\bmend(?:s|ed|ing)?\b", "repair", "single ids are mended where"
+        " they are"),
+    Pattern(r"\bleads? to another index\b", "points to", "an alias leads to another index"),
+    Pattern(r"\btak(?:e|es|en) back\b", "roll back", "the change is taken back"),
+    Pattern(
+        r"\b(?:was|were|are|is|been|be|not|has|have) taken\b",
+        "accept",
+        "nothing of this request was taken",
+    ),
+    Pattern(r"\bdid not take\b", "did not accept", "SQS did not take the events"),
+    Pattern(r"\b(?:is|are|was|were) gone\b", "is deleted, dropped", "the tenant is gone"),
+    Pattern(r"\b(?:that|which|must all) fits?\b", "match", "Write all events that fit"),
+    Pattern(
+        r"(?<!`)\bsettl(?:e|es|ed|ing)\b(?![`,])",
+        "wait for propagation",
+        "how long a rebuild settles",
+    ),
+    Pattern(r"\bstanding job", "recurring job", "a standing job recurs"),
+    Pattern(r"\bhomeless\b", "missing index", "homeless events"),
+    Pattern(r"\b(?<!dead[\s-])letters?\b(?! queue)", "dead letter", "Show one letter"),
+    Pattern(r"\bthe truth\b", "source of truth", "MongoDB is the truth"),
+    Pattern(r"\bwho dies\b|\bdied\b", "crashed, was killed", "its owner died"),
+    Pattern(r"\bbeside (?:the|an) index\b", "secondary index", "beside the index"),
+    # Aphorisms and inversions
+    Pattern(r"\bcame to nothing\b|\bcomes? to nothing\b", "was rejected", "lines came to nothing"),
+    Pattern(r"(?<!there )\b(?:is|are) no (?!longer\b|more\b)[a-z]", "is not a", "it is no JSON"),
+    Pattern(r"\bso (?:many|much|few|long|far)\b", "the number", "after so many seconds"),
+    Pattern(r"; none:|: none\b(?!\.$)|\bthat is none\b", "says what happens", "an event that"
+        " is none"),
+    Pattern(r"\bfirst first\b", "oldest first", "List holds, those placed first first."),
+    Pattern(r"\bfor good\b", "permanently", "Remove its events for good."),
+    Pattern(r"\bat once\b", "immediately, concurrently", "Jobs that one process works on at once"),
+    Pattern(r"\bhad back\b|\bbrings? (?:it )?back\b", "restore", "until when it can be had back"),
+    Pattern(r"\bgoes? on\b|\bgo on\b", "continue", "the same command goes on"),
+    Pattern(r"\bat hand\b|\bin hand\b", "available, held", "messages in hand"),
+    Pattern(r"\bleft out\b", "if not set", "Left out: the platform's identity"),
+    Pattern(r"\bbeyond (?:it|them|which)\b", "more requests get", "beyond it: 503"),
+    Pattern(r"\bhow far it is\b", "progress", "tells how far it is"),
+    # Clauses that stand for nouns
+    Pattern(
+        r"(?:^|[.:;] )What (?!time\b)[a-z]+[^?]*$",
+        "name the thing",
+        "What could not be stored or indexed",
+    ),
+    Pattern(r"\bwhat (?:fits|is gone|became of|is named|was written for)\b", "name it",
+            "by what became of them"),
+    Pattern(r"\bwhoever\b", "the client, the owner", "for whoever goes on"),
+    Pattern(r"\bof (?:its|one's|their) own\b", "its own", "an id of its own"),
+    # "per", not "a"
+    Pattern(
+        r"\b(?:object|event|column|call|request|key) an? (?:line|request|tenant|field|second)\b",
+        "per",
+        "one JSON object a line",
+    ),
+    # Python's names of types
+    Pattern(r"\bgot `?(?:str|int|dict|list|bool|float)\b", "JSON's types", "Expected object,"
+        " got str"),
+    Pattern(r"<(?:str|int|list\[[^>]*|[a-z]+ range)>", "a metavar", "--tenant <str>"),
+)  # fmt: skip

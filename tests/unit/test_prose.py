@@ -1,0 +1,36 @@
+"""Strings that users see hold to the patterns of `prosekit/patterns.py`."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from prosekit import strings
+from prosekit.patterns import PATTERNS, Pattern
+
+KINDS = (
+    strings.helps,
+    strings.settings,
+    strings.metrics,
+    strings.problems,
+    strings.openapi,
+    strings.lines,
+)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.caught)
+def test_each_pattern_catches_its_string(pattern: Pattern):
+    assert re.search(pattern.regex, pattern.caught, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_no_string_that_users_see_is_caught(kind: Callable[[], strings.Strings]):
+    found = [text for text in kind() if text[1]]
+    assert len(found) > 20
+    caught = [
+        f"{place}: {text!r}: {match[0]!r}: say: {pattern.instead}"
+        for place, text in found
+        for pattern in PATTERNS
+        if (match := re.search(pattern.regex, text, re.IGNORECASE))
+    ]
+    assert not caught, "\n".join(caught)
