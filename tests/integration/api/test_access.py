@@ -119,7 +119,7 @@ async def test_every_endpoint_of_the_openapi_document_has_a_row_and_the_reverse(
 
 def test_the_page_lists_the_roles_as_they_are():
     roles = PAGE.split("\n## Roles\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", roles, re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", roles, re.MULTILINE)
     assert [name for name, _ in rows] == list(ROLES)
     for name, text in rows:
         scopes = set(re.findall(r"`([\w:]+)`", text))
