@@ -336,6 +336,9 @@ SEEDS: Final[dict[str, Write]] = {
         events=400,
         encoding="zstd",
     ),
+    "a fault beside thousands of targets": _seed(
+        single=True, pattern=("9" * 40,), size=9_000, member=MEMBERS[6], fault=FAULTS[13]
+    ),
     "small events": _seed(size=1, events=10_000),
     "small events in an array": _seed(size=1, events=10_000, form="array"),
     "small events under a key": _seed(size=1, events=10_000, keyed=True),

@@ -158,6 +158,15 @@ def test_types_are_named_in_the_words_of_json(field: str, value: Any, expected: 
     assert not {"str", "int", "dict", "list", "bool"} & set(fault.detail.split())
 
 
+def test_few_values_of_a_request_are_read_one_by_one():
+    def event(targets: int) -> dict[str, Any]:
+        valid = [{"id": "a"}] * targets
+        return {"action": 5, "actor": {"id": "u"}, "targets": [*valid, {"id": 1}]}
+
+    assert ("invalid_type", "targets[100].id") in told(faults_of(event(100)))
+    assert told(faults_of(event(600))) == {("invalid_type", "action")}
+
+
 def test_an_address_that_is_none_is_answered_with_what_to_do():
     (fault,) = faults_of({"action": "a", "actor": {"id": "u"}, "source": {"ip": "testclient"}})
     assert fault[:2] == ("invalid_ip", "source.ip")
