@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from ocelot_cli.console import fail, note
+from ocelot_cli.console import WRONG_USAGE, fail, note
 from ocelot_common.names import TENANT_ID
 
 _DEV_JSON: Final = Path(".ocelot") / "dev.json"
@@ -130,7 +130,7 @@ def api_access(
         role: of that token.
     """
     if tenant is not None and not TENANT_ID.fullmatch(tenant):
-        fail(f"{tenant!r} is not a tenant id", status=2)
+        fail(f"{tenant!r} is not a tenant id", status=WRONG_USAGE)
     stack = None if api_url and token else find_dev_stack()
     if stack is not None and api_url and api_url.rstrip("/") != stack.api_url.rstrip("/"):
         stack = None  # another api gets none of its tokens
@@ -149,8 +149,8 @@ def api_access(
             " OCELOT_SIGNING_KEY_FILE and MONGODB_URL are set or `make dev` runs."
         )
     if not api_url.startswith(("http://", "https://")):
-        fail(f"--api-url is https://HOST or http://HOST:PORT, not {api_url!r}", status=2)
+        fail(f"--api-url is https://HOST or http://HOST:PORT, not {api_url!r}", status=WRONG_USAGE)
     token = token.strip()
     if not token.isascii() or not token.isprintable():
-        fail("the token holds characters that no token has", status=2)
+        fail("the token holds characters that no token has", status=WRONG_USAGE)
     return api_url.rstrip("/"), token

@@ -4,7 +4,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from ocelot_cli.console import fail
+from ocelot_cli.console import WRONG_USAGE, fail
 from ocelot_cli.durations import parse_moment, parse_option
 
 Values = list[str] | None
@@ -79,7 +79,7 @@ class Filters(NamedTuple):
             if not equals or name in _NO_FILTERS:
                 fail(
                     f"--where {text}: expected FILTER=VALUE, such as source.ip=192.0.2.0/24",
-                    status=2,
+                    status=WRONG_USAGE,
                 )
             params.append((name, value))
         for name, moment in (("from", self.since), ("to", self.until)):

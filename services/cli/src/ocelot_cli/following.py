@@ -7,7 +7,8 @@ from datetime import datetime
 from math import inf
 from typing import Final
 
-from ocelot_cli.console import WRONG_USAGE, err, fail, plain, say
+from ocelot_cli.console import err, plain, say
+from ocelot_cli.durations import parse_option
 from ocelot_common.jobs.model import Job
 from ocelot_common.jobs.store import JobStore
 from ocelot_common.timestamps import parse_rfc3339, to_datetime
@@ -41,9 +42,11 @@ async def follow(
 
 def moment(option: str, text: str | None) -> datetime | None:
     """Return the time that an option gives; a text that is not one ends the command."""
-    if text is None:
-        return None
+    return None if text is None else parse_option(option, text, _parse_time)
+
+
+def _parse_time(text: str) -> datetime:
     try:
         return to_datetime(parse_rfc3339(text))
-    except (ValueError, OverflowError) as error:
-        fail(f"{option} {text!r}: {error}", status=WRONG_USAGE)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ocelot_cli.console import complain, guard_streams, out
+from ocelot_cli.console import WRONG_USAGE, complain, guard_streams, out
 from ocelot_cli.environment import VERBOSE_VARIABLE
 from ocelot_cli.lazy import LazyCommands
 from ocelot_common.renamed_settings import renamed_settings
@@ -56,7 +56,7 @@ def options(
     if renamed := renamed_settings(os.environ):
         for fault in renamed:
             complain(fault)
-        raise typer.Exit(2)
+        raise typer.Exit(WRONG_USAGE)
     if verbose:
         os.environ[VERBOSE_VARIABLE] = "1"
 

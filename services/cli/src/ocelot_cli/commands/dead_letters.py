@@ -15,7 +15,17 @@ from ocelot_cli.administration import (
     tenant_ids,
     uid_of,
 )
-from ocelot_cli.console import counted, fail, note, out, plain, say, show_json, show_line
+from ocelot_cli.console import (
+    WRONG_USAGE,
+    counted,
+    fail,
+    note,
+    out,
+    plain,
+    say,
+    show_json,
+    show_line,
+)
 from ocelot_cli.following import follow, moment
 from ocelot_cli.groups import AsJson, command_group
 from ocelot_cli.running import NotFoundError
@@ -146,7 +156,7 @@ def retry(
     Example: ocelot dead-letters retry --all
     """
     if bool(keys) == every:
-        fail("Name dead letters, or give --all.", status=2)
+        fail("Name dead letters, or give --all.", status=WRONG_USAGE)
 
     async def work() -> Job:
         async with desk() as at:

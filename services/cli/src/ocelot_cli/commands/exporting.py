@@ -8,7 +8,7 @@ import httpx
 import typer
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client
-from ocelot_cli.console import REJECTED, complain, counted, fail, say
+from ocelot_cli.console import REJECTED, WRONG_USAGE, complain, counted, fail, say
 from ocelot_cli.durations import parse_moment, parse_option
 from ocelot_cli.environment import api_access
 from ocelot_cli.export.download import Download
@@ -64,8 +64,7 @@ def export(
         typer.Option(
             metavar="TIME",
             help="Only events stored before: RFC 3339, -1h or a seq. A repeated export with"
-            " the same"
-            " value has the same events.",
+            " the same value has the same events.",
         ),
     ] = None,
     sort: Annotated[
@@ -93,9 +92,9 @@ def export(
     Example: ocelot export --tenant acme --output acme.ndjson --from 2026-11-01T00:00:00Z
     """
     if columns is not None and form is not Format.CSV:
-        fail("--columns is for --format csv", status=2)
+        fail("--columns is for --format csv", status=WRONG_USAGE)
     if resume and output == STDOUT:
-        fail("--resume needs the --output FILE of the interrupted run", status=2)
+        fail("--resume needs the --output FILE of the interrupted run", status=WRONG_USAGE)
     filters = Filters(
         words, action, actor, target, outcome, severity, request_id, where, since, until
     )
@@ -150,7 +149,7 @@ def _opened(
             return Output.resume(output, options)
         return Output.open(output, State(options, params))
     except UnusableFileError as error:
-        fail(str(error), status=2)
+        fail(str(error), status=WRONG_USAGE)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}")
 

@@ -15,7 +15,18 @@ from ocelot_cli.administration import (
     tenant_of,
     uid_of,
 )
-from ocelot_cli.console import counted, fail, out, plain, plural, say, show_json, show_line
+from ocelot_cli.console import (
+    WRONG_USAGE,
+    counted,
+    fail,
+    out,
+    plain,
+    plural,
+    say,
+    show_json,
+    show_line,
+)
+from ocelot_cli.durations import parse_option
 from ocelot_cli.following import follow, moment
 from ocelot_cli.groups import AsJson, command_group
 from ocelot_cli.job_names import KIND_NAMES, kind_name, parse_kind, phase_name
@@ -156,12 +167,12 @@ def rebuild(
     Example: ocelot jobs rebuild --tenant acme --received-from 2026-11-01T00:00:00Z --wait
     """
     if ids and (received_from or received_to):
-        fail("name ids or a range of time, not both", status=2)
+        fail("name ids or a range of time, not both", status=WRONG_USAGE)
     if ids and len(ids) > MAX_IDS:
-        fail(f"at most {MAX_IDS:,} ids", status=2)
+        fail(f"at most {MAX_IDS:,} ids", status=WRONG_USAGE)
     start, end = moment("--received-from", received_from), moment("--received-to", received_to)
     if start and end and start >= end:
-        fail("--received-to is not after --received-from", status=2)
+        fail("--received-to is not after --received-from", status=WRONG_USAGE)
     keys = [_event_id(text) for text in ids] if ids else None
 
     async def work() -> Job:
@@ -214,10 +225,7 @@ async def _one(jobs: JobStore, job_id: str) -> Job:
 
 
 def _event_id(text: str) -> str:
-    try:
-        return format_id(parse_id(text))
-    except ValueError as error:
-        fail(f"--id {text!r}: {error}", status=2)
+    return format_id(parse_option("--id", text, parse_id))
 
 
 def _state(job: Job) -> str:

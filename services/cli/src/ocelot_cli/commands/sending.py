@@ -10,7 +10,18 @@ import httpx
 import typer
 
 from ocelot_cli.access import ApiUrl, TenantOption, Token, http_client
-from ocelot_cli.console import FAILED, REJECTED, complain, counted, fail, out, plain, say, show_line
+from ocelot_cli.console import (
+    FAILED,
+    REJECTED,
+    WRONG_USAGE,
+    complain,
+    counted,
+    fail,
+    out,
+    plain,
+    say,
+    show_line,
+)
 from ocelot_cli.environment import api_access
 from ocelot_cli.mapping import Mapping, MappingError, load_mapping, shipped_mappings
 from ocelot_cli.transfer.account import Account
@@ -103,7 +114,8 @@ def import_(
         return
     if mapping is None:
         fail(
-            "name a mapping: --mapping NAME|FILE; --list-mappings lists the shipped ones", status=2
+            "name a mapping: --mapping NAME|FILE; --list-mappings lists the shipped ones",
+            status=WRONG_USAGE,
         )
     loaded = _load(mapping, zone)
     if dry_run:
@@ -131,7 +143,10 @@ def _opened(files: list[str] | None, rejects: Path | None) -> tuple[list[Source]
         sources = [Source(name) for name in files or [STDIN]]
         for source in sources:
             if rejects is not None and rejects.exists() and source.is_file(rejects):
-                fail(f"--rejects {rejects} is to be read; it would be overwritten", status=2)
+                fail(
+                    f"--rejects {rejects} is to be read; it would be overwritten",
+                    status=WRONG_USAGE,
+                )
         return sources, Account(rejects)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}")

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from ocelot_cli.administration import administration, run_on_backends, tenant_of
-from ocelot_cli.console import fail, note, out, plain, say, show_line
+from ocelot_cli.console import WRONG_USAGE, fail, note, out, plain, say, show_line
 from ocelot_cli.groups import AsJson, command_group
 from ocelot_common.names import Period
 from ocelot_common.provisioning.claiming import TenantSpec
@@ -65,7 +65,7 @@ def create(
     """
     tier = {kind.lower(): kind for kind in Isolation}.get(isolation.lower())
     if tier is None:
-        fail("--isolation is dedicated or shared", status=2)
+        fail("--isolation is dedicated or shared", status=WRONG_USAGE)
     spec = TenantSpec(
         id=tenant_id,
         owner=owner,
@@ -82,7 +82,7 @@ def create(
         fail(
             "--period, --shards and --replicas are for dedicated tenants; OCELOT_SHARED_SHARDS and"
             " OCELOT_SHARED_REPLICAS are for the indices of all shared ones",
-            status=2,
+            status=WRONG_USAGE,
         )
 
     async def work() -> tuple[Tenant, list[str]]:
