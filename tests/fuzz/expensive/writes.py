@@ -339,6 +339,31 @@ SEEDS: Final[dict[str, Write]] = {
     "a fault beside thousands of targets": _seed(
         single=True, pattern=("9" * 40,), size=9_000, member=MEMBERS[6], fault=FAULTS[13]
     ),
+    "a long integer beside many objects": _seed(
+        pattern=('{"a":{}}',),
+        size=1_000,
+        fault=FAULTS[10],
+        fault_everywhere=True,
+        form="array",
+        encoding="zstd",
+    ),
+    "small events that are all refused": _seed(
+        pattern=("1e300",),
+        size=3,
+        events=250,
+        container="same",
+        depth=28,
+        member=',"id":null',
+        fault=FAULTS[9],
+        fault_everywhere=True,
+        encoding="gzip",
+    ),
+    "a fault behind small events that take long to read": _seed(
+        pattern=("1e300",), size=2, events=128, container="same", depth=3, fault=","
+    ),
+    "values in 16 MiB of JSON": _seed(
+        pattern=('{"a":{}}', "9e9"), size=16_000, form="array", encoding="zstd", keyed=True
+    ),
     "small events": _seed(size=1, events=10_000),
     "small events in an array": _seed(size=1, events=10_000, form="array"),
     "small events under a key": _seed(size=1, events=10_000, keyed=True),
