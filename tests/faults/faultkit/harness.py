@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -150,7 +152,16 @@ class Harness:
             (f"{stem}-one", Isolation.SHARED),
             (f"{stem}-two", Isolation.SHARED),
         )
-        return [await self.tenant(name, isolation) for name, isolation in wanted]
+        made = [await self.tenant(name, isolation) for name, isolation in wanted]
+        for access in made:
+            assert await holds(partial(self._is_known, access), timeout_sec=120)
+        return made
+
+    async def _is_known(self, access: Access) -> bool:
+        """Whether the api knows a tenant: it can answer its writes while MongoDB is away."""
+        url = f"{self.api_url}/api/v1/logs"
+        answer = await self.http.get(url, headers=access.writer)
+        return answer.status_code == HTTPStatus.FORBIDDEN  # a writer reads nothing
 
     async def tenant(
         self, tenant_id: str = "", isolation: Isolation = Isolation.DEDICATED
