@@ -230,6 +230,10 @@ CASES: Final[dict[str, list[Case]]] = {
         Case(("{tenant}", "--json"), json="all"),
         Case((ARGUMENT,), told=False),
     ],
+    "tenants update": [
+        Case(("{tenant}", "--display-name", ARGUMENT)),
+        Case((ARGUMENT, "--retention-days", "9"), told=False),
+    ],
     "tenants suspend": [Case(("{tenant}",), told=False), Case((ARGUMENT,), told=False)],
     "tenants resume": [Case(("{tenant}",), told=False), Case((ARGUMENT,), told=False)],
     "tenants delete": [

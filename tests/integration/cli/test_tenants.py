@@ -274,3 +274,38 @@ async def test_backends_that_are_away_are_named(ocelot: Any):
 
     assert ended.status == 6
     assert f"error: MongoDB at {away} (MONGODB_URL) can't be used" in ended.err
+
+
+async def test_display_name_and_retention_are_changed(ocelot: Any, tenant_id: str):
+    await ocelot.ok("tenants", "create", tenant_id, "--retention-days", "365")
+    named = await ocelot.ok("tenants", "update", tenant_id, "--display-name", "Acme Corp")
+    assert "Acme Corp" in named.err
+    assert "365 days" in named.err
+    shorter = await ocelot.ok("tenants", "update", tenant_id, "--retention-days", "30")
+    assert "on 30 days" in shorter.err
+    tenant = (await shown(ocelot, tenant_id))["tenant"]
+    assert (tenant["display_name"], tenant["retention_days"]) == ("Acme Corp", 365)
+    assert tenant["pending_retention"]["days"] == 30
+    longer = await ocelot.ok("tenants", "update", tenant_id, "--no-retention")
+    assert "for ever" in longer.err
+    tenant = (await shown(ocelot, tenant_id))["tenant"]
+    assert (tenant["retention_days"], tenant["pending_retention"]) == (None, None)
+    at_once = await ocelot.ok(
+        "tenants",
+        "update",
+        tenant_id,
+        "--retention-days",
+        "30",
+        OCELOT_RETENTION_DELAY_SEC="0",
+    )
+    assert "keeps events 30 days" in at_once.err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [[], ["--no-retention", "--retention-days", "1"], ["--retention-days", "0"]],
+    ids=["nothing", "both", "no day"],
+)
+async def test_an_update_says_what_is_to_change(ocelot: Any, tenant_id: str, args: list[str]):
+    ended = await ocelot("tenants", "update", tenant_id, *args)
+    assert ended.status == 2

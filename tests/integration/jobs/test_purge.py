@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,10 +14,12 @@ from prometheus_client import CollectorRegistry
 from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
 from ocelot_common.holds import HoldStore
 from ocelot_common.ids import format_id, new_id
-from ocelot_common.provisioning.errors import HeldError
+from ocelot_common.provisioning.claiming import TenantSpec
+from ocelot_common.provisioning.errors import HeldError, OwnerError, ProvisioningError
+from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.registry.model import Home, Isolation, Tenant, TenantState
 from ocelot_common.stored import build_document
-from ocelot_common.timestamps import now_ms, to_datetime
+from ocelot_common.timestamps import now_ms, to_datetime, to_ms
 from ocelot_jobs import purge as purge_module
 from ocelot_jobs.metrics import JobsMetrics
 from ocelot_jobs.purge import Purge
@@ -91,6 +94,66 @@ async def test_old_events_vanish_at_once_and_are_deleted_from_both_stores(
     assert job["recurring"]
     assert job["errors"] == []
     assert await jobs.list(other, kind="purge") == []
+
+
+async def test_a_shorter_retention_hides_and_deletes_events_after_its_delay_only(
+    running: Any, jobs: Any, arrive: Any, until_settled: Any
+):
+    provisioner = Provisioner(running.maker.store, None, retention_delay=timedelta(seconds=12))
+    access = await running.tenant()
+    old = set(await arrive(access, days_ago=40, number=50))
+    await until_settled(access, len(old))
+    change = partial(provisioner.update, access.tenant.id, owner="cli")
+
+    await change(retention_days=30)
+    assert await found_by(running, access) == old
+    corrected = await change(retention_days=None)
+    assert corrected.pending_retention is None
+    # Longer than every process needs to read the registry.
+    await asyncio.sleep(18)
+    assert await found_by(running, access) == old
+    assert len(await running.stored(access.tenant)) == len(old)
+
+    pending = (await change(retention_days=30)).pending_retention
+    assert pending is not None
+
+    async def hidden() -> bool:
+        return await found_by(running, access) == set()
+
+    await running.eventually(hidden, timeout_sec=300, what="the shorter retention at the api")
+    assert datetime.now(UTC) >= pending.effective_at
+    await until_gone(running, access, old)
+
+
+async def test_applying_a_spec_makes_a_tenant_and_then_changes_it(running: Any):
+    provisioner = Provisioner(running.maker.store, None)
+    spec = TenantSpec(
+        id=f"t{secrets.token_hex(5)}", owner="cli", display_name="Acme", retention_days=365
+    )
+    made = await provisioner.apply(spec)
+    assert (made.display_name, made.retention_days) == ("Acme", 365)
+    # What is met writes nothing: each write has every process read the registry.
+    version = await running.maker.store.version()
+    assert (await provisioner.apply(spec)).uid == made.uid
+    assert await running.maker.store.version() == version
+
+    longer = msgspec.structs.replace(spec, display_name="Acme Corp", retention_days=400)
+    changed = await provisioner.apply(longer)
+    assert (changed.uid, changed.display_name) == (made.uid, "Acme Corp")
+    assert (changed.retention_days, changed.pending_retention) == (400, None)
+    shorter = await provisioner.apply(msgspec.structs.replace(longer, retention_days=30))
+    again = await provisioner.apply(msgspec.structs.replace(longer, retention_days=30))
+    assert (shorter.retention_days, shorter.pending_retention.days) == (400, 30)
+    assert to_ms(again.pending_retention.effective_at) == to_ms(
+        shorter.pending_retention.effective_at
+    )
+    with pytest.raises(OwnerError):
+        await provisioner.apply(msgspec.structs.replace(spec, owner="somebody/else"))
+    with pytest.raises(ProvisioningError):
+        await provisioner.apply(msgspec.structs.replace(spec, retention_days=0))
+    await provisioner.delete(spec.id, owner="cli")
+    with pytest.raises(ProvisioningError):
+        await provisioner.update(spec.id, owner="cli", display_name="gone")
 
 
 async def test_with_a_hold_nothing_is_deleted_until_it_is_lifted(

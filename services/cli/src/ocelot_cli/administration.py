@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 
 from opensearchpy import AsyncOpenSearch
@@ -114,5 +115,6 @@ async def administration() -> AsyncIterator[Administration]:
             search,
             index_prefix=settings.index_prefix,
             shared=SharedSpaceSpec(settings.shared_shards, settings.shared_replicas),
+            retention_delay=timedelta(seconds=settings.retention_delay_sec),
         )
         yield Administration(store, provisioner)

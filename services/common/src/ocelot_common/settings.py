@@ -128,6 +128,13 @@ class ProvisioningSettings(MongoSettings, OpenSearchSettings):
         " created. If not set: 1 when OpenSearch has more than one data node, otherwise"
         " 0.",
     )
+    retention_delay_sec: float = Field(
+        default=86_400,
+        alias="OCELOT_RETENTION_DELAY_SEC",
+        ge=0,
+        description="Seconds until a shorter retention of a tenant takes effect. Until then it can"
+        " be corrected without loss of events.",
+    )
 
 
 class TelemetrySettings(Settings):

@@ -89,5 +89,6 @@ def _may_lose_events(tenant: Tenant) -> bool:
     return (
         tenant.state is TenantState.DELETING
         or tenant.retention_days is not None
+        or tenant.pending_retention is not None
         or tenant.purged_before is not None
     )

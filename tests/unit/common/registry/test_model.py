@@ -3,13 +3,21 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ocelot_common.registry.model import IndexRange, Isolation, Space, Tenant, TenantState
+from ocelot_common.registry.model import (
+    IndexRange,
+    Isolation,
+    PendingRetention,
+    Space,
+    Tenant,
+    TenantState,
+)
 from ocelot_common.timestamps import now_ms, to_ms
 
 Make = Callable[..., Tenant]
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
+MS = timedelta(milliseconds=1)
 
 CUTOFFS: dict[str, tuple[int | None, datetime | None, datetime]] = {
     "nothing ends": (None, None, datetime(1970, 1, 1, tzinfo=UTC)),
@@ -38,6 +46,48 @@ def test_the_cutoff_moves_with_the_clock(make_tenant: Make) -> None:
     before = now_ms()
     cutoff = make_tenant(retention_days=1).cutoff_ms()
     assert before <= cutoff + 24 * 3600 * 1000 <= now_ms()
+
+
+def test_a_shorter_retention_takes_effect_after_the_delay(make_tenant: Make) -> None:
+    tenant = make_tenant(retention_days=365).with_retention(30, now=NOW, delay=DAY)
+    for moment, days in ((NOW, 365), (NOW + DAY - MS, 365), (NOW + DAY, 30), (NOW + 9 * DAY, 30)):
+        assert tenant.retention_days_at(to_ms(moment)) == days
+        assert tenant.cutoff_ms(to_ms(moment)) == to_ms(moment - days * DAY)
+
+
+@pytest.mark.parametrize(
+    ("present", "days"), [(30, 31), (30, None), (None, None), (30, 30)], ids=str
+)
+def test_a_retention_that_is_not_shorter_takes_effect_at_once(
+    make_tenant: Make, present: int | None, days: int | None
+) -> None:
+    tenant = make_tenant(retention_days=present).with_retention(days, now=NOW, delay=DAY)
+    assert (tenant.retention_days, tenant.pending_retention) == (days, None)
+
+
+def test_the_first_retention_is_shorter_than_none(make_tenant: Make) -> None:
+    tenant = make_tenant(retention_days=None).with_retention(30, now=NOW, delay=DAY)
+    assert tenant.retention_days is None
+    assert tenant.pending_retention == PendingRetention(days=30, effective_at=NOW + DAY)
+
+
+def test_asking_for_the_same_shorter_retention_again_delays_nothing(make_tenant: Make) -> None:
+    once = make_tenant(retention_days=365).with_retention(30, now=NOW, delay=DAY)
+    assert once.with_retention(30, now=NOW + DAY / 2, delay=DAY) == once
+    in_force = once.with_retention(30, now=NOW + DAY, delay=DAY)
+    assert (in_force.retention_days, in_force.pending_retention) == (30, None)
+
+
+def test_another_retention_ends_what_is_pending(make_tenant: Make) -> None:
+    pending = make_tenant(retention_days=365).with_retention(30, now=NOW, delay=DAY)
+    later = NOW + DAY / 2
+    same = pending.with_retention(365, now=later, delay=DAY)
+    assert (same.retention_days, same.pending_retention) == (365, None)
+    less = pending.with_retention(90, now=later, delay=DAY)
+    assert less.pending_retention == PendingRetention(days=90, effective_at=later + DAY)
+    assert less.retention_days_at(to_ms(NOW + DAY)) == 365
+    after = pending.with_retention(90, now=NOW + 2 * DAY, delay=DAY)
+    assert (after.retention_days, after.pending_retention) == (90, None)
 
 
 @pytest.mark.parametrize("state", TenantState)

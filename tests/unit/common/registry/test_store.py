@@ -14,6 +14,7 @@ from ocelot_common.registry.model import (
     IndexRange,
     Isolation,
     KeyState,
+    PendingRetention,
     Placement,
     Space,
     Tenant,
@@ -40,6 +41,8 @@ tenants = st.builds(
     space=text,
     placement=st.builds(Placement, store=text),
     retention_days=st.none() | st.integers(0, 10_000),
+    pending_retention=st.none()
+    | st.builds(PendingRetention, days=st.integers(1, 10_000), effective_at=moments),
     purged_before=st.none() | moments,
     not_before=st.none() | moments,
     created_at=moments,

@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 import msgspec
 import typer
+from msgspec import UNSET
 from rich.table import Table
 
 from ocelot_cli.administration import administration, run_on_backends, tenant_of
@@ -15,6 +16,7 @@ from ocelot_common.provisioning.claiming import TenantSpec
 from ocelot_common.provisioning.errors import TenantNotFoundError
 from ocelot_common.registry.model import Isolation, Space, Tenant
 from ocelot_common.terminal import escape
+from ocelot_common.timestamps import now_ms
 
 app = command_group(
     "Create, list, suspend and delete tenants.",
@@ -156,6 +158,45 @@ def show(tenant_id: TenantId, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def update(
+    tenant_id: TenantId,
+    display_name: Annotated[str | None, typer.Option(help="New display name.")] = None,
+    retention_days: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Days after which events are deleted. A shorter retention takes effect after"
+            " OCELOT_RETENTION_DELAY_SEC (1 day), a longer one at once.",
+        ),
+    ] = None,
+    no_retention: Annotated[bool, typer.Option("--no-retention", help="Keep events for ever.")] = (
+        False
+    ),
+    owner: Owner = "cli",
+) -> None:
+    """Change the display name or the retention of a tenant.
+
+    Example: ocelot tenants update acme --retention-days 90
+    """
+    if no_retention and retention_days is not None:
+        fail("Use --retention-days or --no-retention, not both.", status=WRONG_USAGE)
+    if display_name is None and retention_days is None and not no_retention:
+        fail("Use --display-name, --retention-days or --no-retention.", status=WRONG_USAGE)
+
+    async def work() -> Tenant:
+        async with administration() as admin:
+            return await admin.provisioner.update(
+                tenant_id,
+                owner=owner,
+                display_name=UNSET if display_name is None else display_name,
+                retention_days=None if no_retention else retention_days or UNSET,
+            )
+
+    tenant = run_on_backends(work())
+    say(f"{tenant.id}: {tenant.display_name!r}, {_retention(tenant)}")
+
+
+@app.command()
 def suspend(tenant_id: TenantId, owner: Owner = "cli") -> None:
     """Reject a tenant's requests. Acknowledged events are still stored.
 
@@ -240,6 +281,16 @@ def _unmet(spec: TenantSpec, tenant: Tenant, space: Space | None) -> list[str]:
 def _json(shown: object) -> bytes:
     # Of the attributes, not of the registry's documents, in which a uid is `_id`.
     return msgspec.json.encode(shown)
+
+
+def _retention(tenant: Tenant) -> str:
+    """How long a tenant's events are kept, now and later."""
+    days = tenant.retention_days_at(now_ms())
+    now = "keeps events for ever" if days is None else f"keeps events {days} days"
+    pending = tenant.pending_retention
+    if pending is None or pending.days == days:
+        return now
+    return f"{now}, from {pending.effective_at:%Y-%m-%dT%H:%M:%SZ} on {pending.days} days"
 
 
 def _day(moment: datetime) -> str:

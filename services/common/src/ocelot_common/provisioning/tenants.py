@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from opensearchpy import AsyncOpenSearch
 
 from ocelot_common import names
@@ -26,6 +27,8 @@ from ocelot_common.telemetry.logs import get_logger
 
 #: How long a deleted tenant can be had back.
 GRACE: Final = timedelta(days=7)
+#: When a shorter retention takes effect.
+RETENTION_DELAY: Final = timedelta(days=1)
 
 log = get_logger(__name__)
 
@@ -40,6 +43,7 @@ class Provisioner:
             OpenSearch.
         shared: what the Shared tier's indices are to be; None: one shard, and replicas as the
             number of data nodes allows.
+        retention_delay: until a shorter retention takes effect, and events are lost to it.
         clock: the time, aware.
     """
 
@@ -50,6 +54,7 @@ class Provisioner:
         *,
         index_prefix: str = "",
         shared: SharedSpaceSpec | None = None,
+        retention_delay: timedelta = RETENTION_DELAY,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
@@ -63,7 +68,50 @@ class Provisioner:
         )
         self._removal = DataRemoval(store, opensearch)
         self._holds = HoldStore(store.database)
+        self._retention_delay = retention_delay
         self._clock = clock
+
+    async def apply(self, spec: TenantSpec) -> Tenant:
+        """Make a tenant as `create` does, and bring what can change to what the spec says.
+
+        Safe to repeat: a spec that is met writes nothing.
+
+        Raises:
+            as `create` and `update` do.
+        """
+        tenant = await self.create(spec)
+        return await self._change(
+            tenant,
+            display_name=spec.display_name or spec.id,
+            retention_days=spec.retention_days,
+        )
+
+    async def update(
+        self,
+        tenant_id: str,
+        *,
+        owner: str,
+        display_name: str | UnsetType = UNSET,
+        retention_days: int | UnsetType | None = UNSET,
+    ) -> Tenant:
+        """Change a live tenant.
+
+        Args:
+            tenant_id: of the tenant.
+            owner: of the tenant.
+            display_name: the new one.
+            retention_days: the new one, at least 1; None keeps events for ever. A shorter
+                retention takes effect after the delay, a longer one at once.
+
+        Raises:
+            TenantNotFoundError: there is no such tenant.
+            OwnerError: it belongs to somebody else.
+            ProvisioningError: it is being deleted, or the retention is below 1.
+        """
+        tenant = await self._live(tenant_id, owner)
+        if tenant.state is TenantState.DELETING:
+            raise ProvisioningError(f"the tenant {tenant_id!r} is being deleted")
+        return await self._change(tenant, display_name=display_name, retention_days=retention_days)
 
     async def create(self, spec: TenantSpec) -> Tenant:
         """Make a tenant, or bring the owner's own back: the same uid, data and tokens.
@@ -196,12 +244,41 @@ class Provisioner:
 
         await self._store.write(work)
 
+    async def _change(
+        self,
+        tenant: Tenant,
+        *,
+        display_name: str | UnsetType,
+        retention_days: int | UnsetType | None,
+    ) -> Tenant:
+        if retention_days not in (None, UNSET) and retention_days < 1:
+            raise ProvisioningError(f"a retention has at least 1 day, not {retention_days}")
+        now = self._clock()
+
+        def changed(present: Tenant) -> Tenant:
+            if display_name is not UNSET:
+                present = msgspec.structs.replace(present, display_name=display_name)
+            if retention_days is not UNSET:
+                present = present.with_retention(
+                    retention_days, now=now, delay=self._retention_delay
+                )
+            return present
+
+        if changed(tenant) == tenant:
+            return tenant
+        after = await self._rewrite(tenant.uid, changed)
+        log.info("tenant_changed", tenant=tenant.id, uid=tenant.uid)
+        return after
+
     async def _update(self, uid: str, **changes: Any) -> Tenant:
+        return await self._rewrite(uid, lambda tenant: msgspec.structs.replace(tenant, **changes))
+
+    async def _rewrite(self, uid: str, change: Callable[[Tenant], Tenant]) -> Tenant:
         async def work(transaction: RegistryTransaction) -> Tenant:
             tenant = await transaction.get(Tenant, uid)
             if tenant is None:
                 raise TenantNotFoundError(f"there is no tenant of uid {uid}")
-            changed = msgspec.structs.replace(tenant, **changes)
+            changed = change(tenant)
             await transaction.replace(changed)
             return changed
 

@@ -1,6 +1,6 @@
 """The registry's documents as structs; field names are those of the MongoDB documents."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -53,6 +53,18 @@ class Placement(msgspec.Struct, frozen=True):
     queue: str = "default"
 
 
+class PendingRetention(msgspec.Struct, frozen=True, kw_only=True):
+    """A shorter retention that is announced and not yet in force: a typo can be corrected.
+
+    Attributes:
+        days: of the retention.
+        effective_at: when it takes effect.
+    """
+
+    days: int
+    effective_at: datetime
+
+
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     """One incarnation of a tenant.
 
@@ -63,6 +75,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
         owner: who may change or recreate it: `cli`, or `namespace/name` of a Tenant resource.
         space: where its events live.
         retention_days: age at which events end, by `received_at`; None keeps them.
+        pending_retention: replaces `retention_days` from its time on.
         purged_before: events received before this moment are gone, whatever their age.
         not_before: tokens issued before this moment are refused.
         purge_after: when a tenant in state Deleting loses its data.
@@ -79,6 +92,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     space: str
     placement: Placement = Placement()
     retention_days: int | None = None
+    pending_retention: PendingRetention | None = None
     purged_before: datetime | None = None
     max_event_bytes: int | None = None
     not_before: datetime | None = None
@@ -98,10 +112,38 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
 
     def cutoff_ms(self, now: int | None = None) -> int:
         """Events received before this time (milliseconds since the epoch) are gone (design §9)."""
+        if now is None:
+            now = now_ms()
         cutoff = to_ms(self.purged_before) if self.purged_before else 0
-        if self.retention_days is not None:
-            cutoff = max(cutoff, (now or now_ms()) - self.retention_days * _DAY_MS)
-        return cutoff
+        days = self.retention_days_at(now)
+        return cutoff if days is None else max(cutoff, now - days * _DAY_MS)
+
+    def retention_days_at(self, now: int) -> int | None:
+        """The retention in force at a time (milliseconds since the epoch); None: events are kept.
+
+        It follows from the document and the time alone, so it changes in all processes at once.
+        """
+        pending = self.pending_retention
+        if pending is not None and to_ms(pending.effective_at) <= now:
+            return pending.days
+        return self.retention_days
+
+    def with_retention(self, days: int | None, *, now: datetime, delay: timedelta) -> "Tenant":
+        """This tenant with another retention, which takes effect later if it is shorter.
+
+        Args:
+            days: of the retention; None keeps events for ever.
+            now: the time, aware.
+            delay: until a shorter retention takes effect. One that is asked for again keeps its
+                time; a longer one takes effect at once and ends what is pending.
+        """
+        present = self.retention_days_at(to_ms(now))
+        if days == present or days is None or (present is not None and days > present):
+            return msgspec.structs.replace(self, retention_days=days, pending_retention=None)
+        pending = self.pending_retention
+        if pending is None or pending.days != days:
+            pending = PendingRetention(days=days, effective_at=now + delay)
+        return msgspec.structs.replace(self, retention_days=present, pending_retention=pending)
 
 
 class IndexRange(msgspec.Struct, frozen=True, kw_only=True):
