@@ -166,7 +166,7 @@ def update(
         typer.Option(
             min=1,
             help="Days after which events are deleted. A shorter retention takes effect after"
-            " OCELOT_RETENTION_DELAY_SEC (1 day), a longer one at once.",
+            " OCELOT_RETENTION_DELAY_SEC (1 day), a longer one immediately.",
         ),
     ] = None,
     no_retention: Annotated[bool, typer.Option("--no-retention", help="Keep events for ever.")] = (
