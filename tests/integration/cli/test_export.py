@@ -196,7 +196,8 @@ class TestRefused:
     ):
         ended = await ocelot("export", "--format", "csv", "--columns", "nothing", **token)
         assert (ended.status, ended.out) == (1, "")
-        assert ended.err.startswith("error: 400 invalid_parameter: no such field: 'nothing'")
+        assert ended.err.startswith("error: 400 invalid_parameter: ")
+        assert "'nothing'" in ended.err
 
     async def test_a_token_without_the_scope_is_told_and_can_be_replaced(
         self, ocelot: Any, data: Data, tokens: Any, token: dict[str, str]
