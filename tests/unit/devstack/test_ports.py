@@ -78,7 +78,7 @@ def test_no_port_is_given_twice() -> None:
     few = range(30_000, 30_010)  # which nothing else is given ports from
     free = [port for port in few if is_free(port)]
     assert sorted(free_port(few) for _ in free) == free
-    with pytest.raises(DevstackError, match="no free port"):
+    with pytest.raises(DevstackError, match="free"):
         free_port(few)
 
 
