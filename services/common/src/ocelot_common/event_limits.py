@@ -123,8 +123,9 @@ def check_text(raw: bytes, limits: EventLimits) -> Density:
             raise EventError(
                 "too_many_containers",
                 "",
-                f"an event of {size:,} bytes may have {containers:,} arrays and objects, empty ones"
-                f" included ({FREE_CONTAINERS}, and one per {BYTES_PER_CONTAINER} bytes)",
+                f"The event has too many arrays and objects, empty ones included. The limit for"
+                f" {size:,} bytes is {containers:,}: {FREE_CONTAINERS}, and one per"
+                f" {BYTES_PER_CONTAINER} bytes.",
             )
     surplus = max(0, surplus)
     if not has_exponents(raw):
@@ -135,9 +136,9 @@ def check_text(raw: bytes, limits: EventLimits) -> Density:
         raise EventError(
             "too_many_exponents",
             "",
-            f"an event of {size:,} bytes may have {most:,} numbers such as 1e23 or 1e-300"
-            f" ({FREE_EXPONENTS}, and one per {BYTES_PER_EXPONENT} bytes); write them without an"
-            " exponent or as strings",
+            f"The event has too many numbers such as 1e23 or 1e-300. The limit for {size:,} bytes"
+            f" is {most:,}: {FREE_EXPONENTS}, and one per {BYTES_PER_EXPONENT} bytes. Write them"
+            " without an exponent or as strings.",
         )
     return Density(exponents, surplus)
 
@@ -173,7 +174,11 @@ def check_keys(texts: Mapping[str, bytes], limits: EventLimits) -> None:
     for path, text in texts.items():
         keys += _outside_strings(text).count(b":")
         if keys > limits.max_keys:
-            raise EventError("too_many_keys", path, f"the event has over {limits.max_keys:,} keys")
+            raise EventError(
+                "too_many_keys",
+                path,
+                f"The event has over {limits.max_keys:,} keys, which is the limit.",
+            )
 
 
 def has_exponents(text: bytes) -> bool:
@@ -238,7 +243,9 @@ def check_depth(raw: bytes, limits: EventLimits) -> None:
 
 def _too_deep(limits: EventLimits) -> EventError:
     return EventError(
-        "too_deep", "", f"objects and arrays nest deeper than {limits.max_depth} levels"
+        "too_deep",
+        "",
+        f"The event nests deeper than {limits.max_depth} levels, which is the limit.",
     )
 
 
@@ -426,8 +433,8 @@ def _fault_at(value: Any, path: str, limits: EventLimits) -> EventError:
                         return EventError(
                             "key_too_long",
                             path + place.text(),
-                            f"a key beginning with {key[:20]!r} has over"
-                            f" {limits.max_key_bytes:,} bytes",
+                            f"The key that begins with {key[:20]!r} has over"
+                            f" {limits.max_key_bytes:,} bytes, which is the limit.",
                         )
                 inner += [(each, f".{key}", place) for key, each in item.items()]
             elif type(item) is list:
@@ -436,7 +443,8 @@ def _fault_at(value: Any, path: str, limits: EventLimits) -> EventError:
                 return EventError(
                     "integer_too_long",
                     path + place.text(),
-                    f"an integer has over {limits.max_integer_digits:,} digits",
+                    f"The integer has over {limits.max_integer_digits:,} digits, which is the"
+                    " limit. Write it as a string.",
                 )
         level = inner
     raise AssertionError("the value has no fault")
