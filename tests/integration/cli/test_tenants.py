@@ -168,7 +168,7 @@ async def test_a_tenant_deleted_now_is_gone_and_the_next_one_of_its_id_is_anothe
 
     wrong = await ocelot("tenants", "delete", tenant_id, "--now", stdin=b"something else\n")
     assert wrong.status == 1
-    assert "nothing was deleted" in wrong.err
+    assert "othing was deleted" in wrong.err
     right = await ocelot.ok(
         "tenants", "delete", tenant_id, "--now", stdin=f"{tenant_id}\n".encode()
     )
