@@ -144,7 +144,9 @@ def _gunzip(body: bytes, max_bytes: int) -> bytes:
                 feed = member.unconsumed_tail or source.feed()
                 part = member.decompress(feed, _STEP)
                 if not (part or feed or member.eof):
-                    raise bad_request("invalid_encoding", "The gzip body ends too early.")
+                    raise bad_request(
+                        "invalid_encoding", "The gzip body is incomplete. Send it again."
+                    )
                 size += len(part)
                 if size > max_bytes:
                     raise too_large(max_bytes)
@@ -192,7 +194,9 @@ def _unzstd_frames(body: bytes, max_bytes: int) -> bytes:
             while not frame.eof:
                 feed = source.feed()
                 if not feed:
-                    raise bad_request("invalid_encoding", "The zstd body ends too early.")
+                    raise bad_request(
+                        "invalid_encoding", "The zstd body is incomplete. Send it again."
+                    )
                 parts.append(frame.decompress(feed))
                 unpacked += len(parts[-1])
             source.put_back(len(frame.unused_data))

@@ -43,7 +43,7 @@ _PROBLEM: Final[Schema] = {
         "code": {"type": "string", "description": "Stable name of the problem, for programs."},
         "detail": {
             "type": "string",
-            "description": "What is wrong, for people. The text may change.",
+            "description": "Explanation for people. The text may change.",
         },
         "path": {
             "type": "string",

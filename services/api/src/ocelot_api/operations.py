@@ -208,7 +208,7 @@ COMPONENT_HEADERS: Final[Schema] = {
         "schema": {"type": "string", "format": "date-time"},
     },
     "WWW-Authenticate": {
-        "description": "The challenge (RFC 6750).",
+        "description": "Authentication challenge (RFC 6750).",
         "required": True,
         "schema": {"type": "string"},
     },

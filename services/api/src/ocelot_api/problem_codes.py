@@ -75,7 +75,7 @@ MEANINGS: Final[dict[str, str]] = {
     "too_deep": "The event nests deeper than 32 levels, which is the limit.",
     "event_too_large": "The event is 70,000 bytes; the limit is 65,536. Shorten `metadata` or raise"
     " OCELOT_MAX_EVENT_BYTES.",
-    "too_many_containers": "The event has too many arrays and objects, empty ones included. The"
+    "too_many_containers": "The event has too many arrays and objects, including empty ones. The"
     " limit for 60,000 bytes is 10,064: 64, and one per 6 bytes.",
     "too_many_exponents": "The event has too many numbers such as 1e23 or 1e-300. The limit for"
     " 640 bytes is 14: 4, and one per 64 bytes. Write them without an exponent or as strings.",
@@ -129,8 +129,8 @@ MEANINGS: Final[dict[str, str]] = {
     "store_unavailable": "MongoDB cannot be reached. Retry after 1 s.",
     "store_timeout": "MongoDB did not answer in time. Repeat the request.",
     "search_unavailable": "OpenSearch cannot be reached. Retry after 1 s.",
-    "search_too_broad": "Over 20,000 events would be searched for words and metadata, which is the"
-    " limit while the search index is not in use. Narrow the search by time or by another filter.",
+    "search_too_broad": "Without the search index, a search compares words and metadata of at most"
+    " 20,000 events. Narrow the search by time or by another filter.",
     "search_timeout": "The search took too long. Narrow it by time or by another filter, or raise"
     " OCELOT_SEARCH_TIMEOUT_SEC.",
 }

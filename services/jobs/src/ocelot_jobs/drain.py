@@ -30,7 +30,8 @@ from ocelot_jobs.dead_queues import FIRST_SENT, DeadMessage, DeadQueue, delete, 
 from ocelot_jobs.leases import Lease, TryAgainError
 from ocelot_jobs.metrics import JobsMetrics
 
-_DETAIL: Final = "received too often without an end: whoever received it died, or could not end it"
+_DETAIL: Final = "SQS delivered the message too often: its receiver crashed each time, or could"
+" not finish it"
 #: Others see a message again so long after the collector has looked at it and left it.
 HOLD_SEC: Final = 30
 #: One pass looks at so many messages of a queue, so that the other queue has its turn, and far
@@ -170,7 +171,7 @@ class Drain:
         log.warning("dead_queue_sent_back", queue=queue.name, messages=len(back))
         await delete(self._sqs, queue.url, back)
         if len(back) < len(moved):
-            raise TryAgainError(f"SQS did not take {len(moved) - len(back)} messages back")
+            raise TryAgainError(f"SQS did not accept {len(moved) - len(back)} messages")
 
     async def _note(
         self, queue: DeadQueue, unauthentic: Sequence[tuple[DeadMessage, Fault]]

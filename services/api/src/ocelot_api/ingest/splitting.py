@@ -93,7 +93,8 @@ def check_density(body: bytes, headers: dict[bytes, bytes], *, max_events: int) 
         raise Problem(
             422,
             "too_many_containers",
-            f"The JSON body has {openings:,} opening brackets, those in strings included. The limit"
+            f"The JSON body has {openings:,} opening brackets, including those in strings. The"
+            f" limit"
             f" for {len(body):,} bytes is {most:,}. Send the events as NDJSON, or fewer events per"
             " request.",
         )

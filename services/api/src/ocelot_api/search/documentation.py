@@ -93,7 +93,7 @@ _FILTERS: Final[dict[str, tuple[str, Schema, Any]]] = {
 }
 _PATHS: Final = parameter(
     "paths",
-    "Filters by path. Each path is a parameter of its own name: `metadata.plan=pro`,"
+    "Filters by path. Send each path as one parameter: `metadata.plan=pro`,"
     " `changes.after.title=Q3*`.",
     {
         "type": "object",
@@ -429,7 +429,8 @@ def schemas(written: Schema) -> Schema:
                 "actor": ref("FoundActor"),
                 "unreadable": {
                     "type": "string",
-                    "description": "Why the stored document is not an event. Such an item has"
+                    "description": "Fault of a stored document that is not an event. Such an item"
+                    " has"
                     " only `id`, `tenant_id` and, if known, `received_at` besides. OpenSearch does"
                     " not return such items.",
                 },
@@ -444,7 +445,7 @@ def schemas(written: Schema) -> Schema:
                 **{name: _SERVERS[name] for name in ("id", "tenant_id", "received_at")},
                 "unreadable": {
                     "type": "string",
-                    "description": "Why the document is not an event.",
+                    "description": "Fault of the document.",
                 },
             },
             "additionalProperties": False,

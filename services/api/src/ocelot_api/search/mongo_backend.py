@@ -354,8 +354,8 @@ class MongoBackend:
 def _too_broad() -> Problem:
     return unavailable(
         "search_too_broad",
-        f"Over {MAX_SCANNED:,} events would be searched for words and metadata, which is the limit"
-        " while the search index is not in use. Narrow the search by time or by another filter.",
+        f"Without the search index, a search compares words and metadata of at most {MAX_SCANNED:,}"
+        " events. Narrow the search by time or by another filter.",
         retry_after_sec=30,
     )
 
