@@ -263,7 +263,8 @@ def _pick(tenants: dict[str, str], picked: str) -> str:
         if picked not in tenants:
             raise forbidden(
                 "tenant_forbidden",
-                "The token is not for the tenant that the header X-Tenant-ID names.",
+                "The token is not for the tenant in the header X-Tenant-ID. Name one of its"
+                " tenants.",
             )
         return picked
     if len(tenants) != 1:

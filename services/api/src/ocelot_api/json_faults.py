@@ -30,6 +30,8 @@ def invalid_body(code: str, error: msgspec.ValidationError, *, rule: str = "") -
         detail = f"The body has no member `{fault.path}`."
     elif fault.path:
         detail = fault.detail
+    elif rule:
+        detail = ""
     else:
         detail = fault.detail.replace("The event", "The body", 1)
-    return bad_request(code, f"{rule} {detail}".lstrip(), path=fault.path or None)
+    return bad_request(code, f"{rule} {detail}".strip(), path=fault.path or None)

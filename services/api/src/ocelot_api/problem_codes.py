@@ -39,7 +39,8 @@ MEANINGS: Final[dict[str, str]] = {
     " Create a token for a tenant that exists.",
     "tenant_required": "The token is for several tenants. Name one of them in the header"
     " X-Tenant-ID.",
-    "tenant_forbidden": "The token is not for the tenant that the header X-Tenant-ID names.",
+    "tenant_forbidden": "The token is not for the tenant in the header X-Tenant-ID. Name one of its"
+    " tenants.",
     "tenant_suspended": "The tenant is suspended. `ocelot tenants resume` ends the suspension.",
     "tenant_deleting": "The tenant is being deleted. `ocelot tenants create` can still restore it.",
     "tenant_orphaned": "The tenant has no owner. `ocelot tenants create` takes it over.",
@@ -53,7 +54,7 @@ MEANINGS: Final[dict[str, str]] = {
     "invalid_cursor": "`cursor` belongs to another search. Send it with the tenant, filters and"
     " sort of the first page.",
     "invalid_search": "`filter.and` must be an array of at least one condition.",
-    "too_many_buckets": "The search has over 1,000 buckets of 1m, which is the limit. Choose a"
+    "too_many_buckets": "The search has too many buckets of 1m. The limit is 1,000. Choose a"
     " longer interval, or narrow the search by `from` and `to`.",
     "invalid_idempotency_key": "The header Idempotency-Key must have 1 to 255 printable ASCII"
     " characters.",
@@ -72,17 +73,16 @@ MEANINGS: Final[dict[str, str]] = {
     # Events: of a single one, or in `errors` of a bulk request
     "invalid_json": "The text is not valid JSON: expected ',' (byte 17).",
     "invalid_unicode": "The text is not valid UTF-8.",
-    "too_deep": "The event nests deeper than 32 levels, which is the limit.",
+    "too_deep": "The event nests too deep. The limit is 32 levels.",
     "event_too_large": "The event is 70,000 bytes; the limit is 65,536. Shorten `metadata` or raise"
     " OCELOT_MAX_EVENT_BYTES.",
     "too_many_containers": "The event has too many arrays and objects, including empty ones. The"
     " limit for 60,000 bytes is 10,064: 64, and one per 6 bytes.",
     "too_many_exponents": "The event has too many numbers such as 1e23 or 1e-300. The limit for"
     " 640 bytes is 14: 4, and one per 64 bytes. Write them without an exponent or as strings.",
-    "too_many_keys": "The event has over 2,000 keys, which is the limit.",
-    "key_too_long": "The key that begins with 'k' has over 1,024 bytes, which is the limit.",
-    "integer_too_long": "The integer has over 1,000 digits, which is the limit. Write it as a"
-    " string.",
+    "too_many_keys": "The event has too many keys. The limit is 2,000.",
+    "key_too_long": "The key that begins with 'k' is too long. The limit is 1,024 bytes.",
+    "integer_too_long": "The integer is too long. The limit is 1,000 digits. Write it as a string.",
     "number_out_of_range": "`metadata.n` has a number beyond 64-bit floating point. Write it as a"
     " string.",
     "unknown_field": "The event has no field `target`. Did you mean `targets`?",
@@ -98,8 +98,7 @@ MEANINGS: Final[dict[str, str]] = {
     "invalid_ip": "`source.ip` must be an IPv4 or IPv6 address. Leave it out, or put the value into"
     " `metadata`.",
     # Bulk requests
-    "invalid_bulk": 'The body must be an array of events or {"logs": […]}. The body must be an'
-    " object, got a string.",
+    "invalid_bulk": 'The body must be an array of events or {"logs": […]}.',
     "no_events": "The request holds no event. Send at least one.",
     "too_many_events": "The request holds 10,001 events. The limit is 10,000. Send several"
     " requests or raise OCELOT_MAX_BULK_EVENTS.",

@@ -63,7 +63,7 @@ Decoded = TypeVar("Decoded")
 
 
 class Actor(Struct, gc=False, forbid_unknown_fields=True):
-    """Who did it."""
+    """Person or system that acted."""
 
     id: _Id
     type: _OptionalKeyword = UNSET
@@ -73,7 +73,7 @@ class Actor(Struct, gc=False, forbid_unknown_fields=True):
 
 
 class Target(Struct, gc=False, forbid_unknown_fields=True):
-    """A resource acted on."""
+    """Resource that the action affected."""
 
     type: _OptionalKeyword = UNSET
     id: _OptionalKeyword = UNSET

@@ -177,7 +177,7 @@ def check_keys(texts: Mapping[str, bytes], limits: EventLimits) -> None:
             raise EventError(
                 "too_many_keys",
                 path,
-                f"The event has over {limits.max_keys:,} keys, which is the limit.",
+                f"The event has too many keys. The limit is {limits.max_keys:,}.",
             )
 
 
@@ -245,7 +245,7 @@ def _too_deep(limits: EventLimits) -> EventError:
     return EventError(
         "too_deep",
         "",
-        f"The event nests deeper than {limits.max_depth} levels, which is the limit.",
+        f"The event nests too deep. The limit is {limits.max_depth} levels.",
     )
 
 
@@ -433,8 +433,8 @@ def _fault_at(value: Any, path: str, limits: EventLimits) -> EventError:
                         return EventError(
                             "key_too_long",
                             path + place.text(),
-                            f"The key that begins with {key[:20]!r} has over"
-                            f" {limits.max_key_bytes:,} bytes, which is the limit.",
+                            f"The key that begins with {key[:20]!r} is too long. The"
+                            f" limit is {limits.max_key_bytes:,} bytes.",
                         )
                 inner += [(each, f".{key}", place) for key, each in item.items()]
             elif type(item) is list:
@@ -443,8 +443,8 @@ def _fault_at(value: Any, path: str, limits: EventLimits) -> EventError:
                 return EventError(
                     "integer_too_long",
                     path + place.text(),
-                    f"The integer has over {limits.max_integer_digits:,} digits, which is the"
-                    " limit. Write it as a string.",
+                    f"The integer is too long. The limit is {limits.max_integer_digits:,} digits."
+                    " Write it as a string.",
                 )
         level = inner
     raise AssertionError("the value has no fault")

@@ -71,8 +71,7 @@ _INCOMPLETE: Final = (
 OPERATION: Final = operation(
     "export_events",
     scope=LOGS_EXPORT,
-    description="Stream all events that match, compressed by zstd or gzip if `Accept-Encoding`"
-    " asks."
+    description="Stream all events that match, compressed if `Accept-Encoding` names zstd or gzip."
     " The filters are those of `GET /logs`.\n\n"
     "If an NDJSON export fails while it is sent, its last line has `complete: false`, the `code` of"
     " the problem, and the `next_cursor` from which to continue. A JSON or CSV export that fails"

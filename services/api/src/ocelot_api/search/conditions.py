@@ -73,14 +73,14 @@ class Allowance:
         if self._conditions > MAX_CONDITIONS:
             raise bad_request(
                 "invalid_parameter",
-                f"The request has over {MAX_CONDITIONS} conditions, which is the limit.",
+                f"The request has too many conditions. The limit is {MAX_CONDITIONS}.",
                 path=name[:100],
             )
         self._values += len(values)
         if self._values > MAX_ALL_VALUES:
             raise bad_request(
                 "invalid_parameter",
-                f"The conditions have over {MAX_ALL_VALUES:,} values together, which is the limit.",
+                f"The request has too many values. The limit is {MAX_ALL_VALUES:,}.",
                 path=name[:100],
             )
         if name == "source.ip":

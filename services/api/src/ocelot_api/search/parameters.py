@@ -128,7 +128,7 @@ class _Tree:
         if self._conditions > MAX_CONDITIONS:
             raise bad_request(
                 "invalid_search",
-                f"The filter has over {MAX_CONDITIONS} conditions, which is the limit.",
+                f"The filter has too many conditions. The limit is {MAX_CONDITIONS}.",
                 path=path,
             )
         values = value if isinstance(value, list) else [value]

@@ -135,8 +135,8 @@ async def timeline_of(
     if query.group_by and (len(edges) - 1) * query.top > MAX_CELLS:
         raise bad_request(
             "too_many_buckets",
-            f"{len(edges) - 1:,} buckets of {query.top} values are over the limit of"
-            f" {MAX_CELLS:,} numbers. Choose a longer interval or a smaller `top`.",
+            f"The answer would have {len(edges) - 1:,} buckets with {query.top} values each. The"
+            f" limit is {MAX_CELLS:,} numbers. Choose a longer interval or a smaller `top`.",
             path="interval",
         )
     return Timeline(interval, edges)

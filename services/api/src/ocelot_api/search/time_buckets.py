@@ -101,8 +101,8 @@ def bucket_edges(first_ms: int, last_ms: int, interval: Interval, zone: ZoneInfo
             if len(edges) > MAX_BUCKETS:
                 raise bad_request(
                     "too_many_buckets",
-                    f"The search has over {MAX_BUCKETS:,} buckets of {interval}, which is the"
-                    " limit. Choose a longer interval, or narrow the search by `from` and `to`.",
+                    f"The search has too many buckets of {interval}. The limit is {MAX_BUCKETS:,}."
+                    " Choose a longer interval, or narrow the search by `from` and `to`.",
                     path="interval",
                 )
     except (OverflowError, ValueError):  # whichever `datetime` raises past its ends

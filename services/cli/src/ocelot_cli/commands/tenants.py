@@ -49,7 +49,9 @@ def create(
     ] = "dedicated",
     retention_days: Annotated[
         int | None,
-        typer.Option(min=1, help="Days after which events are deleted; if not set, never."),
+        typer.Option(
+            min=1, help="Days after which events are deleted. If not set, events are kept."
+        ),
     ] = None,
     max_event_bytes: Annotated[
         int | None,
