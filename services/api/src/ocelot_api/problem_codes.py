@@ -78,6 +78,9 @@ MEANINGS: Final[dict[str, str]] = {
     " OCELOT_MAX_EVENT_BYTES.",
     "too_many_containers": "The event has too many arrays and objects, including empty ones. The"
     " limit for 60,000 bytes is 10,064: 64, and one per 6 bytes.",
+    "too_many_values": "The body has 2,600,000 commas and opening brackets, including those in"
+    " strings. The limit for JSON is 2,000,000. Send the events as NDJSON, or fewer events per"
+    " request.",
     "too_many_exponents": "The event has too many numbers such as 1e23 or 1e-300. The limit for"
     " 640 bytes is 14: 4, and one per 64 bytes. Write them without an exponent or as strings.",
     "too_many_keys": "The event has too many keys. The limit is 2,000.",
