@@ -78,6 +78,14 @@ PATTERNS: Final = (
     Pattern(r"\bno longer accounted\b|\bnot accounted for\b", "unknown", "1 line not accounted"
     " for"),
     Pattern(r"\bcan't\b", "cannot", "the store can't be reached"),
+    Pattern(
+        r"\b(?:process|tenant|request|events|body|service) (?:may |must )?holds?\b",
+        "has, uses; a hold is a legal hold",
+        "The request holds no event.",
+    ),
+    Pattern(r"\b(?:seen|placed|made) first\b", "most recent first", "Dead letters, last seen"
+    " first."),
+    Pattern(r"\boutweighs?\b", "is larger than", "the framing outweighs the content"),
     # "per", not "a"
     Pattern(
         r"\b(?:object|event|column|call|request|key) an? (?:line|request|tenant|field|second)\b",

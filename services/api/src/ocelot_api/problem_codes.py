@@ -66,10 +66,10 @@ MEANINGS: Final[dict[str, str]] = {
     " decompression. Send less per request.",
     "unsupported_media_type": "Content-Type must be application/json.",
     "unsupported_encoding": "Content-Encoding must be gzip, zstd or identity.",
-    "overloaded": "The process holds nearly all of its 536,870,912 bytes of bodies. Retry after"
+    "overloaded": "The process uses nearly all of its 536,870,912 bytes of bodies. Retry after"
     " 1 s, or raise OCELOT_BODY_BUDGET_BYTES.",
-    "tenant_share": "The tenant holds 4 exports in this process, and the request needs 1 more. One"
-    " tenant may hold 4. Retry after 10 s, or raise OCELOT_MAX_EXPORTS.",
+    "tenant_share": "The tenant uses 4 exports of this process, and the request needs 1 more. One"
+    " tenant may use 4. Retry after 10 s, or raise OCELOT_MAX_EXPORTS.",
     # Events: of a single one, or in `errors` of a bulk request
     "invalid_json": "The text is not valid JSON: expected ',' (byte 17).",
     "invalid_unicode": "The text is not valid UTF-8.",
@@ -102,15 +102,15 @@ MEANINGS: Final[dict[str, str]] = {
     " `metadata`.",
     # Bulk requests
     "invalid_bulk": 'The body must be an array of events or {"logs": […]}.',
-    "no_events": "The request holds no event. Send at least one.",
-    "too_many_events": "The request holds 10,001 events. The limit is 10,000. Send several"
+    "no_events": "The request has no event. Send at least one.",
+    "too_many_events": "The request has 10,001 events. The limit is 10,000. Send several"
     " requests or raise OCELOT_MAX_BULK_EVENTS.",
     "events_rejected": "None of the 2 events is valid. `errors` lists why.",
     "too_many_faults": "320 of the first 384 of 10,000 events are not valid, so the service"
     " rejected the whole request. The limit is 100, and one more per 512 bytes of events. Correct"
     " the events in `errors`, or send fewer events per request.",
     # Exports
-    "too_many_exports": "The process holds nearly all of its 8 exports. Retry after 10 s, or raise"
+    "too_many_exports": "The process uses nearly all of its 8 exports. Retry after 10 s, or raise"
     " OCELOT_MAX_EXPORTS.",
     "shutting_down": "This api process is shutting down. Continue the export from `next_cursor`.",
     # Jobs

@@ -152,7 +152,7 @@ class Drain:
             [_letter(queue.stage, message, signed) for message, signed in given_up]
         )
         self._metrics.letters.labels(queue.name).inc(len(given_up))
-        log.warning("dead_queue_drained", queue=queue.name, messages=len(given_up))
+        log.warning("dead_letters_collected", queue=queue.name, messages=len(given_up))
         # What is not deleted is received again, and is the same letters.
         await delete(self._sqs, queue.url, [message for message, _ in given_up])
 
@@ -168,7 +168,7 @@ class Drain:
         arrived = await send_each(self._sqs, queue.target_url, copies)
         back = [message for (message, _), there in zip(moved, arrived, strict=True) if there]
         self._metrics.sent_back.labels(queue.name).inc(len(back))
-        log.warning("dead_queue_sent_back", queue=queue.name, messages=len(back))
+        log.warning("dead_letter_queue_redriven", queue=queue.name, messages=len(back))
         await delete(self._sqs, queue.url, back)
         if len(back) < len(moved):
             raise TryAgainError(f"SQS did not accept {len(moved) - len(back)} messages")
@@ -181,7 +181,7 @@ class Drain:
         notices = [_notice(queue.stage, message, fault) for message, fault in unauthentic]
         new = await self._dead_letters.put_notices(notices, most_per_day=_NOTICES_PER_DAY)
         if new:
-            log.error("dead_queue_unauthenticated", queue=queue.name, messages=new)
+            log.error("dead_letter_queue_unauthenticated", queue=queue.name, messages=new)
 
     async def _renew(self, queue: DeadQueue, messages: Sequence[DeadMessage]) -> None:
         """Send messages that SQS would soon delete to the same queue again."""
@@ -191,7 +191,7 @@ class Drain:
             return
         arrived = await send_each(self._sqs, queue.url, [_again(each) for each in ageing])
         renewed = [each for each, there in zip(ageing, arrived, strict=True) if there]
-        log.info("dead_queue_renewed", queue=queue.name, messages=len(renewed))
+        log.info("dead_letter_queue_renewed", queue=queue.name, messages=len(renewed))
         await delete(self._sqs, queue.url, renewed)
 
 

@@ -430,7 +430,11 @@ class Connection(asyncio.BufferedProtocol):
                 self._transport.close()
             return
         if self._framing_bytes > MAX_FRAMING_BYTES:
-            self._refuse(bad_request("invalid_http", "the body's framing outweighs its content"))
+            self._refuse(
+                bad_request(
+                    "invalid_http", "The chunks of the body are too small. Send larger chunks."
+                )
+            )
 
     def _bound_between(self) -> None:
         """Bound blank lines, which the parser skips before a request."""

@@ -329,7 +329,7 @@ def _too_dense(total: int) -> Problem:
     return Problem(
         422,
         "too_many_containers",
-        f"The {total:,} events hold too many arrays and objects, so the service rejected the"
+        f"The {total:,} events have too many arrays and objects, so the service rejected the"
         f" whole request. The limit is {MAX_SURPLUS:,}, and one more per {BYTES_PER_CONTAINER}"
         " bytes. Send fewer events per request.",
         members={"accepted": 0, "rejected": total, "ids": [None] * total, "errors": []},

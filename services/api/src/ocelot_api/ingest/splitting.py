@@ -155,7 +155,7 @@ def split_events(
 
 def _check_size(events: Sequence[object], max_events: int) -> None:
     if not events:
-        raise bad_request("no_events", "The request holds no event. Send at least one.")
+        raise bad_request("no_events", "The request has no event. Send at least one.")
     if len(events) > max_events:
         raise _too_many(max_events, len(events))
 
@@ -222,6 +222,6 @@ def _too_many(max_events: int, number: int | None = None) -> Problem:
     return Problem(
         413,
         "too_many_events",
-        f"The request holds {told} events. The limit is {max_events:,}. Send several requests or"
+        f"The request has {told} events. The limit is {max_events:,}. Send several requests or"
         " raise OCELOT_MAX_BULK_EVENTS.",
     )

@@ -65,7 +65,7 @@ def read_rebuild(body: bytes) -> RebuildRequest:
 
 def _ids(given: list[str]) -> list[str]:
     if not 1 <= len(given) <= MAX_IDS:
-        raise bad_request("invalid_rebuild", f"`ids` must hold 1 to {MAX_IDS:,} ids.", path="ids")
+        raise bad_request("invalid_rebuild", f"`ids` must have 1 to {MAX_IDS:,} ids.", path="ids")
     ids = []
     for index, text in enumerate(given):
         try:

@@ -113,7 +113,7 @@ class _Tree:
         if not operators:
             return all_of([self._leaf(name, node[name], path) for name in sorted(node)])
         if len(node) > 1:
-            raise _tree_fault(path, f"must hold `{operators[0]}` alone")
+            raise _tree_fault(path, f"must have `{operators[0]}` alone")
         operator, inner = operators[0], node[operators[0]]
         path = f"{path}.{operator}"
         if operator == "not":

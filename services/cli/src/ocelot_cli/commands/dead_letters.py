@@ -94,7 +94,7 @@ def list_letters(
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of dead letters.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List dead letters, last seen first.
+    """List dead letters, most recent first.
 
     Example: ocelot dead-letters list --tenant acme
     """

@@ -213,7 +213,7 @@ def delete(
         shown = escape(tenant_id)
         typed = typer.prompt(f"Type {shown} to delete all its events permanently", err=True)
         if typed != tenant_id:
-            fail("Nothing was deleted, because the id that you typed is another one.")
+            fail("The typed id is not the id of the tenant. Nothing was deleted.")
 
     async def work() -> Tenant:
         async with administration() as admin:

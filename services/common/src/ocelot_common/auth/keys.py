@@ -49,7 +49,7 @@ def load_signing_key(path: Path) -> SigningKey:
     try:
         private = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} must hold an unencrypted private key in PEM: {error}") from None
+        raise ValueError(f"{path} must have an unencrypted private key in PEM: {error}") from None
     if not isinstance(private, PrivateKey):
         raise ValueError(f"{path}: the key must be EC P-256, Ed25519 or RSA.")
     return SigningKey(private)
