@@ -213,7 +213,7 @@ def rebuild(
         reason = f": {job.errors[-1].detail}" if job.errors else ""
         fail(f"The rebuild is {job.state}{reason}")
     total = job.progress.get("total", job.progress.get("done", 0))
-    say(f"rebuilt: {_progress(job)} {plural(total, 'event')}")
+    say(f"Rebuilt {_progress(job)} {plural(total, 'event')}.")
 
 
 async def _home(admin: Administration, tenant_id: str) -> Home:
