@@ -74,7 +74,6 @@ PATTERNS: Final = (
     Pattern(r"\b(?:ones|strings|it) included\b", "including", "brackets, those in strings"
     " included"),
     Pattern(r"; if not set, \w+\.$", "If not set, …", "Days of retention; if not set, never."),
-    Pattern(r"(?<![-:/`])\bthe store\b", "MongoDB", "the store did not answer in time"),
     Pattern(r"\bno longer accounted\b|\bnot accounted for\b", "unknown", "1 line not accounted"
     " for"),
     Pattern(r"\bcan't\b", "cannot", "the store can't be reached"),

@@ -152,7 +152,9 @@ def _gunzip(body: bytes, max_bytes: int) -> bytes:
                     raise too_large(max_bytes)
                 parts.append(part)
         except zlib.error:
-            raise bad_request("invalid_encoding", "The body is not valid gzip.") from None
+            raise bad_request(
+                "invalid_encoding", "The body is not valid gzip. Check Content-Encoding."
+            ) from None
         source.put_back(len(member.unused_data))
     return b"".join(parts)
 
@@ -202,7 +204,9 @@ def _unzstd_frames(body: bytes, max_bytes: int) -> bytes:
             source.put_back(len(frame.unused_data))
         return b"".join(parts)
     except zstandard.ZstdError:
-        raise bad_request("invalid_encoding", "The body is not valid zstd.") from None
+        raise bad_request(
+            "invalid_encoding", "The body is not valid zstd. Check Content-Encoding."
+        ) from None
 
 
 class _Source:

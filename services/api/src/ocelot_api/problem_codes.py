@@ -60,7 +60,7 @@ MEANINGS: Final[dict[str, str]] = {
     " characters.",
     # Bodies
     "empty_body": "The request has no body. Send an event.",
-    "invalid_encoding": "The body is not valid gzip.",
+    "invalid_encoding": "The body is not valid gzip. Check Content-Encoding.",
     "body_timeout": "The body did not arrive within 30 s. Send less per request.",
     "body_too_large": "The body is too large. The limit is 16,777,216 bytes, also after"
     " decompression. Send less per request.",
