@@ -83,7 +83,7 @@ async def make(store: RegistryStore, state: QueueKeyState | None, **days_ago: fl
 async def test_a_key_stays_beside_another_one(store: RegistryStore, other: Other):
     kid = await make(store, QueueKeyState.ACTIVE, first=50, last=20)
     await make(store, other.state, first=other.first, last=other.last)
-    with pytest.raises(QueueKeyError, match="no other key has signed for 15 days"):
+    with pytest.raises(QueueKeyError, match="o other key has signed for 15 days"):
         await retire_queue_key(store, kid)
     found = await store.queue_key(kid)
     assert found is not None

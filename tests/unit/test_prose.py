@@ -34,3 +34,22 @@ def test_no_string_that_users_see_is_caught(kind: Callable[[], strings.Strings])
         if (match := re.search(pattern.regex, text, re.IGNORECASE))
     ]
     assert not caught, "\n".join(caught)
+
+
+def test_every_detail_of_a_problem_is_a_sentence():
+    fragments = {code: text for code, text in strings.problems() if not _is_sentence(text)}
+    assert not fragments
+
+
+def test_every_description_of_the_openapi_document_is_a_sentence_or_a_phrase():
+    # Not those of answers, which end with their codes.
+    fragments = {
+        place: text
+        for place, text in strings.openapi()
+        if place.endswith("/description") and "/responses/" not in place and not _is_sentence(text)
+    }
+    assert not fragments
+
+
+def _is_sentence(text: str) -> bool:
+    return re.match(r"[A-Z`'0-9]", text) is not None and text.rstrip().endswith((".", "?", "`"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import secrets
 from typing import Any
 
@@ -90,8 +91,8 @@ async def test_a_conflict_is_listed_shown_and_stored_beside_once_with_an_id_of_i
     assert json.loads(shown["content"])["message"] == "the second"
 
     left = await ocelot.ok("dead-letters", "retry", key)
-    assert "--new-id stores it beside" in left.err
-    assert "1 left" in left.err
+    assert "--new-id" in left.err
+    assert left.err.splitlines()[-1].startswith("1 ")
     assert [each["_id"] for each in await letters_of(access.tenant)] == [key]
     assert len(await running.stored(access.tenant)) == 1
 
@@ -141,7 +142,7 @@ async def test_discarded_letters_are_gone_and_the_store_is_left_alone(
     assert len(await letters_of(access.tenant)) == 1
     forgotten = await ocelot.ok("dead-letters", "discard", key[:10], "--yes")
 
-    assert "1 dead letter forgotten" in forgotten.err
+    assert "1 dead letter" in forgotten.err
     assert await letters_of(access.tenant) == []
     assert len(await running.stored(access.tenant)) == 1
 
@@ -192,7 +193,7 @@ async def test_an_authenticated_letter_of_no_tenant_comes_back_as_a_letter(
 
     retried = await ocelot.ok("dead-letters", "retry", garbage.key)
 
-    assert "1 left: the content was not authenticated, cannot be read" in retried.err
+    assert re.search("^1 .*authenticated", retried.err, re.MULTILINE)
     shown = json.loads((await ocelot.ok("dead-letters", "show", garbage.key)).out)
     assert shown["content"] == body
     await ocelot.ok("dead-letters", "discard", garbage.key, "--yes")
@@ -216,7 +217,7 @@ async def test_what_was_not_authenticated_is_never_signed(running: Any, ocelot: 
 
     retried = await ocelot.ok("dead-letters", "retry", notice.key, planted.key)
 
-    assert "2 left: the content was not authenticated, cannot be read" in retried.err
+    assert re.search("^2 .*authenticated", retried.err, re.MULTILINE)
     assert "sent again" not in retried.err
     await running.post_lines(access, [TEXT])  # what comes later is stored
     assert len(await running.until_stored(access.tenant, 1)) == 1
@@ -321,7 +322,7 @@ async def test_a_letter_stays_whose_tenant_the_registry_has_lost(running: Any, o
 
     retried = await ocelot("dead-letters", "retry", letter.key)
 
-    assert "1 left: the registry has no such tenant" in retried.err
+    assert re.search("^1 .*tenant", retried.err, re.MULTILINE)
     await ocelot.ok("dead-letters", "show", letter.key)
 
 
@@ -338,7 +339,7 @@ async def test_a_letter_of_another_form_is_left_and_the_others_are_retried(
 
     retried = await ocelot("dead-letters", "retry", "--all", "--tenant", access.tenant.id)
 
-    assert "1 left: the content was not authenticated, cannot be read" in retried.err
+    assert re.search("^1 .*authenticated", retried.err, re.MULTILINE)
     assert "1 sent" in retried.err
 
 
@@ -419,12 +420,10 @@ async def test_a_key_that_names_no_letter_or_several_changes_nothing(running: An
     )
 
     assert [ended.status for ended in results] == [1, 1, 4, 1]
-    assert [ended.err.split("\n")[0] for ended in results] == [
-        "error: a key is needed; dead-letters list has them",
-        "error: several dead letters begin with '0'; give more of the key",
-        "error: there is no dead letter 'xyz'",
-        "error: several dead letters begin with '0'; give more of the key",
-    ]
+    told = [ended.err.split("\n")[0] for ended in results]
+    assert all(line.startswith("error: ") for line in told)
+    named = ["dead-letters list", "'0'", "'xyz'", "'0'"]
+    assert all(words in line for words, line in zip(named, told, strict=True))
     assert [await store.remove(letter.key) for letter in letters] == [True] * 60
 
 

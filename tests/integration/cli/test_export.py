@@ -4,6 +4,7 @@ import asyncio
 import csv
 import json
 import random
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -77,7 +78,7 @@ class TestForms:
         ended = await ocelot.ok("export", "--output", "a.ndjson", **token)
         assert lines_of(ocelot.folder / "a.ndjson") == data.lines
         assert f"{NUMBER:,} events, " in ended.err
-        assert "nothing that was stored before 20" in ended.err
+        assert re.search("stored before 20", ended.err)
         assert not list(ocelot.folder.glob("*.unfinished"))
 
         await ocelot.ok("export", "--output", "a.json", "--format", "json", **token)
@@ -123,7 +124,10 @@ class TestInterrupted:
         ended = await ocelot.ended(process)
         assert ended.status == 0, ended.err
         assert lines_of(ocelot.folder / "cut.ndjson") == data.lines
-        assert ended.err.count("going on behind") + ended.err.count("again in") >= 3
+        assert (
+            len(re.findall("going on behind|Continuing after|again in|Repeating in", ended.err))
+            >= 3
+        )
 
     async def test_an_api_that_is_killed_and_comes_back_is_waited_for(
         self, running: Any, ocelot: Any, data: Data, token: dict[str, str]
@@ -142,7 +146,7 @@ class TestInterrupted:
             ended = await ocelot.ended(process)
         await api.stop()
         assert ended.status == 0, ended.err
-        assert "going on behind" in ended.err
+        assert re.search("going on behind|Continuing after", ended.err)
         with (ocelot.folder / "killed.csv").open(newline="") as file:
             header, *rows = csv.reader(file)
         assert header[0] == "id"
@@ -163,9 +167,9 @@ class TestInterrupted:
             ended = await ocelot.ended(process)
             assert ended.status == (130 if end is signal.SIGINT else -end)
         assert "--resume" in ended.err
-        assert "unfinished: the same command with --resume" in (await ocelot(*command, **env)).err
+        assert "--resume" in (await ocelot(*command, **env)).err
         other = await ocelot(*command, "--resume", "--actor", "u1", **env)
-        assert (other.status, "begun with other options: actor" in other.err) == (2, True)
+        assert (other.status, "other options: actor" in other.err) == (2, True)
         proxy.delay(0)
         ended = await ocelot.ok(*command, "--resume", **env)
         assert json.loads(path.read_bytes()) == [json.loads(line) for line in data.lines]
@@ -196,7 +200,8 @@ class TestRefused:
     ):
         ended = await ocelot("export", "--format", "csv", "--columns", "nothing", **token)
         assert (ended.status, ended.out) == (1, "")
-        assert ended.err.startswith("error: 400 invalid_parameter: no such field: 'nothing'")
+        assert ended.err.startswith("error: 400 invalid_parameter: ")
+        assert "'nothing'" in ended.err
 
     async def test_a_token_without_the_scope_is_told_and_can_be_replaced(
         self, ocelot: Any, data: Data, tokens: Any, token: dict[str, str]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -73,7 +74,7 @@ async def test_a_rebuild_is_asked_for_listed_and_shown(running: Any, ocelot: Any
     standing = await ocelot("jobs", "cancel", every[0]["id"])
     assert (standing.status, "index-lifecycle" in standing.err) == (1, True)
     over = await ocelot("jobs", "cancel", job_id)
-    assert (over.status, "has ended: succeeded" in over.err) == (1, True)
+    assert (over.status, "succeeded" in over.err) == (1, True)
 
 
 async def test_a_rebuild_is_waited_for_phase_by_phase(running: Any, ocelot: Any):
@@ -82,8 +83,8 @@ async def test_a_rebuild_is_waited_for_phase_by_phase(running: Any, ocelot: Any)
     await running.until_indexed(access.tenant, 3)
     waited = await ocelot.ok("jobs", "rebuild", "--tenant", access.tenant.id, "--wait")
     said = waited.err.strip().splitlines()
-    assert "queued as" in said[0]
-    assert said[-1] == "rebuilt: 3 of 3 events"
+    assert "ocelot jobs show" in said[0]
+    assert "3 of 3 events" in said[-1]
     phases = [line.partition(",")[0] for line in said[1:-1]]
     assert phases[0] == "waiting for propagation"
     assert phases[-1] == "retiring"
@@ -103,7 +104,7 @@ async def test_waiting_for_a_rebuild_that_is_cancelled_ends_with_1(running: Any,
     await store.request_cancel(job.id)
     ended = await waiting
     assert ended.status == 1
-    assert ended.err.strip().splitlines()[-1] == "error: the rebuild is cancelled"
+    assert re.search("^error: .*cancelled", ended.err.strip().splitlines()[-1])
     assert json.loads(ended.out)["state"] == "cancelled"
 
 

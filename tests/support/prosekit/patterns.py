@@ -68,6 +68,23 @@ PATTERNS: Final = (
             "by what became of them"),
     Pattern(r"\bwhoever\b", "the client, the owner", "for whoever goes on"),
     Pattern(r"\bof (?:its|one's|their) own\b", "its own", "an id of its own"),
+    Pattern(r", which is the limit", "The limit is …", "The event has over 9 keys, which is the"
+    " limit"),
+    Pattern(r"^(?:Who|Why) [a-z]+[^?]*$", "name the thing", "Who did it."),
+    Pattern(r"\b(?:ones|strings|it) included\b", "including", "brackets, those in strings"
+    " included"),
+    Pattern(r"; if not set, \w+\.$", "If not set, …", "Days of retention; if not set, never."),
+    Pattern(r"\bno longer accounted\b|\bnot accounted for\b", "unknown", "1 line not accounted"
+    " for"),
+    Pattern(r"\bcan't\b", "cannot", "the store can't be reached"),
+    Pattern(
+        r"\b(?:process|tenant|request|events|body|service) (?:may |must )?holds?\b",
+        "has, uses; a hold is a legal hold",
+        "The request holds no event.",
+    ),
+    Pattern(r"\b(?:seen|placed|made) first\b", "most recent first", "Dead letters, last seen"
+    " first."),
+    Pattern(r"\boutweighs?\b", "is larger than", "the framing outweighs the content"),
     # "per", not "a"
     Pattern(
         r"\b(?:object|event|column|call|request|key) an? (?:line|request|tenant|field|second)\b",

@@ -36,11 +36,16 @@ _SETTINGS: Final = (
 _METRICS: Final = (ApiMetrics, EdgeMetrics, ConsumerMetrics, IndexerMetrics, JobsMetrics)
 #: Functions and exceptions whose texts are printed by a command or sent to a client.
 _TOLD: Final = frozenset(
-    {"say", "note", "complain", "fail", "prompt", "confirm", "Problem", "bad_request"}
-    | {"unauthenticated", "forbidden", "unavailable", "EventError", "EventFault"}
+    {"say", "note", "complain", "fail", "prompt", "confirm", "report", "_report"}
+    | {"Problem", "bad_request", "unauthenticated", "forbidden", "unavailable", "_tree_fault"}
+    | {"invalid_parameter", "EventError", "EventFault", "TokenError", "ProvisioningError"}
+    | {"TenantNotFoundError", "HeldError", "OwnerError", "QueueKeyError", "QueueKeyNotFoundError"}
+    | {"NotFoundError", "RefusedError", "UnavailableError", "UnusableFileError", "MappingError"}
+    | {"UnusableLineError", "UnreadableError", "JobFailedError", "TryAgainError"}
+    | {"DevstackError", "OpenSearchMissingError"}
 )
 #: Of the parts whose exceptions become lines and details.
-_RAISING: Final = ("cli", "api")
+_RAISING: Final = ("api", "cli", "common", "consumer", "devstack", "indexer", "jobs")
 
 
 def helps() -> Strings:

@@ -173,3 +173,63 @@ def test_the_table_of_codes_is_what_the_source_raises():
     )
     for code in MEANINGS:
         assert f'"{code}"' in sources, f"{code} is raised nowhere"
+
+
+def objects(part: Any) -> Iterator[Any]:
+    """All objects within a part of the document."""
+    if isinstance(part, dict):
+        yield part
+        part = list(part.values())
+    if isinstance(part, list):
+        for inner in part:
+            yield from objects(inner)
+
+
+class TestGeneratedClients:
+    """What openapi-python-client and hey-api need; neither is run here."""
+
+    @pytest.mark.parametrize(("path", "operation"), OPERATIONS)
+    def test_every_failure_is_a_typed_problem(self, path: str, operation: Any):
+        failures = {status: each for status, each in operation["responses"].items() if status > "3"}
+        assert "500" in failures
+        assert "503" in failures or not path.startswith("/api/")
+        for status, response in failures.items():
+            content = resolved(response)["content"]
+            assert list(content) == ["application/problem+json"], status
+            schema = content["application/problem+json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/Problem"}, status
+
+    @pytest.mark.parametrize("name", ["Event", "StoredEvent", "FoundEvent"])
+    def test_metadata_is_an_object_of_any_members(self, name: str):
+        metadata = DOCUMENT["components"]["schemas"][name]["properties"]["metadata"]
+        assert metadata["anyOf"][0] == {"type": "object", "additionalProperties": True}
+
+    @pytest.mark.parametrize("name", ["Event", "StoredEvent", "FoundEvent"])
+    def test_an_outcome_is_a_string_of_an_enumeration(self, name: str):
+        outcome = DOCUMENT["components"]["schemas"][name]["properties"]["outcome"]
+        assert outcome["anyOf"][0]["type"] == "string"
+        assert "success" in outcome["anyOf"][0]["enum"]
+
+    def test_every_enumeration_and_constant_has_a_type(self):
+        untyped = [
+            each
+            for part in (DOCUMENT["paths"], DOCUMENT["components"]["schemas"])
+            for each in objects(part)
+            if ("enum" in each or "const" in each) and "type" not in each
+        ]
+        assert untyped == []
+
+    @pytest.mark.parametrize("path", ["/api/v1/logs", "/api/v1/logs/stats", "/api/v1/logs/export"])
+    def test_filters_by_path_are_parameters_of_their_own_names(self, path: str):
+        [paths] = [
+            each for each in DOCUMENT["paths"][path]["get"]["parameters"] if each["name"] == "paths"
+        ]
+        # With these, `{"metadata.order_id": "7"}` becomes `metadata.order_id=7`.
+        assert (paths["in"], paths["style"], paths["explode"]) == ("query", "form", True)
+        assert paths["schema"]["type"] == "object"
+        assert paths["schema"]["additionalProperties"]["type"] == "string"
+        assert re.fullmatch(paths["schema"]["propertyNames"]["pattern"], "metadata.order_id")
+
+    def test_a_condition_of_a_tree_takes_filters_by_path(self):
+        condition = DOCUMENT["components"]["schemas"]["Condition"]
+        assert {"type": "string"}.items() <= condition["additionalProperties"]["anyOf"][0].items()

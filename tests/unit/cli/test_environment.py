@@ -257,12 +257,12 @@ def test_make_devs_key_mints_nothing_for_another_api(
 @pytest.mark.parametrize(
     ("given", "status", "told"),
     [
-        ({}, 1, "where is the api?"),
-        ({"token": "t"}, 1, "where is the api?"),
+        ({}, 1, "OCELOT_API_URL"),
+        ({"token": "t"}, 1, "OCELOT_API_URL"),
         ({"api_url": "https://a.test"}, 1, "OCELOT_TOKEN"),
-        ({"api_url": "a.test:8000", "token": "t"}, 2, "--api-url is https://HOST"),
-        ({"api_url": "https://a.test", "token": "t\nX: y"}, 2, "characters that no token has"),
-        ({"api_url": "https://a.test", "token": "tök"}, 2, "characters that no token has"),
+        ({"api_url": "a.test:8000", "token": "t"}, 2, "--api-url"),
+        ({"api_url": "https://a.test", "token": "t\nX: y"}, 2, "characters"),
+        ({"api_url": "https://a.test", "token": "tök"}, 2, "characters"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said(

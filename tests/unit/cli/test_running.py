@@ -81,7 +81,7 @@ def test_a_backend_is_named_by_its_url_without_the_password(
     error = ServerSelectionTimeoutError("db.test: refused (configured timeouts: connect 5 s)")
 
     assert shown(capsys, lambda: run_on_backends(failing(error)), status=UNREACHABLE) == (
-        "error: MongoDB at mongodb://…@db.test/?replicaSet=rs0 (MONGODB_URL) can't be used:"
+        "error: MongoDB at mongodb://…@db.test/?replicaSet=rs0 (MONGODB_URL) cannot be used:"
         " db.test: refused\n"
     )
 
@@ -91,7 +91,7 @@ def test_the_api_is_named_by_its_url(capsys: pytest.CaptureFixture[str]):
 
     assert (
         shown(capsys, lambda: run(failing(error)), status=UNREACHABLE)
-        == "error: the api at http://a.test:1 (OCELOT_API_URL) can't be reached: refused\n"
+        == "error: The api at http://a.test:1 (OCELOT_API_URL) cannot be reached: refused\n"
     )
 
 

@@ -58,7 +58,7 @@ async def test_without_java_opensearch_is_left_out_with_one_line(
     assert backends.opensearch is None
     assert [type(backend).__name__ for backend in backends.all] == ["MongoDB", "Sqs"]
     (line,) = lines
-    assert "search runs on MongoDB: no Java 21+ found" in line
+    assert "Java 21" in line
 
 
 async def test_without_maven_opensearch_is_left_out_with_one_line(
@@ -72,4 +72,4 @@ async def test_without_maven_opensearch_is_left_out_with_one_line(
 
     assert backends.opensearch is None
     (line,) = lines
-    assert "no Maven" in line
+    assert "Maven" in line

@@ -34,7 +34,13 @@ from ocelot_api.middleware import (
     request_id_of,
     to_problem,
 )
-from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request
+from ocelot_api.problems import (
+    MEDIA_TYPE,
+    Problem,
+    invalid_parameter,
+    method_not_allowed,
+    unknown_parameter,
+)
 from ocelot_api.refusals import RefusalLog
 from ocelot_api.search.backend import SearchBackend
 from ocelot_api.search.endpoints import Reading
@@ -55,7 +61,7 @@ from ocelot_common.registry.store import RegistryStore
 from ocelot_common.telemetry.metrics import process_registry
 from ocelot_common.telemetry.tracing import configure_tracing
 
-DESCRIPTION = """Multi-tenant audit log. Writers `POST` events, auditors search and read them.
+DESCRIPTION = """Multi-tenant audit log. Applications write events; auditors search and export them.
 
 Send a token as `Authorization: Bearer …`. Errors are `application/problem+json` (RFC 9457) with a
 stable `code`. After a `503` with `outcome: unknown`, repeat with the ids that it returns.
@@ -313,16 +319,16 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: no such route, wrong method."""
     if not isinstance(error, HTTPException):
         raise error
-    codes = {404: "route_not_found", 405: "method_not_allowed"}
     headers = dict(error.headers or {})
     if headers.get("Allow") == "GET":
         headers["Allow"] = "GET, HEAD"  # which the middleware answers
-    problem = Problem(
-        error.status_code,
-        codes.get(error.status_code, "http_error"),
-        str(error.detail),
-        headers=headers,
-    )
+    if error.status_code == 405:
+        problem = method_not_allowed(headers)
+    elif error.status_code == 404:
+        problem = Problem(404, "route_not_found", "The service has no such path.", headers=headers)
+    else:
+        detail = f"The service rejected the request: {error.detail}."
+        problem = Problem(error.status_code, "http_error", detail, headers=headers)
     return await _answer_problem(request, problem)
 
 
@@ -333,7 +339,7 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
     fault = error.errors()[0]
     path = str(fault["loc"][-1])[:100]
     if fault["type"] == "extra_forbidden":
-        problem = bad_request("unknown_parameter", "no such parameter", path=path)
+        problem = unknown_parameter(path)
     else:
-        problem = bad_request("invalid_parameter", str(fault["msg"]), path=path)
+        problem = invalid_parameter(path, f"is invalid: {fault['msg']}")
     return await _answer_problem(request, problem)

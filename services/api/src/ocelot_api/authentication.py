@@ -11,7 +11,15 @@ from pymongo.errors import PyMongoError
 
 from ocelot_api.problems import Problem, bad_request, forbidden, unauthenticated, unavailable
 from ocelot_common.auth.scopes import effective_scopes
-from ocelot_common.auth.tokens import LEEWAY_SEC, Claims, TokenError, TokenVerifier
+from ocelot_common.auth.tokens import (
+    KEY_REVOKED,
+    LEEWAY_SEC,
+    Claims,
+    ExpiredTokenError,
+    TokenError,
+    TokenVerifier,
+    UnknownTokenKeyError,
+)
 from ocelot_common.registry.model import KeyState, Tenant, TenantState
 from ocelot_common.registry.snapshot import RegistrySnapshot
 
@@ -40,7 +48,10 @@ class Principal(msgspec.Struct, frozen=True):
             Problem: 403 `insufficient_scope`.
         """
         if scope not in self.scopes:
-            raise forbidden("insufficient_scope", f"the token lacks the scope {scope}")
+            raise forbidden(
+                "insufficient_scope",
+                f"The token lacks the scope `{scope}`. Use a token that has it.",
+            )
 
 
 class _Verified(msgspec.Struct, frozen=True):
@@ -119,20 +130,21 @@ class Authenticator:
         if known is not None:
             if known.claims.exp + LEEWAY_SEC <= time.time():
                 del self._verified[digest]
-                raise unauthenticated("token_expired", "the token has expired")
+                raise unauthenticated("token_expired", str(ExpiredTokenError()))
             key = self._snapshot.key(known.claims.kid)
             if key is None or key.state is not KeyState.ACTIVE:
-                raise unauthenticated("token_invalid", "the token's key was revoked")
+                raise unauthenticated("token_invalid", KEY_REVOKED)
             self._verified.move_to_end(digest)
             return known
         try:
             claims = self._verifier.verify(token.decode("latin-1"))
+        except UnknownTokenKeyError as error:
+            problem = unauthenticated("token_invalid", str(error))
+            raise _UnknownError(problem, signed=False) from None
+        except ExpiredTokenError as error:
+            raise unauthenticated("token_expired", str(error)) from None
         except TokenError as error:
-            code = "token_expired" if "expired" in str(error) else "token_invalid"
-            problem = unauthenticated(code, str(error))
-            if "key is unknown" in str(error):
-                raise _UnknownError(problem, signed=False) from None
-            raise problem from None
+            raise unauthenticated("token_invalid", str(error)) from None
         verified = _Verified(claims, effective_scopes(claims.scope, claims.role))
         self._verified[digest] = verified
         if len(self._verified) > _CACHED_TOKENS:
@@ -149,11 +161,11 @@ class Authenticator:
         if tenant is None or (uid is not None and tenant.uid != uid):
             # One answer for a tenant that never was, is gone, or was made again.
             raise _UnknownError(
-                unauthenticated("tenant_unknown", "the token's tenant does not exist any more"),
+                unauthenticated("tenant_unknown", _TENANT_UNKNOWN),
                 signed=True,
             )
         if tenant.not_before and claims.iat < tenant.not_before.timestamp():
-            raise unauthenticated("token_revoked", "the token was revoked")
+            raise unauthenticated("token_revoked", "The token was revoked. Create a new token.")
         if tenant.state is not TenantState.ACTIVE:
             code, detail = _STATES[tenant.state]
             raise forbidden(code, detail)
@@ -163,7 +175,8 @@ class Authenticator:
     def _pick_any(picked: str) -> str:
         if not picked:
             raise bad_request(
-                "tenant_required", "a token for all tenants needs the header X-Tenant-ID"
+                "tenant_required",
+                "The token is for all tenants. Name the tenant in the header X-Tenant-ID.",
             )
         return picked
 
@@ -203,36 +216,60 @@ def _registry_away() -> Problem:
     # Not 401, which clients take for final: the token may be good.
     return unavailable(
         "registry_unavailable",
-        "the token's key or tenant is not known yet, and the registry can't be read now",
+        "The service does not know the token's key or tenant yet and cannot read the registry."
+        " Retry after 1 s.",
         members={"outcome": "rejected"},
     )
 
 
+_TENANT_UNKNOWN: Final = (
+    "The token's tenant does not exist, or was created again after the token. Create a token for a"
+    " tenant that exists."
+)
 _STATES: Final = {
-    TenantState.SUSPENDED: ("tenant_suspended", "the tenant is suspended"),
-    TenantState.DELETING: ("tenant_deleting", "the tenant is being deleted"),
-    TenantState.ORPHANED: ("tenant_orphaned", "the tenant has no owner at present"),
-    TenantState.DELETED: ("tenant_unknown", "the tenant does not exist any more"),
+    TenantState.SUSPENDED: (
+        "tenant_suspended",
+        "The tenant is suspended. `ocelot tenants resume` ends the suspension.",
+    ),
+    TenantState.DELETING: (
+        "tenant_deleting",
+        "The tenant is being deleted. `ocelot tenants create` can still restore it.",
+    ),
+    TenantState.ORPHANED: (
+        "tenant_orphaned",
+        "The tenant has no owner. `ocelot tenants create` takes it over.",
+    ),
+    TenantState.DELETED: ("tenant_unknown", _TENANT_UNKNOWN),
 }
 
 
 def _bearer(headers: dict[bytes, bytes]) -> bytes:
     header = headers.get(b"authorization")
     if not header:
-        raise unauthenticated("token_missing", "send a token: Authorization: Bearer …")
+        raise unauthenticated(
+            "token_missing",
+            "The request has no token. Send it in the header `Authorization: Bearer TOKEN`.",
+        )
     kind, _, token = header.partition(b" ")
     if kind.lower() != b"bearer" or not token.strip():
-        raise unauthenticated("token_invalid", "the header Authorization holds no Bearer token")
+        raise unauthenticated(
+            "token_invalid", "The header Authorization must be `Authorization: Bearer TOKEN`."
+        )
     return token.strip()
 
 
 def _pick(tenants: dict[str, str], picked: str) -> str:
     if picked:
         if picked not in tenants:
-            raise forbidden("tenant_forbidden", "the token is not for the tenant of X-Tenant-ID")
+            raise forbidden(
+                "tenant_forbidden",
+                "The token is not for the tenant in the header X-Tenant-ID. Name one of its"
+                " tenants.",
+            )
         return picked
     if len(tenants) != 1:
         raise bad_request(
-            "tenant_required", "a token for several tenants needs the header X-Tenant-ID"
+            "tenant_required",
+            "The token is for several tenants. Name one of them in the header X-Tenant-ID.",
         )
     return next(iter(tenants))

@@ -63,7 +63,7 @@ async def read_body(
         raise Problem(
             415,
             "unsupported_encoding",
-            "the body's encoding is neither gzip nor zstd",
+            "Content-Encoding must be gzip, zstd or identity.",
             headers={"Accept-Encoding": "gzip, zstd"},
         )
     declared = _declared_size(headers)
@@ -77,7 +77,7 @@ async def read_body(
         raise Problem(
             408,
             "body_timeout",
-            f"the body did not arrive within {time_limits.seconds:g} s",
+            f"The body did not arrive within {time_limits.seconds:g} s. Send less per request.",
             headers={"Connection": "close"},  # RFC 9110 §15.5.9; the rest would be read for nothing
         ) from None
     if decompress is None:
@@ -100,7 +100,12 @@ def _declared_size(headers: dict[bytes, bytes]) -> int:
 
 def too_large(max_bytes: int) -> Problem:
     """413 for a body over its bound."""
-    return Problem(413, "body_too_large", f"a body may have {max_bytes:,} bytes")
+    return Problem(
+        413,
+        "body_too_large",
+        f"The body is too large. The limit is {max_bytes:,} bytes, also after decompression. Send"
+        " less per request.",
+    )
 
 
 async def _receive_all(receive: Receive, max_bytes: int, reservation: Reservation) -> bytes:
@@ -139,13 +144,17 @@ def _gunzip(body: bytes, max_bytes: int) -> bytes:
                 feed = member.unconsumed_tail or source.feed()
                 part = member.decompress(feed, _STEP)
                 if not (part or feed or member.eof):
-                    raise bad_request("invalid_encoding", "the gzip body is cut short")
+                    raise bad_request(
+                        "invalid_encoding", "The gzip body is incomplete. Send it again."
+                    )
                 size += len(part)
                 if size > max_bytes:
                     raise too_large(max_bytes)
                 parts.append(part)
         except zlib.error:
-            raise bad_request("invalid_encoding", "the body is not valid gzip") from None
+            raise bad_request(
+                "invalid_encoding", "The body is not valid gzip. Check Content-Encoding."
+            ) from None
         source.put_back(len(member.unused_data))
     return b"".join(parts)
 
@@ -187,13 +196,17 @@ def _unzstd_frames(body: bytes, max_bytes: int) -> bytes:
             while not frame.eof:
                 feed = source.feed()
                 if not feed:
-                    raise bad_request("invalid_encoding", "the zstd body is cut short")
+                    raise bad_request(
+                        "invalid_encoding", "The zstd body is incomplete. Send it again."
+                    )
                 parts.append(frame.decompress(feed))
                 unpacked += len(parts[-1])
             source.put_back(len(frame.unused_data))
         return b"".join(parts)
     except zstandard.ZstdError:
-        raise bad_request("invalid_encoding", "the body is not valid zstd") from None
+        raise bad_request(
+            "invalid_encoding", "The body is not valid zstd. Check Content-Encoding."
+        ) from None
 
 
 class _Source:
@@ -220,9 +233,9 @@ class _Source:
         if self._members > most:
             raise bad_request(
                 "invalid_encoding",
-                f"the body has over {most:,} gzip members or zstd frames; the limit is"
-                f" {_FREE_MEMBERS}, and one more per {_BYTES_PER_MEMBER:,} bytes that they unpack"
-                " to. Compress the body as a whole",
+                f"The body has over {most:,} gzip members or zstd frames. The limit is"
+                f" {_FREE_MEMBERS}, and one more per {_BYTES_PER_MEMBER:,} bytes of content."
+                " Compress the body as a whole.",
             )
         return True
 

@@ -147,12 +147,12 @@ class FairPool:
         if beyond_share:
             code = "tenant_share"
             detail = (
-                f"The tenant holds {held:,} {refusal.what} in this process, and the request needs"
-                f" {units:,} more. One tenant may hold {self._share:,}."
+                f"The tenant uses {held:,} {refusal.what} of this process, and the request needs"
+                f" {units:,} more. One tenant may use {self._share:,}."
             )
         else:
             code = refusal.code
-            detail = f"The process holds nearly all of its {self._limit:,} {refusal.what}."
+            detail = f"The process uses nearly all of its {self._limit:,} {refusal.what}."
         return unavailable(
             code,
             f"{detail} Retry after {refusal.retry_after_sec} s, or raise {refusal.setting}.",

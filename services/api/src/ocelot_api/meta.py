@@ -29,7 +29,7 @@ JWKS: Final = operation(
     "signing_keys",
     answers={
         200: answer(
-            "A JSON Web Key Set",
+            "A JSON Web Key Set (RFC 7517).",
             content(
                 _KEYS,
                 {
@@ -58,7 +58,7 @@ def meta_router(snapshot: RegistrySnapshot) -> APIRouter:
 
     @router.get(
         "/.well-known/jwks.json",
-        summary="Keys that sign Ocelot's tokens (RFC 7517)",
+        summary="Get the public keys that verify Ocelot's tokens",
         openapi_extra=JWKS,
     )
     async def jwks() -> JSONResponse:

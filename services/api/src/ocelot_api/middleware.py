@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ocelot_api.bodies import ClientGoneError
 from ocelot_api.client_address import TrustedProxies
 from ocelot_api.metrics import ApiMetrics
-from ocelot_api.problems import MEDIA_TYPE, Problem, unavailable
+from ocelot_api.problems import MEDIA_TYPE, Problem, method_not_allowed, store_timeout, unavailable
 from ocelot_api.query_strings import check_number
 from ocelot_api.refusals import STATUSES as REFUSED
 from ocelot_api.refusals import RefusalLog
@@ -244,11 +244,13 @@ def to_problem(error: Exception) -> Problem:
         log.warning("backend_failed", error=repr(error)[:300])
     if isinstance(error, PyMongoError):
         if error.timeout and not isinstance(error, ServerSelectionTimeoutError):
-            return Problem(504, "store_timeout", "the store did not answer in time")
-        return unavailable("store_unavailable", "the store can't be reached now")
+            return store_timeout()
+        return unavailable("store_unavailable", "MongoDB cannot be reached. Retry after 1 s.")
     if isinstance(error, TransportError):
-        return unavailable("search_unavailable", "the search index can't be reached now")
-    return Problem(500, "internal", "an error of the service; its log has the request's id")
+        return unavailable("search_unavailable", "OpenSearch cannot be reached. Retry after 1 s.")
+    return Problem(
+        500, "internal", "The service failed. Its log has the error, with the id of this request."
+    )
 
 
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -306,9 +308,4 @@ class FastRoutes:
 
     def _not_allowed(self, path: str, passed_on: frozenset[str]) -> Problem:
         allowed = sorted(passed_on | {method for method, route in self._routes if route == path})
-        return Problem(
-            405,
-            "method_not_allowed",
-            "Method Not Allowed",
-            headers={"Allow": ", ".join(allowed)},
-        )
+        return method_not_allowed({"Allow": ", ".join(allowed)})

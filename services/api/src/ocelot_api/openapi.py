@@ -23,35 +23,56 @@ Schema = dict[str, Any]
 
 #: Every operation has one.
 TAGS: Final = [
-    {"name": "write", "description": "Applications write events"},
-    {"name": "read", "description": "Auditors search, count and read them"},
-    {"name": "jobs", "description": "Rebuilds, purges and other background work, and its progress"},
-    {"name": "service", "description": "The process itself; needs no token"},
+    {"name": "write", "description": "Write events. For applications."},
+    {"name": "read", "description": "Search, count, read and export events. For auditors."},
+    {
+        "name": "jobs",
+        "description": "Request background jobs, such as rebuilds of the search index, and see"
+        " their progress.",
+    },
+    {"name": "service", "description": "Public keys of the service. No token is needed."},
 ]
 _PROBLEM: Final[Schema] = {
     "type": "object",
-    "description": "A problem document (RFC 9457)",
+    "description": "A problem document (RFC 9457).",
     "required": ["type", "title", "status", "code", "detail", "request_id"],
     "properties": {
         "type": {"type": "string"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
-        "code": {"type": "string", "description": "Stable, for programs"},
-        "detail": {"type": "string", "description": "For people; may change"},
-        "path": {"type": "string", "description": "The field or parameter at fault"},
+        "code": {"type": "string", "description": "Stable name of the problem, for programs."},
+        "detail": {
+            "type": "string",
+            "description": "Explanation for people. The text may change.",
+        },
+        "path": {
+            "type": "string",
+            "description": "Path of the field, or name of the parameter, at fault.",
+        },
         "request_id": {"type": "string"},
         "outcome": {
             "type": "string",
             "enum": ["unknown", "rejected"],
-            "description": "Of a write: whether the events may be stored all the same",
+            "description": "Of a write: `unknown` if the events may be stored nevertheless,"
+            " `rejected` if they are not.",
         },
-        "id": {"type": "string", "description": "As `ids`, of a single event"},
+        "id": {
+            "type": "string",
+            "description": "Id of a single event. A repeated request with this id stores nothing"
+            " twice.",
+        },
         "ids": {
             "type": "array",
             "items": {"type": ["string", "null"]},
-            "description": "By position; a repeat with these ids doubles nothing",
+            "description": "Ids of the events, in the order of the request. A repeated request"
+            " with these ids stores"
+            " nothing twice.",
         },
-        "job_id": {"type": "string", "format": "uuid", "description": "Of the job in the way"},
+        "job_id": {
+            "type": "string",
+            "format": "uuid",
+            "description": "Id of the job that is still running.",
+        },
         "accepted": {"type": "integer"},
         "rejected": {"type": "integer"},
         "errors": {
@@ -106,8 +127,8 @@ def _complete(document: Schema, routes: Sequence[BaseRoute]) -> None:
                 "type": "http",
                 "scheme": "bearer",
                 "bearerFormat": "JWT",
-                "description": "`ocelot tokens create`, or the Secret that the operator writes. An"
-                " operation lists the scope that it needs.",
+                "description": "A token from `ocelot tokens create`, or from the Secret that the"
+                " operator writes. Each operation names the scope that it needs.",
             }
         },
     }

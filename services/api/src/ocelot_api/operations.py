@@ -21,22 +21,22 @@ EXAMPLES: Final = "#/components/examples/"
 HEADERS: Final = "#/components/headers/"
 _REQUEST_ID: Final = "01a20fec-b3b5-72f4-9ef5-80ce43e0fde8"
 _STATUSES: Final = {
-    400: "The request can't be read; `path` names the parameter at fault",
-    401: "The token is missing or not valid",
-    403: "The token is not for this",
-    404: "The object does not exist, or does not exist yet",
-    408: "Head or body did not arrive in time",
-    409: "Something is in the way",
-    413: "The body, an event or their number is too large",
-    415: "Unknown media type or encoding",
-    422: "The event, or every event, is not valid; `path` names the field",
-    417: "The request expects what the service does not know",
+    400: "The request is invalid. `path` names the parameter at fault",
+    401: "The token is missing or invalid",
+    403: "The token does not permit the request",
+    404: "The object does not exist, or is not stored yet",
+    408: "The headers or the body did not arrive in time",
+    409: "The request conflicts with the current state",
+    413: "The body or an event is too large, or there are too many events",
+    415: "The media type or the encoding is not supported",
+    422: "The event, or every event, is invalid. `path` names the field",
+    417: "The service does not support the expectation",
     431: "The request line and headers are too large",
-    500: "An error of the service",
-    501: "The request uses what the service does not know",
-    503: "Not available now; try again after `Retry-After` seconds",
-    504: "A backend did not answer in time; narrow the search",
-    505: "Another version of HTTP",
+    500: "The service failed",
+    501: "The service does not support the transfer coding",
+    503: "The service is not available now. Retry after `Retry-After` seconds",
+    504: "A backend did not answer in time",
+    505: "The service does not support the version of HTTP",
 }
 _EVENT_ID: Final = "01a20fec-b3b5-72f4-9ef5-80ce43e0fde9"
 _REJECTED: Final[Schema] = {
@@ -65,7 +65,8 @@ _TENANT: Final[Schema] = {
     "name": "X-Tenant-ID",
     "in": "header",
     "schema": {"type": "string"},
-    "description": "Which of the token's tenants; needed if there are several",
+    "description": "Id of one of the token's tenants. Required if the token is for several"
+    " tenants.",
     "example": "acme",
 }
 
@@ -183,33 +184,36 @@ def _example(status: int, code: str) -> Any:
 
 COMPONENT_HEADERS: Final[Schema] = {
     "X-Request-ID": {
-        "description": "The request's own id, or one made for it; logs have it",
+        "description": "Id of the request: the one that the client sent, or a new one. The service"
+        " logs"
+        " it.",
         "required": True,
         "schema": {"type": "string"},
     },
     "Location": {
-        "description": "Where the event or job can be read",
+        "description": "Path of the event or the job.",
         "required": True,
         "schema": {"type": "string"},
     },
     "Ocelot-Stored-Until": {
-        "description": "The `seq` of the last event that may be in it: as `stored_until`, it makes"
-        " a later request continue within the same events",
+        "description": "`seq` up to which the export contains events. Send it as `stored_until` to"
+        " continue with the same events.",
         "required": True,
         "schema": {"type": "string"},
     },
     "Ocelot-Complete-Until": {
-        "description": "Every event stored before this time is in it, if it is complete",
+        "description": "The export contains every event that was stored before this time, if it is"
+        " complete.",
         "required": True,
         "schema": {"type": "string", "format": "date-time"},
     },
     "WWW-Authenticate": {
-        "description": "The challenge (RFC 6750)",
+        "description": "Authentication challenge (RFC 6750).",
         "required": True,
         "schema": {"type": "string"},
     },
     "Retry-After": {
-        "description": "Seconds after which to try again",
+        "description": "Seconds to wait before the next attempt.",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
     },

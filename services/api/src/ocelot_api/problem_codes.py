@@ -13,67 +13,79 @@ Codes = Mapping[int, Iterable[str]]
 #: What each code means, as an example of `detail`.
 MEANINGS: Final[dict[str, str]] = {
     # Any request
-    "invalid_http": "this is not HTTP/1.1",
-    "invalid_host": "a request of HTTP/1.1 needs a Host header",
-    "unsupported_expectation": "the only known expectation is 100-continue",
-    "unsupported_transfer_coding": "the only transfer coding is chunked",
-    "unsupported_version": "HTTP/2.0 is not supported; send HTTP/1.1 or HTTP/1.0",
-    "too_many_pipelined": "over 64 requests wait for answers",
-    "route_not_found": "no endpoint has this path",
-    "method_not_allowed": "the path is there, but not with this method; see Allow",
-    "http_error": "the framework refused the request",
-    "head_timeout": "the head did not arrive within 10 s",
-    "head_too_large": "The request line and headers may have 65,536 bytes in all and 200 headers",
-    "internal": "an error of the service; its log has the request's id",
+    "invalid_http": "The request is not valid HTTP/1.1.",
+    "invalid_host": "A request of HTTP/1.1 must have a Host header.",
+    "unsupported_expectation": "The service supports no other expectation than `100-continue`."
+    " Remove the Expect header.",
+    "unsupported_transfer_coding": "The service supports no other transfer coding than `chunked`.",
+    "unsupported_version": "The service does not support HTTP/2.0. Send HTTP/1.1 or HTTP/1.0.",
+    "too_many_pipelined": "Over 64 requests of this connection wait for answers, or over 800 of"
+    " their headers. Read the answers before you send more.",
+    "route_not_found": "The service has no such path.",
+    "method_not_allowed": "The path supports GET, HEAD only.",
+    "http_error": "The service rejected the request: Not Acceptable.",
+    "head_timeout": "The request line and headers did not arrive within 10 s. Send the request"
+    " again.",
+    "head_too_large": "The request line and headers are too large. The limits are 65,536 bytes in"
+    " all and 200 headers.",
+    "internal": "The service failed. Its log has the error, with the id of this request.",
     # Tokens and tenants
-    "token_missing": "send a token: Authorization: Bearer …",
-    "token_invalid": "the token's signature is not valid",
-    "token_expired": "the token has expired",
-    "token_revoked": "the token was revoked",
-    "tenant_unknown": "the token's tenant does not exist any more",
-    "tenant_required": "a token for several tenants needs the header X-Tenant-ID",
-    "tenant_forbidden": "the token is not for the tenant of X-Tenant-ID",
-    "tenant_suspended": "the tenant is suspended",
-    "tenant_deleting": "the tenant is being deleted",
-    "tenant_orphaned": "the tenant has no owner at present",
-    "insufficient_scope": "the token lacks the scope logs:read",
-    "registry_stale": "the registry has not been read for 30 s",
-    "registry_unavailable": "the token's key or tenant is not known yet, and the registry can't be"
-    " read now",
+    "token_missing": "The request has no token. Send it in the header `Authorization: Bearer"
+    " TOKEN`.",
+    "token_invalid": "The token is invalid: its signature is wrong.",
+    "token_expired": "The token has expired. Create a new token.",
+    "token_revoked": "The token was revoked. Create a new token.",
+    "tenant_unknown": "The token's tenant does not exist, or was created again after the token."
+    " Create a token for a tenant that exists.",
+    "tenant_required": "The token is for several tenants. Name one of them in the header"
+    " X-Tenant-ID.",
+    "tenant_forbidden": "The token is not for the tenant in the header X-Tenant-ID. Name one of its"
+    " tenants.",
+    "tenant_suspended": "The tenant is suspended. `ocelot tenants resume` ends the suspension.",
+    "tenant_deleting": "The tenant is being deleted. `ocelot tenants create` can still restore it.",
+    "tenant_orphaned": "The tenant has no owner. `ocelot tenants create` takes it over.",
+    "insufficient_scope": "The token lacks the scope `logs:read`. Use a token that has it.",
+    "registry_stale": "The service could not read the registry for 30 s. Retry after 1 s.",
+    "registry_unavailable": "The service does not know the token's key or tenant yet and cannot"
+    " read the registry. Retry after 1 s.",
     # Parameters
-    "unknown_parameter": "no such parameter",
-    "invalid_parameter": "a number from 1 to 1,000",
-    "invalid_cursor": "the cursor belongs to another search",
-    "invalid_search": "expected an array of at least one condition",
-    "too_many_buckets": "more than 1,000 buckets of 1m: choose a longer interval, or narrow the"
-    " search by from and to",
-    "invalid_idempotency_key": "an Idempotency-Key has 1 to 255 printable characters",
+    "unknown_parameter": "The endpoint has no parameter `plan`.",
+    "invalid_parameter": "`limit` must be a number from 1 to 1,000.",
+    "invalid_cursor": "`cursor` belongs to another search. Send it with the tenant, filters and"
+    " sort of the first page.",
+    "invalid_search": "`filter.and` must be an array of at least one condition.",
+    "too_many_buckets": "The search has too many buckets of 1m. The limit is 1,000. Choose a"
+    " longer interval, or narrow the search by `from` and `to`.",
+    "invalid_idempotency_key": "The header Idempotency-Key must have 1 to 255 printable ASCII"
+    " characters.",
     # Bodies
-    "empty_body": "the request has no body",
-    "invalid_encoding": "the body is not valid gzip",
-    "body_timeout": "the body did not arrive within 30 s",
-    "body_too_large": "a body may have 16,777,216 bytes",
-    "unsupported_media_type": "send the event as application/json",
-    "unsupported_encoding": "the body's encoding is neither gzip nor zstd",
-    "overloaded": "The process holds nearly all of its 536,870,912 bytes of bodies. Retry after"
+    "empty_body": "The request has no body. Send an event.",
+    "invalid_encoding": "The body is not valid gzip. Check Content-Encoding.",
+    "body_timeout": "The body did not arrive within 30 s. Send less per request.",
+    "body_too_large": "The body is too large. The limit is 16,777,216 bytes, also after"
+    " decompression. Send less per request.",
+    "unsupported_media_type": "Content-Type must be application/json.",
+    "unsupported_encoding": "Content-Encoding must be gzip, zstd or identity.",
+    "overloaded": "The process uses nearly all of its 536,870,912 bytes of bodies. Retry after"
     " 1 s, or raise OCELOT_BODY_BUDGET_BYTES.",
-    "tenant_share": "The tenant holds 4 exports in this process, and the request needs 1 more. One"
-    " tenant may hold 4. Retry after 10 s, or raise OCELOT_MAX_EXPORTS.",
+    "tenant_share": "The tenant uses 4 exports of this process, and the request needs 1 more. One"
+    " tenant may use 4. Retry after 10 s, or raise OCELOT_MAX_EXPORTS.",
     # Events: of a single one, or in `errors` of a bulk request
-    "invalid_json": "not valid JSON: expected ',' (byte 17)",
-    "invalid_unicode": "the text is not valid UTF-8",
-    "too_deep": "objects and arrays nest deeper than 32 levels",
+    "invalid_json": "The text is not valid JSON: expected ',' (byte 17).",
+    "invalid_unicode": "The text is not valid UTF-8.",
+    "too_deep": "The event nests too deep. The limit is 32 levels.",
     "event_too_large": "The event is 70,000 bytes; the limit is 65,536. Shorten `metadata` or raise"
     " OCELOT_MAX_EVENT_BYTES.",
-    "too_many_containers": "an event of 60,000 bytes may have 10,064 arrays and objects, empty ones"
-    " included (64, and one per 6 bytes)",
-    "too_many_values": "The body has 2,600,000 commas and opening brackets, those in strings"
-    " included; the limit for JSON is 2,000,000. Send the events as NDJSON, or fewer per request.",
-    "too_many_exponents": "an event of 640 bytes may have 14 numbers such as 1e23 or 1e-300 (4, and"
-    " one per 64 bytes); write them without an exponent or as strings",
-    "too_many_keys": "the event has over 2,000 keys",
-    "key_too_long": "a key beginning with 'k' has over 1,024 bytes",
-    "integer_too_long": "an integer has over 1,000 digits",
+    "too_many_containers": "The event has too many arrays and objects, including empty ones. The"
+    " limit for 60,000 bytes is 10,064: 64, and one per 6 bytes.",
+    "too_many_values": "The body has 2,600,000 commas and opening brackets, including those in"
+    " strings. The limit for JSON is 2,000,000. Send the events as NDJSON, or fewer events per"
+    " request.",
+    "too_many_exponents": "The event has too many numbers such as 1e23 or 1e-300. The limit for"
+    " 640 bytes is 14: 4, and one per 64 bytes. Write them without an exponent or as strings.",
+    "too_many_keys": "The event has too many keys. The limit is 2,000.",
+    "key_too_long": "The key that begins with 'k' is too long. The limit is 1,024 bytes.",
+    "integer_too_long": "The integer is too long. The limit is 1,000 digits. Write it as a string.",
     "number_out_of_range": "`metadata.n` has a number beyond 64-bit floating point. Write it as a"
     " string.",
     "unknown_field": "The event has no field `target`. Did you mean `targets`?",
@@ -81,42 +93,48 @@ MEANINGS: Final[dict[str, str]] = {
     "invalid_length": "`action` must not be empty.",
     "invalid_type": "`actor` must be an object, got a string.",
     "invalid_value": "`outcome` must be one of success, failure, denied, unknown.",
-    "invalid_id": "`id` is not a UUID such as 01234567-89ab-7cde-8f01-23456789abcd.",
+    "invalid_id": "`id` must be a UUID such as 01234567-89ab-7cde-8f01-23456789abcd.",
     "reserved_action": "`action` must not begin with `ocelot.`, which is reserved for Ocelot.",
-    "invalid_time": "`occurred_at` is invalid: not an RFC 3339 date-time such as"
-    " 2026-11-24T12:00:00Z.",
+    "invalid_time": "`occurred_at` must be an RFC 3339 date-time such as 2026-11-24T12:00:00Z.",
     "time_in_future": "`occurred_at` is more than 24 h in the future. Check the clock and the"
     " offset.",
     "invalid_ip": "`source.ip` must be an IPv4 or IPv6 address. Leave it out, or put the value into"
     " `metadata`.",
     # Bulk requests
-    "invalid_bulk": 'neither an array of events nor {"logs": […]}',
-    "no_events": "the request holds no event",
-    "too_many_events": "10,001 events; one request may hold 10,000",
-    "events_rejected": "none of 2 events is valid",
-    "too_many_faults": "320 of the first 384 of 10,000 events are not valid, so the request was"
-    " rejected as a whole",
+    "invalid_bulk": 'The body must be an array of events or {"logs": […]}.',
+    "no_events": "The request has no event. Send at least one.",
+    "too_many_events": "The request has 10,001 events. The limit is 10,000. Send several"
+    " requests or raise OCELOT_MAX_BULK_EVENTS.",
+    "events_rejected": "None of the 2 events is valid. `errors` lists why.",
+    "too_many_faults": "320 of the first 384 of 10,000 events are not valid, so the service"
+    " rejected the whole request. The limit is 100, and one more per 512 bytes of events. Correct"
+    " the events in `errors`, or send fewer events per request.",
     # Exports
-    "too_many_exports": "The process holds nearly all of its 8 exports. Retry after 10 s, or raise"
+    "too_many_exports": "The process uses nearly all of its 8 exports. Retry after 10 s, or raise"
     " OCELOT_MAX_EXPORTS.",
-    "shutting_down": "The process is shutting down. Continue with another one.",
+    "shutting_down": "This api process is shutting down. Continue the export from `next_cursor`.",
     # Jobs
-    "invalid_rebuild": 'say {"all": true}, {"received_from": …, "received_to": …} or {"ids": […]}',
-    "search_not_enabled": "the tenant has no search index to rebuild",
-    "job_exists": "a rebuild is under way",
-    "job_not_found": "the tenant has no such job",
+    "invalid_rebuild": 'The body must be one of {"all": true}, {"received_from": …, "received_to":'
+    ' …} and {"ids": […]}.',
+    "search_not_enabled": "The tenant has no search index to rebuild. Its searches run on MongoDB.",
+    "job_exists": "The rebuild 01a20fec-b3b5-72f4-9ef5-80ce43e0fde8 is still running. Wait until"
+    " it has ended.",
+    "job_not_found": "The tenant has no job 01a20fec-b3b5-72f4-9ef5-80ce43e0fde8.",
     # Backends
-    "queue_unavailable": "SQS did not confirm the events. They may be stored. Repeat the request"
-    " with these ids or with the same Idempotency-Key.",
-    "queue_key_missing": "the service has no key to sign queue messages with; nothing was stored",
-    "event_not_found": "no such event is stored",
-    "event_unreadable": "the stored document is not an event: `event` is not text",
-    "store_unavailable": "the store can't be reached now",
-    "store_timeout": "the store did not answer in time",
-    "search_unavailable": "the search index can't be reached now",
-    "search_too_broad": "words and metadata are compared in 20,000 events at most while the search"
-    " index is not in use; narrow the search by time or by another filter",
-    "search_timeout": "the search took too long; narrow it",
+    "queue_unavailable": "SQS did not confirm the events. The events may be stored. Repeat the"
+    " request with these ids or with the same Idempotency-Key.",
+    "queue_key_missing": "The service cannot sign messages, so it stored nothing: no key of"
+    " OCELOT_QUEUE_KEYS_FILE is active in the registry.",
+    "event_not_found": "The tenant has no event of this id. An event that was just accepted can be"
+    " read a moment later.",
+    "event_unreadable": "The stored document is not an event: `event` is not text.",
+    "store_unavailable": "MongoDB cannot be reached. Retry after 1 s.",
+    "store_timeout": "MongoDB did not answer in time. Repeat the request.",
+    "search_unavailable": "OpenSearch cannot be reached. Retry after 1 s.",
+    "search_too_broad": "Without the search index, a search compares words and metadata of at most"
+    " 20,000 events. Narrow the search by time or by another filter.",
+    "search_timeout": "The search took too long. Narrow it by time or by another filter, or raise"
+    " OCELOT_SEARCH_TIMEOUT_SEC.",
 }
 
 #: Whatever is asked.

@@ -78,6 +78,23 @@ def bad_request(code: str, detail: str, *, path: str | None = None) -> Problem:
     return Problem(400, code, detail, path=path)
 
 
+def invalid_parameter(name: str, rule: str) -> Problem:
+    """A parameter that breaks a rule.
+
+    Args:
+        name: of the parameter; a client may have made it up.
+        rule: what the parameter must be, as the rest of a sentence: `must be a number`.
+    """
+    shown = name[:100]
+    return bad_request("invalid_parameter", f"`{shown}` {rule}.", path=shown)
+
+
+def unknown_parameter(name: str) -> Problem:
+    """A parameter that the endpoint does not have."""
+    shown = name[:100]
+    return bad_request("unknown_parameter", f"The endpoint has no parameter `{shown}`.", path=shown)
+
+
 def unauthenticated(code: str, detail: str) -> Problem:
     """No token, or none that is taken (RFC 6750 §3)."""
     challenge = 'Bearer realm="ocelot"'
@@ -89,6 +106,36 @@ def unauthenticated(code: str, detail: str) -> Problem:
 def forbidden(code: str, detail: str) -> Problem:
     """A token that is good, but not for this."""
     return Problem(403, code, detail)
+
+
+def method_not_allowed(headers: dict[str, str]) -> Problem:
+    """A path that has other methods.
+
+    Args:
+        headers: of the response, with `Allow`.
+    """
+    allowed = headers.get("Allow", "")
+    return Problem(
+        405,
+        "method_not_allowed",
+        f"The path supports {allowed or 'other methods'} only.",
+        headers=headers,
+    )
+
+
+def store_timeout() -> Problem:
+    """MongoDB took too long to answer."""
+    return Problem(504, "store_timeout", "MongoDB did not answer in time. Repeat the request.")
+
+
+def search_timeout() -> Problem:
+    """A search backend took too long to answer."""
+    return Problem(
+        504,
+        "search_timeout",
+        "The search took too long. Narrow it by time or by another filter, or raise"
+        " OCELOT_SEARCH_TIMEOUT_SEC.",
+    )
 
 
 def unavailable(

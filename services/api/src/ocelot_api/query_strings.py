@@ -5,7 +5,7 @@ from typing import Final
 
 from starlette.datastructures import QueryParams
 
-from ocelot_api.problems import bad_request
+from ocelot_api.problems import bad_request, invalid_parameter, unknown_parameter
 
 #: Parameters of one request; 100 filters of 50 values would not fit into a request line of 64 KiB.
 MAX_PARAMETERS: Final = 1_100
@@ -21,8 +21,8 @@ def check_number(query: bytes) -> None:
     if number > MAX_PARAMETERS:
         raise bad_request(
             "invalid_parameter",
-            f"the query string has {number:,} parameters; the limit is {MAX_PARAMETERS:,}. Ask for"
-            " fewer values",
+            f"The query string has {number:,} parameters. The limit is {MAX_PARAMETERS:,}. Send"
+            " fewer values.",
         )
 
 
@@ -40,7 +40,7 @@ def split_parameters(
     found = {name: values.pop(name) for name in options if name in values}
     for name, several in found.items():
         if name not in repeatable and len(several) > 1:
-            raise bad_request("invalid_parameter", "given more than once", path=name)
+            raise invalid_parameter(name, "must be given only once")
     return values, found
 
 
@@ -54,7 +54,7 @@ def known_parameters(
     """
     values, found = split_parameters(given, options, repeatable=repeatable)
     for name in values:
-        raise bad_request("unknown_parameter", "no such parameter", path=name[:100])
+        raise unknown_parameter(name)
     return found
 
 

@@ -170,8 +170,8 @@ class ApiSettings(
         largest = 2 * self.max_bulk_bytes + EVENT_BYTES * self.max_bulk_events
         if self.body_budget_bytes < 2 * largest:
             raise ValueError(
-                f"OCELOT_BODY_BUDGET_BYTES must be at least {2 * largest}. One tenant may hold half"
-                f" of it, and the largest request holds {largest}: twice OCELOT_MAX_BULK_BYTES (a"
+                f"OCELOT_BODY_BUDGET_BYTES must be at least {2 * largest}. One tenant may use half"
+                f" of it, and the largest request needs {largest}: twice OCELOT_MAX_BULK_BYTES (a"
                 f" compressed body is held twice) and {EVENT_BYTES} for each of"
                 " OCELOT_MAX_BULK_EVENTS"
             )

@@ -56,11 +56,17 @@ def exit_status(answer: httpx.Response) -> int:
     return UNREACHABLE if answer.status_code in (502, 503, 504) else FAILED
 
 
+def fault_text(code: str, detail: str, path: str) -> str:
+    """Return one fault in one line; its path, unless the sentence names it already."""
+    where = f" ({path})" if path and f"`{path}`" not in detail else ""
+    return f"{code}{where}: {detail}"
+
+
 def problem_text(answer: httpx.Response) -> str:
     """Return a refusal in one line (RFC 9457), cut to what a person reads."""
     try:
         body: dict[str, Any] = answer.json()
-        where = f" ({body['path']})" if body.get("path") else ""
-        return f"{answer.status_code} {body['code']}: {body['detail']}{where}"[:_MAX_PROBLEM_CHARS]
+        text = fault_text(body["code"], body["detail"], body.get("path") or "")
+        return f"{answer.status_code} {text}"[:_MAX_PROBLEM_CHARS]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return f"the api answered {answer.status_code}: {answer.text[:200]}"
+        return f"The api answered {answer.status_code}: {answer.text[:200]}"

@@ -39,15 +39,15 @@ def run_on_backends(work: Coroutine[Any, Any, T]) -> T:
     except ValidationError as error:
         missing = [str(fault["loc"][0]) for fault in error.errors()]
         fail(
-            f"set {', '.join(missing)} (.env.example says what it means), or run make dev",
+            f"Set {', '.join(missing)}, or run `make dev`. .env.example describes the settings.",
             status=WRONG_USAGE,
         )
     except PyMongoError as error:
         reason = first_line(error).partition(" (configured timeouts")[0]
-        fail(f"{backend('MongoDB', 'MONGODB_URL')} can't be used: {reason}", status=_status(error))
+        fail(f"{backend('MongoDB', 'MONGODB_URL')} cannot be used: {reason}", status=_status(error))
     except TransportError as error:
         fail(
-            f"{backend('OpenSearch', 'OPENSEARCH_URL')} can't be used: {first_line(error)}",
+            f"{backend('OpenSearch', 'OPENSEARCH_URL')} cannot be used: {first_line(error)}",
             status=_status(error),
         )
     except (TenantNotFoundError, QueueKeyNotFoundError) as error:
@@ -79,7 +79,7 @@ async def tenant_of(store: RegistryStore, tenant_id: str) -> Tenant:
     """
     tenant = await store.live_tenant(tenant_id)
     if tenant is None:
-        raise TenantNotFoundError(f"there is no tenant {tenant_id!r}")
+        raise TenantNotFoundError(f"There is no tenant {tenant_id!r}.")
     return tenant
 
 

@@ -120,6 +120,11 @@ def plain(text: str) -> Text:
     return Text(escape(text))
 
 
+def sentence(text: str) -> str:
+    """Return a text of others as a sentence, so that another one can follow."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def plural(number: int, noun: str) -> str:
     """Return the noun as it stands behind a number: `event` behind 1, else `events`."""
     return noun if number == 1 else f"{noun}s"

@@ -18,11 +18,11 @@ def parse_duration(text: str) -> timedelta:
     """`90s`, `15m`, `12h`, `30d` or `2w`.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is none of these. The message is the rest of a sentence: "must be …".
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise ValueError("not a duration such as 90s, 15m, 12h or 30d")
+        raise ValueError("must be a duration such as 90s, 15m, 12h or 30d")
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
@@ -30,13 +30,13 @@ def parse_moment(text: str, *, now: datetime | None = None) -> str:
     """RFC 3339 of a moment: of itself, or of `-24h`, so long before now.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is neither. The message is the rest of a sentence: "must be …".
     """
     if text.startswith("-"):
         try:
             moment = (now or datetime.now(UTC)) - parse_duration(text[1:])
         except OverflowError:
-            raise ValueError("a time before the year 1") from None
+            raise ValueError("must not be before the year 1") from None
         return format_rfc3339(to_ms(moment))
     parse_rfc3339(text)
     return text
@@ -47,4 +47,4 @@ def parse_option(option: str, text: str, parse: Callable[[str], T]) -> T:
     try:
         return parse(text)
     except ValueError as error:
-        fail(f"{option} {text!r}: {error}", status=WRONG_USAGE)
+        fail(f"{option} {text!r} {error}.", status=WRONG_USAGE)

@@ -81,7 +81,7 @@ def find_dev_stack(environ: MutableMapping[str, str] = os.environ) -> DevStack |
 def _object(text: str) -> dict[str, Any]:
     content = json.loads(text)
     if not isinstance(content, dict):
-        raise ValueError("not written by make dev")
+        raise ValueError("it was not written by `make dev`")
     return content
 
 
@@ -92,7 +92,7 @@ def use_dev_backends(environ: MutableMapping[str, str] = os.environ) -> None:
     stack = find_dev_stack(environ)
     if stack is None:
         return
-    note(f"using the backends of make dev ({stack.path})")
+    note(f"Using the backends of `make dev` ({stack.path}).")
     variables = stack.variables()
     # A key for tokens may be one's own; region, keys and database of elsewhere fit nothing here.
     if environ.get(_SIGNING_KEY):
@@ -130,7 +130,7 @@ def api_access(
         role: of that token.
     """
     if tenant is not None and not TENANT_ID.fullmatch(tenant):
-        fail(f"{tenant!r} is not a tenant id", status=WRONG_USAGE)
+        fail(f"--tenant must be a tenant id, got {tenant!r}.", status=WRONG_USAGE)
     stack = None if api_url and token else find_dev_stack()
     if stack is not None and api_url and api_url.rstrip("/") != stack.api_url.rstrip("/"):
         stack = None  # another api gets none of its tokens
@@ -138,9 +138,9 @@ def api_access(
         token = stack.token(tenant, role)
     if stack is not None and not api_url:
         api_url = stack.api_url
-        note(f"using the api of make dev at {api_url}")
+        note(f"Using the api of `make dev` at {api_url}.")
     if not api_url:
-        fail("where is the api? give --api-url or set OCELOT_API_URL")
+        fail("The URL of the api is needed. Give --api-url or set OCELOT_API_URL.")
     if not token and tenant and _can_mint(stack):
         token = _mint(tenant, role)
     if not token:
@@ -149,8 +149,11 @@ def api_access(
             " OCELOT_SIGNING_KEY_FILE and MONGODB_URL are set or `make dev` runs."
         )
     if not api_url.startswith(("http://", "https://")):
-        fail(f"--api-url is https://HOST or http://HOST:PORT, not {api_url!r}", status=WRONG_USAGE)
+        fail(
+            f"--api-url must be https://HOST or http://HOST:PORT, got {api_url!r}.",
+            status=WRONG_USAGE,
+        )
     token = token.strip()
     if not token.isascii() or not token.isprintable():
-        fail("the token holds characters that no token has", status=WRONG_USAGE)
+        fail("The token must have printable ASCII characters only.", status=WRONG_USAGE)
     return api_url.rstrip("/"), token

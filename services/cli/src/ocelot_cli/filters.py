@@ -78,7 +78,7 @@ class Filters(NamedTuple):
             name, equals, value = text.partition("=")
             if not equals or name in _NO_FILTERS:
                 fail(
-                    f"--where {text}: expected FILTER=VALUE, such as source.ip=192.0.2.0/24",
+                    f"--where must be FILTER=VALUE, such as source.ip=192.0.2.0/24, got {text!r}.",
                     status=WRONG_USAGE,
                 )
             params.append((name, value))

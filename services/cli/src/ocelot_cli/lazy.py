@@ -1,7 +1,8 @@
 """Commands and groups that are imported when they are used.
 
 Each brings libraries with it: those that work on the backends three clients, which take a second to
-import, the others an HTTP client. Typed Any where Typer's own copy of click is meant, which it does
+import, the others an HTTP client. The help of the application therefore has its own summaries of
+the commands, and imports none. Typed Any where Typer's own copy of click is meant, which it does
 not export.
 """
 
@@ -18,6 +19,21 @@ from typer.models import CommandInfo
 
 from ocelot_cli.console import guarded_streams
 
+#: One line of help per command and group, short enough for 80 columns.
+_SUMMARIES: Final = {
+    "send": "Send events from NDJSON files, one JSON object per line.",
+    "import": "Import audit logs of other systems with a mapping.",
+    "search": "Find events.",
+    "stats": "Count events over time or by value.",
+    "get": "Print one event.",
+    "export": "Write all matching events to a file and verify it.",
+    "tenants": "Create, list, suspend and delete tenants.",
+    "tokens": "Create signing keys and tokens.",
+    "queue-keys": "Create, list and retire keys that sign queue messages.",
+    "dead-letters": "List, retry, accept and discard dead letters.",
+    "jobs": "List, show and cancel jobs, and rebuild search indices.",
+    "holds": "Place, list and lift legal holds.",
+}
 #: The module and the function of each command, in the order of the help.
 _COMMANDS: Final = {
     "send": ("ocelot_cli.commands.sending", "send"),
@@ -65,6 +81,11 @@ class LazyCommands(TyperGroup):
         """All names, groups last."""
         del ctx
         return [*_COMMANDS, *_GROUPS]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one line per command, without importing it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _SUMMARIES[name]) for name in self.list_commands(ctx)])
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command or group of a name."""

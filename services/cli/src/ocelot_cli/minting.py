@@ -34,8 +34,8 @@ async def mint(
     path = SigningSettings().signing_key_file
     if path is None:
         fail(
-            "OCELOT_SIGNING_KEY_FILE is not set. Set it to the private key; `ocelot tokens key`"
-            " makes one.",
+            "OCELOT_SIGNING_KEY_FILE is not set. Set it to the file of the private key, which"
+            " `ocelot tokens key` creates.",
             status=WRONG_USAGE,
         )
     key = load_signing_key(path)

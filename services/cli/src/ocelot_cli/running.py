@@ -53,7 +53,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         if httpx is None or not isinstance(error, httpx.HTTPError):
             raise
         fail(
-            f"{_api(error)} can't be reached: {first_line(error) or type(error).__name__}",
+            f"{_api(error)} cannot be reached: {first_line(error) or type(error).__name__}",
             status=UNREACHABLE,
         )
 
@@ -63,8 +63,8 @@ def _api(error: Any) -> str:
     try:
         url = error.request.url
     except RuntimeError:  # it has none
-        return "the api"
-    return f"the api at {url.scheme}://{url.netloc.decode()} (OCELOT_API_URL)"
+        return "The api"
+    return f"The api at {url.scheme}://{url.netloc.decode()} (OCELOT_API_URL)"
 
 
 def backend(name: str, variable: str) -> str:

@@ -32,5 +32,9 @@ def build_info(service: str) -> BuildInfo:
 
 def export_build_info(build: BuildInfo, registry: CollectorRegistry) -> None:
     """Export the metric `ocelot_build_info`: the value is 1 and the labels hold the information."""
-    info = Info("ocelot_build", "The build that this process runs", registry=registry)
+    info = Info(
+        "ocelot_build",
+        "Service, version and Python version of this process; the value is always 1",
+        registry=registry,
+    )
     info.info(build._asdict())

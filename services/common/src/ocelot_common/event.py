@@ -66,7 +66,7 @@ Decoded = TypeVar("Decoded")
 
 
 class Actor(Struct, gc=False, forbid_unknown_fields=True):
-    """Who did it."""
+    """Person or system that acted."""
 
     id: _Id
     type: _OptionalKeyword = UNSET
@@ -76,7 +76,7 @@ class Actor(Struct, gc=False, forbid_unknown_fields=True):
 
 
 class Target(Struct, gc=False, forbid_unknown_fields=True):
-    """A resource acted on."""
+    """Resource that the action affected."""
 
     type: _OptionalKeyword = UNSET
     id: _OptionalKeyword = UNSET
@@ -493,9 +493,7 @@ class EventAcceptor:
                 # What is no such time, or lies so late in the year 9999 that msgspec rounds it out.
                 ahead = parse_rfc3339(text) > to_ms(self._latest)
             except ValueError as error:
-                raise EventError(
-                    "invalid_time", "occurred_at", f"`occurred_at` is invalid: {error}."
-                ) from None
+                raise EventError("invalid_time", "occurred_at", f"`occurred_at` {error}.") from None
         if ahead:
             raise EventError(
                 "time_in_future",
@@ -575,7 +573,9 @@ def _decoded(decode: Callable[[bytes], Decoded], raw: bytes) -> Decoded:
     except msgspec.ValidationError as error:
         raise _from_validation(str(error)) from None
     except RecursionError:
-        raise EventError("too_deep", "", "objects and arrays nest too deep") from None
+        raise EventError(
+            "too_deep", "", "The objects and arrays of the event nest too deep."
+        ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EventError(*json_fault(raw, error)) from None
 
@@ -589,14 +589,14 @@ _LONE_SURROGATE = re.compile(
 def json_fault(raw: bytes, error: Exception) -> tuple[str, str, str]:
     """Code, path and detail for JSON text that msgspec could not read."""
     if isinstance(error, UnicodeDecodeError):
-        return "invalid_unicode", "", "the text is not valid UTF-8"
+        return "invalid_unicode", "", "The text is not valid UTF-8."
     text = str(error).removeprefix("JSON is malformed: ")
     # Of a first half without a second, msgspec says that the text was truncated; in what it skips,
     # that a hex escape has no end.
     unclear = "truncated" in text or "hex escape" in text
     if "surrogate" in text or (unclear and _LONE_SURROGATE.search(raw)):
-        return "invalid_unicode", "", "an escape stands for half of a surrogate pair"
-    return "invalid_json", "", f"not valid JSON: {text}"
+        return "invalid_unicode", "", "The text has an escape that is half of a surrogate pair."
+    return "invalid_json", "", f"The text is not valid JSON: {text}."
 
 
 @lru_cache(4096)  # few addresses write most events
@@ -642,7 +642,7 @@ def _read_id(text: str) -> bytes:
     try:
         return parse_id(text)
     except ValueError as error:
-        raise EventError("invalid_id", "id", f"`id` is {error}.") from None
+        raise EventError("invalid_id", "id", f"`id` {error}.") from None
 
 
 def _free_form(event: Event[Any, Any]) -> dict[str, Any]:
@@ -752,7 +752,11 @@ def _fault_of_value(what: str, path: str) -> EventFault:
         known = OUTCOMES if path == "outcome" else SEVERITIES
         return EventFault("invalid_value", path, f"{subject} must be one of {', '.join(known)}.")
     if what.startswith("Integer value out of range"):  # over 4,300 digits, Python's own bound
-        return EventFault("integer_too_long", path, f"{subject} has an integer of too many digits.")
+        return EventFault(
+            "integer_too_long",
+            path,
+            f"{subject} has an integer of too many digits. Write it as a string.",
+        )
     if "out of range" in what:
         return EventFault(
             "number_out_of_range",

@@ -128,8 +128,9 @@ def check_text(raw: bytes, limits: EventLimits) -> Density:
             raise EventError(
                 "too_many_containers",
                 "",
-                f"an event of {size:,} bytes may have {containers:,} arrays and objects, empty ones"
-                f" included ({FREE_CONTAINERS}, and one per {BYTES_PER_CONTAINER} bytes)",
+                f"The event has too many arrays and objects, including empty ones. The limit for"
+                f" {size:,} bytes is {containers:,}: {FREE_CONTAINERS}, and one per"
+                f" {BYTES_PER_CONTAINER} bytes.",
             )
     surplus = max(0, surplus)
     if not has_exponents(raw):
@@ -140,9 +141,9 @@ def check_text(raw: bytes, limits: EventLimits) -> Density:
         raise EventError(
             "too_many_exponents",
             "",
-            f"an event of {size:,} bytes may have {most:,} numbers such as 1e23 or 1e-300"
-            f" ({FREE_EXPONENTS}, and one per {BYTES_PER_EXPONENT} bytes); write them without an"
-            " exponent or as strings",
+            f"The event has too many numbers such as 1e23 or 1e-300. The limit for {size:,} bytes"
+            f" is {most:,}: {FREE_EXPONENTS}, and one per {BYTES_PER_EXPONENT} bytes. Write them"
+            " without an exponent or as strings.",
         )
     return Density(exponents, surplus)
 
@@ -178,7 +179,11 @@ def check_keys(texts: Mapping[str, bytes], limits: EventLimits) -> None:
     for path, text in texts.items():
         keys += _outside_strings(text).count(b":")
         if keys > limits.max_keys:
-            raise EventError("too_many_keys", path, f"the event has over {limits.max_keys:,} keys")
+            raise EventError(
+                "too_many_keys",
+                path,
+                f"The event has too many keys. The limit is {limits.max_keys:,}.",
+            )
 
 
 def may_have_long_integer(text: bytes, limits: EventLimits) -> bool:
@@ -202,7 +207,7 @@ def check_integers(texts: Mapping[str, bytes], limits: EventLimits) -> None:
             raise EventError(
                 "integer_too_long",
                 path + _path_of_long_integer(text, most),
-                f"an integer has over {most:,} digits",
+                f"The integer is too long. The limit is {most:,} digits. Write it as a string.",
             )
 
 
@@ -292,7 +297,9 @@ def check_depth(raw: bytes, limits: EventLimits) -> None:
 
 def _too_deep(limits: EventLimits) -> EventError:
     return EventError(
-        "too_deep", "", f"objects and arrays nest deeper than {limits.max_depth} levels"
+        "too_deep",
+        "",
+        f"The event nests too deep. The limit is {limits.max_depth} levels.",
     )
 
 
@@ -457,8 +464,8 @@ def _long_key_in(value: Any, path: str, limits: EventLimits) -> EventError:
                         return EventError(
                             "key_too_long",
                             path + place.text(),
-                            f"a key beginning with {key[:20]!r} has over"
-                            f" {limits.max_key_bytes:,} bytes",
+                            f"The key that begins with {key[:20]!r} is too long. The"
+                            f" limit is {limits.max_key_bytes:,} bytes.",
                         )
                 inner += [(each, f".{key}", place) for key, each in item.items()]
             elif type(item) is list:

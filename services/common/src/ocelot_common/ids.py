@@ -82,13 +82,14 @@ def parse_id(text: str) -> bytes:
     """The 16 bytes of a UUID in its hyphenated form, in either case.
 
     Raises:
-        ValueError: another form (msgspec and `uuid.UUID` take several), or the nil UUID.
+        ValueError: another form (msgspec and `uuid.UUID` take several), or the nil UUID. The
+            message is the rest of a sentence that begins with the name of the value: "must be …".
     """
     if not _UUID.fullmatch(text):
-        raise ValueError("not a UUID such as 01234567-89ab-7cde-8f01-23456789abcd")
+        raise ValueError("must be a UUID such as 01234567-89ab-7cde-8f01-23456789abcd")
     raw = bytes.fromhex(text.replace("-", ""))
     if raw == _NIL:
-        raise ValueError("the nil UUID names nothing")
+        raise ValueError("must not be the nil UUID")
     return raw
 
 

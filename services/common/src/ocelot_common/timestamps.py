@@ -26,16 +26,17 @@ def parse_rfc3339(text: str) -> int:
     """Milliseconds since the epoch, floored, of an RFC 3339 date-time with an offset.
 
     Raises:
-        ValueError: the text is no RFC 3339 date-time, or has no offset.
+        ValueError: the text is no RFC 3339 date-time, or has no offset. The message is the rest of
+            a sentence that begins with the name of the value: "must be …".
     """
     if len(text) > _LONGEST_EXACT:
         text = _FINER.sub("", text, count=1)
     try:
         moment = msgspec.convert(text, datetime)
     except msgspec.ValidationError:
-        raise ValueError("not an RFC 3339 date-time such as 2026-11-24T12:00:00Z") from None
+        raise ValueError("must be an RFC 3339 date-time such as 2026-11-24T12:00:00Z") from None
     if moment.tzinfo is None:
-        raise ValueError("a date-time needs an offset such as Z or +02:00")
+        raise ValueError("must have an offset such as Z or +02:00")
     return (moment - EPOCH) // _MILLISECOND
 
 

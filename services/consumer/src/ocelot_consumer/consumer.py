@@ -203,7 +203,7 @@ class Consumer:
 
     async def _postpone(self, batch: list[IngestWork], cause: Exception) -> None:
         """Leave messages to come again, each after a pause that grows with its receives."""
-        log.warning("messages_postponed", messages=len(batch), cause=repr(cause)[:500])
+        log.warning("messages_released", messages=len(batch), cause=repr(cause)[:500])
         self._metrics.messages.labels(result="released").inc(len(batch))
         by_delay: dict[int, list[IngestWork]] = defaultdict(list)
         for work in batch:

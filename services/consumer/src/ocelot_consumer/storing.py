@@ -258,7 +258,9 @@ def _compare(arrival: Arrival, stored_text: bytes, result: StoreResult) -> None:
         return
     result.count(Outcome.CONFLICT)
     result.letters.append(
-        _letter(arrival, Reason.CONFLICT, "the id is taken by an event with other content")
+        _letter(
+            arrival, Reason.CONFLICT, "another event with the same id and other content is stored"
+        )
     )
 
 

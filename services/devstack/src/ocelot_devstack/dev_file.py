@@ -75,9 +75,9 @@ def read_installation(settings: DevSettings) -> Installation:
             log_level=settings.log_level,
         )
     except FileNotFoundError:
-        raise DevstackError(f"{path} is not there: is make dev running?") from None
+        raise DevstackError(f"{path} does not exist. Start `make dev` first.") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise DevstackError(f"{path} cannot be understood: {error!r}") from None
+        raise DevstackError(f"{path} cannot be read: {error!r}") from None
 
 
 def remove_dev_file(state_dir: Path) -> None:

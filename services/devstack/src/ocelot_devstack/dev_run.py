@@ -61,7 +61,7 @@ class _DevRun:
             starting = asyncio.create_task(self._start())
             await _first_of(asyncio.wait([starting]), self._received.first.wait())
             if not starting.done():
-                self._report("Stopping before everything was ready")
+                self._report("Stopping during the start")
                 starting.cancel()
                 await asyncio.wait([starting])
                 return 0
@@ -106,13 +106,17 @@ class _DevRun:
     async def _restarted(self, process: ManagedProcess) -> None:
         if process is self._stack.backends.sqs.process:
             await self._stack.ensure_queues()
-            self._report("SQS lost what was in the queues; they were made again")
+            self._report("SQS restarted and lost its messages. The queues were created again.")
 
     async def _stop(self) -> None:
         stack, hurry = self._stack, self._received.second
         workers = [spec.name for spec in stack.specs.values() if spec.drains is not None]
         others = [name for name in stack.specs if name not in workers]
-        self._report("Stopping (Ctrl-C again hurries): the api first, then the queues run empty")
+        self._report(
+            "Stopping the api, then the workers when the queues are empty. Ctrl-C again"
+            " stops"
+            " immediately."
+        )
         await self._stop_services(others)
         await drain_queues(stack, timeout_sec=stack.settings.drain_sec, hurry=hurry)
         await self._stop_services(workers)
@@ -122,11 +126,11 @@ class _DevRun:
             return
         timeout_sec = _HURRIED_SEC if self._received.second.is_set() else None
         for label in await self._stack.stop_services(*names, timeout_sec=timeout_sec):
-            self._report(f"{label} did not stop in time and was killed")
+            self._report(f"{label} did not stop in time and was killed.")
 
     async def _hurry(self) -> None:
         await self._received.second.wait()
-        self._report("Hurrying")
+        self._report("Stopping immediately")
         await asyncio.gather(*(process.kill() for process in self._stack.services))
 
 

@@ -84,8 +84,9 @@ class KeptQueues:
             return
         if self._stack.backends.sqs.process is None:
             self._report(
-                f"{self._folder} holds messages of a make dev with its own SQS. They are sent when"
-                " make dev runs without AWS_ENDPOINT_URL_SQS"
+                f"{self._folder} holds messages of a `make dev` with its own SQS. `make dev` sends"
+                f" them"
+                " when it runs without AWS_ENDPOINT_URL_SQS."
             )
             return
         settings = self._stack.settings
@@ -96,11 +97,15 @@ class KeptQueues:
                     sent = await self._send(sqs, path, keys)
                 except (*SQS_ERRORS, SendError, NoSigningKeyError) as error:
                     raise DevstackError(
-                        f"what {path} holds of the last run could not be sent and stays there:"
+                        f"The messages of the last run in {path} could not be sent. They stay"
+                        f" there:"
                         f" {error}"
                     ) from error
                 path.unlink()
-                self._report(f"Sent what the {_label(queue_of(path))} held: {_counted(sent)}")
+                self._report(
+                    f"Sent {_counted(sent)} to the {_label(queue_of(path))} that the last"
+                    f" run saved."
+                )
 
     async def save(self) -> None:
         """Write what the queues hold to files, invisible messages included; report a loss."""
@@ -108,7 +113,7 @@ class KeptQueues:
         if process is None:
             return
         if not process.running:
-            self._report("SQS ended before its queues could be saved: what they held is lost")
+            self._report("SQS stopped before its queues were saved. Their messages are lost.")
             return
         async with open_sqs(self._stack.sqs_endpoint_url, self._stack.settings.aws_env()) as sqs:
             # In this order: a worker that still runs elsewhere moves messages from a queue to the
@@ -117,7 +122,7 @@ class KeptQueues:
                 try:
                     await self._save_one(sqs, name, url)
                 except (httpx.HTTPError, *SQS_ERRORS, OSError, ValueError, KeyError) as error:
-                    self._report(f"Lost what the {_label(name)} held: {error!r}")
+                    self._report(f"The messages of the {_label(name)} are lost: {error!r}")
 
     async def _save_one(self, sqs: SqsClient, name: str, url: str) -> None:
         for _ in range(_LOOKS):
@@ -128,18 +133,18 @@ class KeptQueues:
             await asyncio.sleep(_PAUSE_SEC)
         if messages:
             path = await asyncio.to_thread(write_messages, self._folder, name, messages)
-            self._report(f"Saved what the {_label(name)} held: {_counted(len(messages))}, {path}")
+            self._report(f"Saved {_counted(len(messages))} of the {_label(name)} to {path}.")
         if missing > 0:
             self._report(
-                f"Lost from the {_label(name)}: {_counted(missing)}, which SQS counts and does not"
-                " show"
+                f"{_counted(missing)} of the {_label(name)} could not be saved, because SQS did not"
+                " return them."
             )
 
     async def _send(self, sqs: SqsClient, path: Path, keys: QueueKeys) -> int:
         """Send the messages of a file; return how many it has."""
         name, urls = queue_of(path), self._stack.queues.as_dict()
         if name not in urls:
-            raise DevstackError(f"{path} names no queue: there are {', '.join(urls)}")
+            raise DevstackError(f"The name of {path} must be that of a queue: {', '.join(urls)}.")
         sent = 0
         for part in batched(read_messages(path), _READ_AT_ONCE):
             routed = [each for message in part for each in routes(name, message, keys)]

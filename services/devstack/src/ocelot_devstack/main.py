@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; an error that a developer can fix is one message and exit status 1."""
     parser = argparse.ArgumentParser(prog="ocelot-devstack", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start backends and services, stop them on Ctrl-C")
-    worker = commands.add_parser("worker", help="run one more worker against a running `up`")
+    commands.add_parser("up", help="Start backends and services. Ctrl-C stops them.")
+    worker = commands.add_parser("worker", help="Start one more worker of a running `up`.")
     worker.add_argument("service", choices=[spec.name for spec in SERVICES if spec.drains])
     arguments = parser.parse_args(argv)
     if renamed := renamed_settings(os.environ):

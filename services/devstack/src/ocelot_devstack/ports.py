@@ -43,7 +43,7 @@ def free_port(among: range = _FREE_PORTS) -> int:
         if port not in _given and is_free(port):
             _given.add(port)
             return port
-    raise DevstackError(f"no free port found between {among.start} and {among.stop - 1}")
+    raise DevstackError(f"No port between {among.start} and {among.stop - 1} is free.")
 
 
 def free_opensearch_port() -> int:
@@ -75,12 +75,12 @@ def check_ports(settings: DevSettings, names: Iterable[str]) -> None:
             continue
         if port in seen:
             problems.append(
-                f"port {port} is meant for both {seen[port]} and {name}: "
-                f"move one with {port_setting(seen[port])} or {port_setting(name)}"
+                f"Port {port} is set for both {seen[port]} and {name}. "
+                f"Change {port_setting(seen[port])} or {port_setting(name)}."
             )
         elif not is_free(port):
             problems.append(
-                f"port {port} ({name}) is taken: set {port_setting(name)} to a free one"
+                f"Port {port} ({name}) is in use. Set {port_setting(name)} to a free port."
             )
         seen.setdefault(port, name)
     if problems:

@@ -134,7 +134,7 @@ class ManagedProcess:
                 return
             if time.monotonic() > deadline:
                 raise DevstackError(
-                    f"{self.name} was not ready after {timeout_sec:.0f} s; {self._last_lines()}"
+                    f"{self.name} was not ready after {timeout_sec:.0f} s. {self._last_lines()}"
                 )
             await asyncio.sleep(_POLL_SEC)
 
@@ -194,11 +194,11 @@ class ManagedProcess:
         how = f"exit status {code}"
         if code is not None and code < 0:
             how = signal.Signals(-code).name
-        return f"{self.name} ended unexpectedly ({how}); {self._last_lines()}"
+        return f"{self.name} ended unexpectedly ({how}). {self._last_lines()}"
 
     def _last_lines(self) -> str:
         indented = "\n".join(f"    {line}" for line in self.log_tail().splitlines())
-        return f"last lines of {self.log_path}:\n{indented or '    (nothing)'}"
+        return f"Last lines of {self.log_path}:\n{indented or '    (nothing)'}"
 
     def _signal(self, number: signal.Signals) -> None:
         if self.running:
@@ -207,5 +207,5 @@ class ManagedProcess:
 
     def _started(self) -> asyncio.subprocess.Process:
         if self._process is None:
-            raise DevstackError(f"{self.name} was never started")
+            raise DevstackError(f"{self.name} was not started.")
         return self._process

@@ -77,8 +77,8 @@ def read_messages(path: Path) -> Iterator[Outgoing]:
                 yield Outgoing(fields["body"], fields["group"], fields["attributes"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DevstackError(
-            f"{path} holds messages of the last run and cannot be understood: {error!r}. Repair it,"
-            " or move it away to start without its messages"
+            f"{path} holds messages of the last run and cannot be read: {error!r}. Repair the"
+            " file, or move it away to start without its messages."
         ) from None
 
 

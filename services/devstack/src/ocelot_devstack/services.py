@@ -104,7 +104,7 @@ class ServiceProcess(ManagedProcess):
             DevstackError: it serves none.
         """
         if self.port is None:
-            raise DevstackError(f"{self.name} has no port for clients; see probes_url")
+            raise DevstackError(f"{self.name} has no port for clients.")
         return f"http://{LOOPBACK}:{self.port}"
 
     @property

@@ -64,7 +64,7 @@ class Stack:
             DevstackError: the stack was not entered.
         """
         if self._installation is None:
-            raise DevstackError("the stack is not started")
+            raise DevstackError("The stack is not started.")
         return self._installation
 
     @property
@@ -153,7 +153,7 @@ class Stack:
             DevstackError: there is no service of that name.
         """
         if name not in self.specs:
-            raise DevstackError(f"no service {name}; there are {', '.join(self.specs)}")
+            raise DevstackError(f"The service must be one of {', '.join(self.specs)}, got {name}.")
         spec = self.specs[name]
         probes_port = self._port_for(name, f"{name}_probes")
         port = self._port_for(name, name) if spec.public else None

@@ -27,8 +27,8 @@ def state_lock(state_dir: Path) -> Iterator[None]:
             lock.seek(0)
             raise DevstackError(
                 f"make dev already runs here (process {lock.read().strip() or 'unknown'}, "
-                f"state in {state_dir}): use that one, or end it with Ctrl-C first; for a second "
-                "one set OCELOT_DEV_STATE_DIR and the ports"
+                f"state in {state_dir}). Use it, or stop it with Ctrl-C. To run a second one, set "
+                "OCELOT_DEV_STATE_DIR and the ports."
             ) from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")

@@ -63,7 +63,7 @@ class Supervisor:
             self._report(process.obituary())
             now = time.monotonic()
             if len(deaths) == _MAX_RESTARTS and now - deaths[0] < _WITHIN_SEC:
-                self._report(f"{process.name} keeps dying: giving up")
+                self._report(f"{process.name} keeps ending. Stopping make dev.")
                 self.gave_up.set()
                 return
             deaths.append(now)
@@ -76,4 +76,4 @@ class Supervisor:
                 if process.running:
                     self._report(str(error))
                 continue
-            self._report(f"{process.name}: started again")
+            self._report(f"{process.name} was started again.")

@@ -14,5 +14,5 @@ def find_uv() -> str:
     """
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
-        raise DevstackError("uv is needed to install the backends: https://docs.astral.sh/uv/")
+        raise DevstackError("Install uv, which installs the backends: https://docs.astral.sh/uv/")
     return uv

@@ -22,11 +22,11 @@ def become_worker(
     """
     spec = next((spec for spec in services if spec.name == name), None)
     if spec is None:
-        raise DevstackError(f"no service {name}")
+        raise DevstackError(f"There is no service {name}.")
     if not is_locked(settings.state_dir):
-        raise DevstackError(f"no make dev runs on {settings.state_dir}: start it first")
+        raise DevstackError(f"`make dev` does not run on {settings.state_dir}. Start it first.")
     installation = read_installation(settings)
     if spec.needs_opensearch and installation.opensearch_url is None:
-        raise DevstackError(f"{name} needs OpenSearch, and the running make dev has none")
+        raise DevstackError(f"{name} needs OpenSearch, which the running `make dev` does not have.")
     env = {**inherited_env(), **installation.service_env(probes_port=free_port())}
     os.execve(spec.argv[0], spec.argv, env)  # noqa: S606 - our own program, no shell wanted

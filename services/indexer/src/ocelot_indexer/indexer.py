@@ -295,7 +295,7 @@ def _size(candidates: Iterable[AskedFor]) -> int:
 
 
 def _postpone(works: list[IndexWork], cause: Exception) -> None:
-    log.warning("messages_postponed", messages=len(works), cause=repr(cause)[:500])
+    log.warning("messages_released", messages=len(works), cause=repr(cause)[:500])
     for work in works:
         work.come_again(work.message.back_off_sec)
 

@@ -140,7 +140,7 @@ class Accept:
         row = await self._store.queue_key(kid)
         if row is None or row.state is not QueueKeyState.LOST:
             raise JobFailedError(
-                f"the key {kid} is not lost in the registry; see `ocelot queue-keys lost`"
+                f"The key {kid} is not recorded as lost. Run `ocelot queue-keys lost` first."
             )
         attempt = _Attempt(lease, await self._shown(lease))
         await asyncio.gather(*(self._read(queue, lease, attempt) for queue in self._queues))
@@ -165,10 +165,10 @@ class Accept:
             return None
         counted = await self._jobs.get(str(job_id))
         if counted is None or counted.state is not JobState.SUCCEEDED:
-            raise JobFailedError(f"the job {job_id} has counted no messages to accept")
+            raise JobFailedError(f"The job {job_id} has counted no messages to accept.")
         digests = counted.checkpoint.get("shown")
         if not isinstance(digests, bytes) or counted.spec.get("kid") != lease.job.spec["kid"]:
-            raise JobFailedError(f"the job {job_id} has counted no messages of this key")
+            raise JobFailedError(f"The job {job_id} has counted no messages of this key.")
         return Shown(digests, lease.job.checkpoint.get("done", b""))
 
     async def _read(self, queue: DeadQueue, lease: Lease, attempt: _Attempt) -> None:
@@ -178,7 +178,9 @@ class Accept:
             new_at = time.monotonic()
             while not await self._is_read(queue, new_at, len(held)):
                 if len(held) >= self._most_messages:
-                    log.warning("dead_queue_not_read_to_its_end", queue=queue.name, held=len(held))
+                    log.warning(
+                        "dead_letter_queue_not_fully_read", queue=queue.name, held=len(held)
+                    )
                     attempt.unread[queue.name] = looked_at
                     break
                 messages = await receive(
@@ -277,7 +279,7 @@ class Accept:
             await lease.save(checkpoint={"done": shown.done}, progress=attempt.counts)
         await delete(self._sqs, queue.url, accepted)
         if len(sent) < len(signable):
-            raise TryAgainError(f"SQS did not take {len(signable) - len(sent)} messages")
+            raise TryAgainError(f"SQS did not accept {len(signable) - len(sent)} messages")
 
 
 def _count(found: Counter[tuple[str, str, str]], attempt: _Attempt) -> None:
@@ -307,7 +309,7 @@ def _of_key(message: DeadMessage, spec: dict[str, Any]) -> SignedText | None:
 def _check_uid(uid: str) -> None:
     # It becomes the message's group, and SQS refuses groups of other characters.
     if not UID.fullmatch(uid):
-        raise MalformedError("it names no tenant")
+        raise MalformedError("the message names no tenant")
 
 
 def _checked(stage: Stage, signed: SignedText) -> Counter[tuple[str, str, str]]:

@@ -30,7 +30,8 @@ from ocelot_jobs.dead_queues import FIRST_SENT, DeadMessage, DeadQueue, delete, 
 from ocelot_jobs.leases import Lease, TryAgainError
 from ocelot_jobs.metrics import JobsMetrics
 
-_DETAIL: Final = "received too often without an end: whoever received it died, or could not end it"
+_DETAIL: Final = "SQS delivered the message too often: its receiver crashed each time, or could"
+" not finish it"
 #: Others see a message again so long after the collector has looked at it and left it.
 HOLD_SEC: Final = 30
 #: One pass looks at so many messages of a queue, so that the other queue has its turn, and far
@@ -151,7 +152,7 @@ class Drain:
             [_letter(queue.stage, message, signed) for message, signed in given_up]
         )
         self._metrics.letters.labels(queue.name).inc(len(given_up))
-        log.warning("dead_queue_drained", queue=queue.name, messages=len(given_up))
+        log.warning("dead_letters_collected", queue=queue.name, messages=len(given_up))
         # What is not deleted is received again, and is the same letters.
         await delete(self._sqs, queue.url, [message for message, _ in given_up])
 
@@ -167,10 +168,10 @@ class Drain:
         arrived = await send_each(self._sqs, queue.target_url, copies)
         back = [message for (message, _), there in zip(moved, arrived, strict=True) if there]
         self._metrics.sent_back.labels(queue.name).inc(len(back))
-        log.warning("dead_queue_sent_back", queue=queue.name, messages=len(back))
+        log.warning("dead_letter_queue_redriven", queue=queue.name, messages=len(back))
         await delete(self._sqs, queue.url, back)
         if len(back) < len(moved):
-            raise TryAgainError(f"SQS did not take {len(moved) - len(back)} messages back")
+            raise TryAgainError(f"SQS did not accept {len(moved) - len(back)} messages")
 
     async def _note(
         self, queue: DeadQueue, unauthentic: Sequence[tuple[DeadMessage, Fault]]
@@ -180,7 +181,7 @@ class Drain:
         notices = [_notice(queue.stage, message, fault) for message, fault in unauthentic]
         new = await self._dead_letters.put_notices(notices, most_per_day=_NOTICES_PER_DAY)
         if new:
-            log.error("dead_queue_unauthenticated", queue=queue.name, messages=new)
+            log.error("dead_letter_queue_unauthenticated", queue=queue.name, messages=new)
 
     async def _renew(self, queue: DeadQueue, messages: Sequence[DeadMessage]) -> None:
         """Send messages that SQS would soon delete to the same queue again."""
@@ -190,7 +191,7 @@ class Drain:
             return
         arrived = await send_each(self._sqs, queue.url, [_again(each) for each in ageing])
         renewed = [each for each, there in zip(ageing, arrived, strict=True) if there]
-        log.info("dead_queue_renewed", queue=queue.name, messages=len(renewed))
+        log.info("dead_letter_queue_renewed", queue=queue.name, messages=len(renewed))
         await delete(self._sqs, queue.url, renewed)
 
 

@@ -22,7 +22,7 @@ class JobsMetrics:
         self.events = Counter(
             "ocelot_jobs_events",
             "Events by operation: copied into an index, removed from an index that must not"
-            " contain them, or purged from the store",
+            " contain them, or purged from MongoDB",
             ["operation"],
             registry=registry,
         )

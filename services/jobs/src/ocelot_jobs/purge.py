@@ -167,7 +167,9 @@ class Purge:
         if not checkpoint.doomed or not home.space.search_enabled:
             return
         if self._opensearch is None:
-            raise RuntimeError("the tenant's events are in OpenSearch too: set OPENSEARCH_URL")
+            raise RuntimeError(
+                "The tenant's events are in OpenSearch too. Set OPENSEARCH_URL of the jobs worker."
+            )
         for entry in home.space.indices:
             ids = [
                 event.event_id
@@ -217,7 +219,7 @@ class Purge:
     async def _home(self, tenant: Tenant) -> Home:
         space = await self._store.space(tenant.space)
         if space is None:
-            raise RuntimeError(f"the space {tenant.space!r} is missing")
+            raise RuntimeError(f"The space {tenant.space!r} is missing.")
         return Home(tenant, space)
 
 

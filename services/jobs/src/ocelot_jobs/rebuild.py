@@ -184,7 +184,7 @@ class Rebuild:
         tenant = await self._store.tenant(lease.job.uid)
         space = await self._store.space(tenant.space) if tenant else None
         if tenant is None or space is None or not tenant.live or space.retired:
-            raise JobFailedError("the tenant is gone")
+            raise JobFailedError("The tenant was deleted.")
         return Home(tenant, space)
 
     # A whole range gets a new index.
@@ -211,7 +211,7 @@ class Rebuild:
     async def _space(self, name: str) -> Space:
         space = _in_use(await self._store.space(name))
         if not space.search_enabled:
-            raise JobFailedError("the tenant has no search index")
+            raise JobFailedError("The tenant has no search index.")
         return space
 
     async def _tenants(self, space: str) -> list[Tenant]:
@@ -268,13 +268,13 @@ class Rebuild:
         if await self._indices.exists(target.index):
             return
         if target.copied or _entry(space, target).beside != target.index:
-            raise _StartOverError(f"the index {target.index} is gone")
+            raise _StartOverError(f"the index {target.index} was deleted")
         await self._indices.make_next(space, target.index)
         # Its tenant may have been purged while it was made, and nothing would remove it.
         present = await self._store.space(space.name)
         if present is None or present.retired:
             await self._indices.remove(target.index)
-            raise JobFailedError("the tenant is gone")
+            raise JobFailedError("The tenant was deleted.")
 
     async def _settle(self, since: datetime | None) -> None:
         """Wait until every process acts on the registry as it was at that moment, or not at all."""
@@ -366,7 +366,7 @@ class Rebuild:
         def switched(present: Space) -> Space:
             entry = _entry(present, target)
             if (entry.index, entry.beside) != (target.replaces, target.index):
-                raise _StartOverError(f"the index of {entry.alias} was replaced meanwhile")
+                raise _StartOverError(f"The index of {entry.alias} was replaced meanwhile.")
             return present.with_range(
                 msgspec.structs.replace(
                     entry, index=target.index, beside=target.replaces, building=False
@@ -469,7 +469,7 @@ class _Progress:
 
 def _in_use(space: Space | None) -> Space:
     if space is None or space.retired:
-        raise JobFailedError("the tenant is gone")
+        raise JobFailedError("The tenant was deleted.")
     return space
 
 
@@ -493,7 +493,7 @@ def _entry(space: Space, target: Target) -> IndexRange:
     for entry in space.indices:
         if entry.start == target.start:
             return entry
-    raise _StartOverError(f"the range of {target.index} is gone")
+    raise _StartOverError(f"the period of {target.index} does not exist now")
 
 
 def _noted(checkpoint: Checkpoint, start: datetime, **changes: bool) -> Checkpoint:

@@ -77,7 +77,7 @@ class Retry:
         if spec.get("all"):
             keys = await self._dead_letters.keys_of(spec.get("uid"))
         if not isinstance(keys, list):
-            raise JobFailedError("the job names no dead letters")
+            raise JobFailedError("The job names no dead letters.")
         counts: Counter[str] = Counter({what: lease.job.progress.get(what, 0) for what in _ENDED})
         failed = 0
         for part in batched(keys, _LETTERS_AT_ONCE):
@@ -85,7 +85,7 @@ class Retry:
             failed += await self._retry(letters, counts, new_id=bool(spec.get("new_id")))
             await lease.save(progress=counts)
         if failed:
-            raise TryAgainError(f"SQS did not take {failed} dead letters")
+            raise TryAgainError(f"SQS did not accept {failed} dead letters")
 
     async def tidy(self, lease: Lease) -> None:
         """There is nothing to undo."""
@@ -135,7 +135,9 @@ class Retry:
     async def _send(self, stage: Stage, messages: Sequence[Outgoing]) -> list[bool]:
         url = self._queue_urls.get(stage)
         if url is None:
-            raise JobFailedError("the process of jobs needs SQS_INDEX_QUEUE_URL for these letters")
+            raise JobFailedError(
+                "The jobs worker needs SQS_INDEX_QUEUE_URL to retry these dead letters."
+            )
         return await send_each(self._sqs, url, messages)
 
     async def _is_dropped(self, letter: Mapping[str, Any]) -> bool:

@@ -46,7 +46,7 @@ async def keep_standing_jobs(
                 await queue_missing(jobs, snapshot, store, every_sec)
                 seen, looked_at = version, loop.time()
             except PyMongoError as error:
-                log.warning("standing_jobs_unknown", error=repr(error)[:300])
+                log.warning("recurring_jobs_unknown", error=repr(error)[:300])
         await asyncio.sleep(_LOOK_EVERY_SEC)
 
 

@@ -13,16 +13,16 @@ AWAY = {"OCELOT_API_URL": "http://127.0.0.1:9", "OCELOT_TOKEN": "t", "OCELOT_DEV
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [
-        (["--columns", "id"], 2, "--columns is for --format csv"),
+        (["--columns", "id"], 2, "--columns"),
         (["--resume"], 2, "--resume needs the --output FILE"),
-        (["--resume", "-o", "none"], 2, "nothing to resume"),
+        (["--resume", "-o", "none"], 2, "to resume"),
         (["-o", "there"], 2, "exists already"),
         (["-o", "no/such/folder"], 1, "No such file or directory"),
         (["--format", "xml"], 2, "xml"),
         (["--stored-until", "then"], 2, "--stored-until"),
         (["--from", "then"], 2, "--from"),
-        (["--where", "after=1"], 2, "expected FILTER=VALUE"),
-        (["--where", "stored_until=1"], 2, "expected FILTER=VALUE"),
+        (["--where", "after=1"], 2, "FILTER=VALUE"),
+        (["--where", "stored_until=1"], 2, "FILTER=VALUE"),
     ],
 )
 def test_it_is_told_in_one_line(

@@ -67,7 +67,7 @@ def test_a_file_that_is_there_is_not_touched(tmp_path: Path):
 def test_an_unfinished_one_is_not_begun_anew(tmp_path: Path):
     path = tmp_path / "out"
     begun(path)
-    with pytest.raises(UnusableFileError, match="--resume goes on"):
+    with pytest.raises(UnusableFileError, match="--resume"):
         Output.open(str(path), State({}, []))
     assert path.read_bytes() == b"one\n"
 
@@ -80,7 +80,7 @@ def test_a_finished_one_leaves_nothing_beside_it(tmp_path: Path):
         output.finish(b"end\n")
     assert list(tmp_path.glob("out*")) == [path]
     assert path.read_bytes() == b"one\nend\n"
-    with pytest.raises(UnusableFileError, match="nothing to resume"):
+    with pytest.raises(UnusableFileError, match="to resume"):
         Output.resume(str(path), {"action": ["a"]})
 
 
@@ -99,7 +99,7 @@ def test_what_was_written_after_the_last_note_is_taken_back(tmp_path: Path):
 def test_other_options_are_named(tmp_path: Path):
     path = tmp_path / "out"
     begun(path)
-    with pytest.raises(UnusableFileError, match="begun with other options: action"):
+    with pytest.raises(UnusableFileError, match="other options: action"):
         Output.resume(str(path), {"action": ["b"]})
 
 
@@ -107,9 +107,9 @@ def test_other_options_are_named(tmp_path: Path):
     ("spoil", "reason"),
     [
         (lambda path: path.write_bytes(b"o"), "is shorter than"),
-        (lambda path: path.unlink(), "nothing to resume"),
-        (lambda path: sidecar_of(str(path)).write_bytes(b"{"), "can't be read"),
-        (lambda path: sidecar_of(str(path)).write_bytes(b"{}"), "can't be read"),
+        (lambda path: path.unlink(), "to resume"),
+        (lambda path: sidecar_of(str(path)).write_bytes(b"{"), "be read"),
+        (lambda path: sidecar_of(str(path)).write_bytes(b"{}"), "be read"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(tmp_path: Path, spoil: object, reason: str):

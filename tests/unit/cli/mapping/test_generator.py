@@ -48,7 +48,7 @@ def test_it_gives_exactly_as_many_lines_as_asked_for() -> None:
 def test_the_deepest_events_are_at_the_limit_and_not_below_it() -> None:
     line = next(generate.generate(1, 1, ["deep"]))
     accept_event(line, now_ms=NOW_MS, limits=EventLimits(max_depth=32))
-    with pytest.raises(EventError, match="deeper than 31"):
+    with pytest.raises(EventError, match="31 levels"):
         accept_event(line, now_ms=NOW_MS, limits=EventLimits(max_depth=31))
 
 

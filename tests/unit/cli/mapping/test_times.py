@@ -97,5 +97,5 @@ def test_the_user_s_zone_stands_in_for_the_mapping_s() -> None:
 
 @pytest.mark.parametrize("name", ["Europe/Atlantis", "../etc/passwd", "", "+2"])
 def test_an_unknown_zone_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="no time zone is called"):
+    with pytest.raises(ValueError, match="time zone"):
         parse_zone(name)

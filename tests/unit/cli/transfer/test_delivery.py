@@ -40,7 +40,9 @@ async def test_a_503_is_repeated_with_the_same_body_after_the_time_it_asks_for(
     assert first.content == second.content
     assert len(at.pauses) == 1
     assert 7 <= at.pauses[0] <= 30
-    assert at.reports == [f"503 some_code: Why it is so.; again in {at.pauses[0]:.1f} s"]
+    [report] = at.reports
+    assert report.startswith("503 some_code: Why it is so.")
+    assert f"{at.pauses[0]:.1f} s" in report
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
@@ -132,10 +134,10 @@ async def test_a_422_names_the_lines_that_were_refused_and_counts_the_others(
     delivered = await at.delivery.deliver(batch(3))
 
     assert delivered.accepted == 1
-    assert [(each.prepared.line.number, each.reason) for each in delivered.refused] == [
-        (1, "missing_field: It is required. (actor)"),
-        (3, "invalid_json: Not JSON."),
-    ]
+    first, second = delivered.refused
+    assert (first.prepared.line.number, second.prepared.line.number) == (1, 3)
+    assert all(part in first.reason for part in ("missing_field", "It is required.", "(actor)"))
+    assert second.reason == "invalid_json: Not JSON."
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ async def test_an_answer_that_does_not_account_for_the_batch_is_refused(
 async def test_patience_ends_with_a_timeout_that_names_the_last_reason(scene: Any, batch: Any):
     at = scene(*[problem(503, "overloaded")] * 1_000, patience_sec=2)
 
-    with pytest.raises(TimeoutError, match=r"was away for 2 s: 503 overloaded"):
+    with pytest.raises(TimeoutError, match="for 2 s: 503 overloaded"):
         await at.delivery.deliver(batch(1))
 
     assert len(at.api.requests) >= 2

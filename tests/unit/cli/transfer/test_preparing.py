@@ -130,7 +130,7 @@ def test_an_id_inside_another_object_is_not_the_events(line: Any):
         (b"{} {}", "not valid JSON: "),
         (b"\xef\xbb\xbf{}", "not valid JSON: "),
         (b'{"id":"\xff"}', "not valid UTF-8"),
-        (b'{"id":' + b"[" * 100_000, "objects and arrays nest too deep"),
+        (b'{"id":' + b"[" * 100_000, "nest too deep"),
     ],
 )
 @pytest.mark.parametrize("mapped", [False, True])
@@ -140,7 +140,7 @@ def test_a_line_that_is_no_event_says_why(line: Any, raw: bytes, reason: str, ma
     with pytest.raises(UnusableLineError) as caught:
         preparer.prepare(line(raw))
 
-    assert str(caught.value).startswith(reason)
+    assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize("number", [b"1e999", b"9" * 5_000])

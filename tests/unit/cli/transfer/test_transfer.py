@@ -102,7 +102,7 @@ async def test_refused_events_are_accounted_for_by_line(
 
     account = made._account
     assert (account.accepted, account.refused, account.open) == (2, 1, 0)
-    assert "0.ndjson:3: bad: No. (n)" in capsys.readouterr().err
+    assert "0.ndjson:3: bad (n): No." in capsys.readouterr().err
 
 
 class SlowDelivery:

@@ -16,35 +16,38 @@ Schema = dict[str, Any]
 
 _OPTIONS: Final[dict[str, tuple[str, Schema, Any]]] = {
     "format": (
-        "NDJSON, whose last line says whether it is complete; JSON, one array; CSV, with a header",
+        "NDJSON (the last line says whether it is complete), a JSON array, or CSV with a header.",
         {"type": "string", "enum": list(Format), "default": Format.NDJSON.value},
         Format.CSV.value,
     ),
     "columns": (
-        "Of CSV, and only there: paths such as `id,occurred_at,actor.id,metadata.plan`",
+        "Columns of CSV: paths such as `id,occurred_at,actor.id,metadata.plan`. Only for CSV.",
         {"type": "string", "format": "columns", "default": ",".join(DEFAULT_COLUMNS)},
         "id,occurred_at,actor.id",
     ),
-    "fields": ("Parts of an event, as of `GET /logs`; not of CSV", FIELDS, None),
+    "fields": ("Fields to return of each event, as in `GET /logs`. Not for CSV.", FIELDS, None),
     "sort": (
-        "Order; equal times by id",
+        "Order of the events. Events of the same time are ordered by id.",
         {"type": "string", "enum": list(Sort), "default": Sort.OCCURRED_ASC.value},
         "received_at",
     ),
     "limit": (
-        "Most events in all; without it, all",
+        "Maximum number of events. If not set, all events.",
         {"type": "integer", "minimum": 1, "maximum": MAX_EVENTS},
         1000,
     ),
     # No examples: they are somebody's own.
-    "cursor": ("`next_cursor` of an export that was interrupted", CURSOR, None),
+    "cursor": ("`next_cursor` of an interrupted export.", CURSOR, None),
     "after": (
-        "Begin behind this event, the last one that arrived; not with `cursor`",
+        "Id of the last event that arrived. The export begins after it. Not with `cursor`.",
         {"type": "string", "format": "cursor"},
         None,
     ),
     "stored_until": (
-        "Only events stored up to a `seq`, or before a time (RFC 3339, whole seconds)",
+        (
+            "Only events that were stored up to this `seq`, or before this time (RFC 3339, whole"
+            " seconds)."
+        ),
         {"type": "string", "format": "seq-or-time"},
         "2026-11-24T23:38:08Z",
     ),
@@ -61,34 +64,34 @@ _COUNT: Final = f'"events":1,"unreadable":0,"sha256":"{_SHA256}","next_cursor"'
 _COMPLETE: Final = f'{{"export":{{"complete":true,{_COUNT}:null,{_BOUND}}}}}\n'
 _INCOMPLETE: Final = (
     f'{{"export":{{"complete":false,{_COUNT}:"AZSwMTIz…",{_BOUND},'
-    '"code":"store_unavailable","detail":"the store can\'t be reached now"}}\n'
+    '"code":"store_unavailable","detail":"MongoDB cannot be reached. Retry after 1 s."}}\n'
 )
 
 #: What FastAPI adds to `GET /logs/export`.
 OPERATION: Final = operation(
     "export_events",
     scope=LOGS_EXPORT,
-    description="Everything that a search finds, as one stream, packed as `Accept-Encoding` asks"
-    " (zstd, gzip). Filters are those of `GET /logs`.\n\n"
-    "An export that fails under way ends, as NDJSON, with a line `complete: false` that has the"
-    " `code` of the problem and the `next_cursor` from which to continue; as JSON or CSV the"
-    " connection is"
-    " cut. `sha256` is over all lines of events with their ends, before packing.\n\n"
+    description="Stream all events that match, compressed if `Accept-Encoding` names zstd or gzip."
+    " The filters are those of `GET /logs`.\n\n"
+    "If an NDJSON export fails while it is sent, its last line has `complete: false`, the `code` of"
+    " the problem, and the `next_cursor` from which to continue. A JSON or CSV export that fails"
+    " ends with a closed connection. `sha256` is the hash of all lines of events, with their line"
+    " ends, before compression.\n\n"
     "A stored document that is not an event has a line in its place: `id`, `tenant_id` and"
-    " `unreadable`, the reason. The last line counts them. Documents without a valid id or time"
-    " have one line together, without `id`, behind all others. In CSV the first cell of the row"
-    " says so.\n\n"
-    "It holds what is stored when it begins, up to `stored_until`. Of the last seconds before that,"
-    " an event may become visible a moment too late: it is whole up to `complete_until`, and one"
-    " with a `stored_until` of that time or an earlier one is the same whenever it is repeated."
-    " Words and metadata are compared event by event, in what the other filters leave."
-    "\n\n503 `tenant_share`: the tenant has half of the exports that one process answers."
-    " 503 `too_many_exports`: all of these are in use."
+    " `unreadable`, the reason. The last line counts such lines. Documents without a valid id or"
+    " time share one line without `id`, after all others. In CSV the first cell of the row says"
+    " so.\n\n"
+    "The export contains the events that are stored when it begins, up to `stored_until`. An event"
+    " of the last seconds before that may become visible too late: the export is complete up to"
+    " `complete_until`. A repeated export whose `stored_until` is that time or earlier has the same"
+    " events. Words and metadata are compared event by event, after all other filters."
+    "\n\n503 `tenant_share`: the tenant uses half of the exports of the process."
+    " 503 `too_many_exports`: all exports of the process are in use."
     "\n\n" + ANY_FILTER,
     parameters=[*FILTERS, *several_parameters(_OPTIONS)],
     answers={
         200: answer(
-            "The events",
+            "The events.",
             {
                 **content(
                     {"type": "string", "format": "ndjson"},

@@ -6,7 +6,7 @@ import msgspec
 from starlette.datastructures import QueryParams
 
 from ocelot_api.export.formats import Format
-from ocelot_api.problems import Problem, bad_request
+from ocelot_api.problems import invalid_parameter
 from ocelot_api.query_strings import split_parameters, whole_number
 from ocelot_api.search.fields import read_fields
 from ocelot_api.search.parameters import query_of_parameters
@@ -53,11 +53,11 @@ def read_export(given: QueryParams, home: Home) -> ExportRequest:
     _, own = split_parameters(given, _OWN, repeatable=("columns",))
     form = _form(own.get("format", [Format.NDJSON.value])[0])
     if "after" in own and "cursor" in given:
-        raise _fault("after", "not together with a cursor")
+        raise invalid_parameter("after", "must not be given together with `cursor`")
     if "columns" in own and form is not Format.CSV:
-        raise _fault("columns", "for CSV; of other formats, name fields")
+        raise invalid_parameter("columns", "is for CSV only. For other formats, use `fields`")
     if "fields" in given and form is Format.CSV:
-        raise _fault("fields", "not for CSV, which has columns")
+        raise invalid_parameter("fields", "is not for CSV. For CSV, use `columns`")
     rest = [(name, value) for name, value in given.multi_items() if name not in own]
     if "sort" not in given:
         rest.append(("sort", Sort.OCCURRED_ASC.value))
@@ -74,7 +74,7 @@ def read_export(given: QueryParams, home: Home) -> ExportRequest:
 
 def _form(text: str) -> Format:
     if text not in list(Format):
-        raise _fault("format", f"not one of {', '.join(Format)}")
+        raise invalid_parameter("format", f"must be one of {', '.join(Format)}")
     return Format(text)
 
 
@@ -82,13 +82,13 @@ def _after(text: str) -> bytes:
     try:
         return parse_id(text)
     except ValueError as error:
-        raise _fault("after", str(error)) from None
+        raise invalid_parameter("after", str(error)) from None
 
 
 def _limit(text: str) -> int:
     limit = whole_number(text, digits=_SEQ_DIGITS) or 0
     if not 1 <= limit <= MAX_EVENTS:
-        raise _fault("limit", f"a number from 1 to {MAX_EVENTS:,}")
+        raise invalid_parameter("limit", f"must be a number from 1 to {MAX_EVENTS:,}")
     return limit
 
 
@@ -99,13 +99,10 @@ def _seq(text: str) -> int:
         try:
             seq = seq_before(parse_rfc3339(text))
         except ValueError:
-            raise _fault(
-                "stored_until", "a seq, or an RFC 3339 date-time such as 2026-11-24T12:00:00Z"
+            raise invalid_parameter(
+                "stored_until",
+                "must be a seq or an RFC 3339 date-time such as 2026-11-24T12:00:00Z",
             ) from None
     if seq < 0:
-        raise _fault("stored_until", "nothing was stored before 1970")
+        raise invalid_parameter("stored_until", "must not be before 1970")
     return min(seq, MAX_SEQ)
-
-
-def _fault(name: str, detail: str) -> Problem:
-    return bad_request("invalid_parameter", detail, path=name)

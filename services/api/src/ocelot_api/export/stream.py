@@ -26,7 +26,7 @@ from ocelot_api.middleware import (
     note_problem,
     to_problem,
 )
-from ocelot_api.problems import Problem, bad_request, unavailable
+from ocelot_api.problems import Problem, invalid_parameter, unavailable
 from ocelot_api.search.mongo_backend import MongoBackend
 from ocelot_api.search.page import Item, Stretch
 from ocelot_api.search.query import Position, write_cursor
@@ -45,7 +45,7 @@ EXPORT_BYTES: Final = 8 * 1024 * 1024
 #: What the server is handed at a time; it holds as much for a client that reads slowly.
 _PIECE_BYTES: Final = 64 * 1024
 
-_DISPLACED: Final = "documents without a valid id or time are stored; none of them is an event"
+_DISPLACED: Final = "documents without a valid id or time are stored, which are not events"
 
 log = get_logger(__name__)
 
@@ -149,7 +149,7 @@ class ExportResponse(Response):
         if self._wanted.after is not None:
             position = await self._store.find_position(self._query, self._wanted.after)
             if position is None:
-                raise bad_request("invalid_parameter", "no such event is stored", path="after")
+                raise invalid_parameter("after", "must be the id of a stored event")
             self._query = msgspec.structs.replace(self._query, after=position)
         return Walk(
             self._query,
@@ -210,7 +210,8 @@ class ExportResponse(Response):
         self._ends_at = min(self._ends_at, now + _DRAIN_SEC)
         if now >= self._ends_at:
             raise unavailable(
-                "shutting_down", "The process is shutting down. Continue with another one."
+                "shutting_down",
+                "This api process is shutting down. Continue the export from `next_cursor`.",
             )
 
     def _note_end(self, work: asyncio.Task[bool]) -> None:

@@ -132,6 +132,6 @@ class Walk:
         """Tenant, token and cutoff may have changed since the last stretch."""
         home = await self._present_home()
         if home.tenant.uid != self._query.home.tenant.uid:
-            raise unauthenticated("tenant_unknown", "the tenant does not exist any more")
+            raise unauthenticated("tenant_unknown", "The tenant was deleted.")
         cutoff = home.tenant.cutoff_ms()
         self._query = msgspec.structs.replace(self._query, home=home, cutoff=cutoff)

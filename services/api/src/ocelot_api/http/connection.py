@@ -205,7 +205,9 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()  # a cut connection tells that the answer is not whole
         else:
             exchange.gone = True
-            self._answer_and_end(Problem(500, "internal", "the service failed; see its log"))
+            self._answer_and_end(
+                Problem(500, "internal", "The service failed. Its log has the error.")
+            )
 
     # The transport's callbacks.
 
@@ -337,8 +339,9 @@ class Connection(asyncio.BufferedProtocol):
             raise HeadError(
                 bad_request(
                     "too_many_pipelined",
-                    f"over {MAX_PIPELINED} requests, or {MAX_PIPELINED_HEADERS} headers of them,"
-                    " wait for answers",
+                    f"Over {MAX_PIPELINED} requests of this connection wait for answers, or over"
+                    f" {MAX_PIPELINED_HEADERS:,} of their headers. Read the answers before you send"
+                    " more.",
                 )
             )
         method, version = parser.get_method(), parser.get_http_version()
@@ -427,7 +430,11 @@ class Connection(asyncio.BufferedProtocol):
                 self._transport.close()
             return
         if self._framing_bytes > MAX_FRAMING_BYTES:
-            self._refuse(bad_request("invalid_http", "the body's framing outweighs its content"))
+            self._refuse(
+                bad_request(
+                    "invalid_http", "The chunks of the body are too small. Send larger chunks."
+                )
+            )
 
     def _bound_between(self) -> None:
         """Bound blank lines, which the parser skips before a request."""
@@ -531,7 +538,12 @@ class Connection(asyncio.BufferedProtocol):
             if idle_sec > bounds.head_timeout_sec:
                 timeout = f"{bounds.head_timeout_sec:g} s"
                 self._refuse(
-                    Problem(408, "head_timeout", f"the head did not arrive within {timeout}")
+                    Problem(
+                        408,
+                        "head_timeout",
+                        f"The request line and headers did not arrive within {timeout}. Send the"
+                        " request again.",
+                    )
                 )
         elif idle_sec > (bounds.keep_alive_sec if self._served else bounds.head_timeout_sec):
             self.close_idle()
@@ -618,7 +630,7 @@ def _problem_of(error: httptools.HttpParserError) -> Problem:
     cause = error.__context__
     if isinstance(cause, HeadError):
         return cause.problem
-    return bad_request("invalid_http", "this is not HTTP/1.1")
+    return bad_request("invalid_http", "The request is not valid HTTP/1.1.")
 
 
 def _address(address: Any) -> tuple[str, int] | None:

@@ -67,9 +67,13 @@ def check_head(method: bytes, version: str, framing: Headers) -> None:
     if version not in ("1.1", "1.0"):
         raise HeadError(_unsupported_version(version))
     if method == b"CONNECT":
-        raise HeadError(bad_request("invalid_http", "CONNECT is for proxies"))
+        raise HeadError(
+            bad_request("invalid_http", "The service is not a proxy. It does not support CONNECT.")
+        )
     if method in _FOREIGN_METHODS:
-        raise HeadError(bad_request("invalid_http", "the method is not one of HTTP"))
+        raise HeadError(
+            bad_request("invalid_http", "The service supports GET, HEAD and POST only.")
+        )
     values: dict[bytes, list[bytes]] = {}
     for name, value in framing:
         values.setdefault(name, []).append(value)
@@ -80,45 +84,61 @@ def check_head(method: bytes, version: str, framing: Headers) -> None:
         if version == "1.1" and expected.strip().lower() != b"100-continue":
             raise HeadError(
                 Problem(
-                    417, "unsupported_expectation", "the only known expectation is 100-continue"
+                    417,
+                    "unsupported_expectation",
+                    "The service supports no other expectation than `100-continue`. Remove the"
+                    " Expect header.",
                 )
             )
 
 
 def _unsupported_version(version: str) -> Problem:
     if version == "0.9":  # no version at all
-        return bad_request("invalid_http", "the request line names no version of HTTP")
+        return bad_request("invalid_http", "The request line must end with HTTP/1.1 or HTTP/1.0.")
     return Problem(
-        505, "unsupported_version", f"HTTP/{version} is not supported; send HTTP/1.1 or HTTP/1.0"
+        505,
+        "unsupported_version",
+        f"The service does not support HTTP/{version}. Send HTTP/1.1 or HTTP/1.0.",
     )
 
 
 def _check_host(hosts: list[bytes], version: str) -> None:
     """RFC 9112 §3.2."""
     if len(hosts) > 1:
-        raise HeadError(bad_request("invalid_host", "the request has more than one Host header"))
+        raise HeadError(bad_request("invalid_host", "The request must have one Host header only."))
     if not hosts:
         if version == "1.1":
             raise HeadError(
-                bad_request("invalid_host", "a request of HTTP/1.1 needs a Host header")
+                bad_request("invalid_host", "A request of HTTP/1.1 must have a Host header.")
             )
         return
     if not _HOST.fullmatch(hosts[0].strip(b" \t")):
-        raise HeadError(bad_request("invalid_host", "the Host header names no host"))
+        raise HeadError(
+            bad_request("invalid_host", "The Host header must be HOST or HOST:PORT, as in the URL.")
+        )
 
 
 def _check_codings(codings: list[bytes], version: str) -> None:
     """RFC 9112 §6.1 and §6.3."""
     if version != "1.1":
-        raise HeadError(bad_request("invalid_http", "HTTP/1.0 has no Transfer-Encoding"))
+        raise HeadError(
+            bad_request(
+                "invalid_http",
+                "A request of HTTP/1.0 must not have a Transfer-Encoding header. Send HTTP/1.1.",
+            )
+        )
     names = [name.strip(b" \t").lower() for name in b",".join(codings).split(b",")]
     if names == [b"chunked"]:
         return
     if names[-1] == b"chunked":
         raise HeadError(
-            Problem(501, "unsupported_transfer_coding", "the only transfer coding is chunked")
+            Problem(
+                501,
+                "unsupported_transfer_coding",
+                "The service supports no other transfer coding than `chunked`.",
+            )
         )
-    raise HeadError(bad_request("invalid_http", "the last transfer coding is not chunked"))
+    raise HeadError(bad_request("invalid_http", "The last transfer coding must be `chunked`."))
 
 
 def split_target(target: bytes) -> tuple[str, bytes]:
@@ -148,8 +168,8 @@ def head_too_large() -> Problem:
     return Problem(
         431,
         "head_too_large",
-        f"The request line and headers may have {MAX_HEAD_BYTES:,} bytes in all and"
-        f" {MAX_HEADERS} headers",
+        f"The request line and headers are too large. The limits are {MAX_HEAD_BYTES:,} bytes in"
+        f" all and {MAX_HEADERS} headers.",
     )
 
 

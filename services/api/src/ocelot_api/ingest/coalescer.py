@@ -141,9 +141,9 @@ class Coalescer:
             with self._answer_limits.limit():
                 for part in parts:
                     if not await part.done:
-                        raise SendFailedError("SQS did not confirm the events")
+                        raise SendFailedError("SQS did not confirm the events.")
         except TimeoutError:
-            raise SendFailedError("SQS did not answer in time") from None
+            raise SendFailedError("SQS did not answer in time.") from None
         finally:
             self._abandon(uid, parts)
 

@@ -44,28 +44,36 @@ def event_schemas() -> Schema:
     event = made.pop(reference["$ref"].removeprefix(SCHEMAS)) | {"title": "Event"}
     made["Event"] = event
     event["description"] = (
-        "One audit event. Null counts as given. At most 64 KiB of JSON, 32 levels and 2,000 keys."
+        "One audit event. A null is stored as it was sent. Limits: 64 KiB of JSON, 32 levels, 2,000"
+        " keys."
     )
     fields = event["properties"]
     fields["changes"]["anyOf"][0] = ref("Changes")
     # What is checked by code is said here in the words of JSON Schema.
     fields["action"] |= {
-        "description": f"The action; `{RESERVED_ACTION_PREFIX}` is the prefix of the"
-        f" service's own actions",
+        "description": f"Name of the action. It must not begin with `{RESERVED_ACTION_PREFIX}`,"
+        f" which is"
+        " reserved for Ocelot.",
         "pattern": rf"^(?!{RESERVED_ACTION_PREFIX[:-1]}\.)",
     }
     fields["id"]["anyOf"][0] |= {
         "format": "uuid",
-        "description": "The client's own, not the nil UUID; the same event again is stored once",
+        "description": "UUID that the client chose; not the nil UUID. An event that is sent twice"
+        " with the same"
+        " id is stored once.",
     }
     fields["occurred_at"]["anyOf"][0] |= {
         "format": "date-time",
-        "description": "RFC 3339 with an offset; at most 24 h after its arrival",
+        "description": "Time of the action: RFC 3339 with an offset, at most 24 h in the future.",
     }
     made["Source"]["properties"]["ip"] = {
         "anyOf": [{"type": "string", "format": each} for each in ("ipv4", "ipv6")]
-        + [{"const": ""}, {"type": "null"}]
+        + [{"type": "string", "const": ""}, {"type": "null"}]
     }
+    # Explicit for generators of clients: an enumeration of strings, and an object of any members.
+    for name in ("outcome", "severity"):
+        fields[name]["anyOf"][0] |= {"type": "string"}
+    fields["metadata"]["anyOf"][0] |= {"additionalProperties": True}
     return made
 
 
@@ -76,10 +84,14 @@ _ITEM_ERROR: Final[Schema] = {
         "index": {
             "type": "integer",
             "minimum": 0,
-            "description": "Position of the event in the request; 0 for a single event",
+            "description": "Position of the event in the request, from 0. 0 for a single event.",
         },
-        "code": {"type": "string", "description": "One of the codes of a problem"},
-        "path": {"type": "string", "description": "The field at fault; empty for the event"},
+        "code": {"type": "string", "description": "Code of the fault, as `code` of a problem."},
+        "path": {
+            "type": "string",
+            "description": "Path of the field at fault. Empty if the fault is one of the whole"
+            " event.",
+        },
         "detail": {"type": "string"},
     },
 }
@@ -98,7 +110,8 @@ SCHEMAS_OF_ANSWERS: Final[dict[str, Schema]] = {
             "ids": {
                 "type": "array",
                 "items": {"anyOf": [_UUID, {"type": "null"}]},
-                "description": "By position; null for a rejected event",
+                "description": "Ids of the events, in the order of the request. Null for a"
+                " rejected event.",
             },
             "errors": {
                 "type": "array",
@@ -119,8 +132,8 @@ SCHEMAS_OF_ANSWERS: Final[dict[str, Schema]] = {
 
 _KEY: Final = parameter(
     "Idempotency-Key",
-    "Events without an id get ids that follow from it: repeating the request with the same key"
-    " stores nothing twice",
+    "Key from which the ids of events without an id are derived. A repeated request with the same"
+    " key stores nothing twice.",
     {
         "type": "string",
         "minLength": 1,
@@ -137,12 +150,14 @@ POST_ONE: Final[Schema] = {
     **operation(
         "write_event",
         scope=LOGS_WRITE,
-        description="Plain, gzip or zstd by `Content-Encoding`.",
+        description="Send the event as JSON: plain, gzip or zstd, as `Content-Encoding` says.",
         parameters=[_KEY],
-        body=content(ref("Event"), {"A change": EVENT, "The least": _SMALL, "A logon": _LOGON}),
+        body=content(
+            ref("Event"), {"A change": EVENT, "Required fields only": _SMALL, "A logon": _LOGON}
+        ),
         answers={
             202: answer(
-                "The queue has accepted the event. It will be stored.",
+                "The queue has accepted the event. The service will store it.",
                 content(ref("Accepted"), {"Accepted": {"id": _ID, "status": "accepted"}}),
                 headers=["Location"],
             )
@@ -151,7 +166,7 @@ POST_ONE: Final[Schema] = {
                     "read_event": {
                         "operationId": "read_event",
                         "parameters": {"id": "$response.body#/id"},
-                        "description": "May be a 404 until the event is stored",
+                        "description": "Read the event. The answer is 404 until it is stored.",
                     }
                 }
             }
@@ -166,15 +181,15 @@ POST_BULK: Final[Schema] = {
     **operation(
         "write_events",
         scope=LOGS_WRITE,
-        description='A JSON array, `{"logs": [...]}` or NDJSON; plain, gzip or zstd by'
-        " `Content-Encoding`. Each event is accepted or rejected by itself, unless"
-        " `atomic=true`: the"
-        " answer names those that were not, with their codes as for a single event.",
+        description='Send events as a JSON array, `{"logs": [...]}` or NDJSON: plain, gzip or zstd,'
+        " as `Content-Encoding` says. Each event is accepted or rejected separately, unless"
+        " `atomic=true`. The answer lists the faults of the rejected events, with the codes of a"
+        " single event.",
         parameters=[
             _KEY,
             parameter(
                 "atomic",
-                "Accept all events or none",
+                "Whether one invalid event rejects the whole request.",
                 {"type": "boolean", "default": False},
                 example=True,
             ),
@@ -193,7 +208,7 @@ POST_BULK: Final[Schema] = {
                 {
                     "type": "string",
                     "format": "ndjson",
-                    "description": "One `Event` a line; blank lines do not count",
+                    "description": "One `Event` per line. Blank lines are ignored.",
                 },
                 {
                     "Two lines": "".join(
@@ -205,12 +220,12 @@ POST_BULK: Final[Schema] = {
         },
         answers={
             202: answer(
-                "The queue has accepted the events that are not in `errors`",
+                "The queue has accepted all events except those in `errors`.",
                 content(
                     ref("BulkResult"),
                     {
                         "All": {"accepted": 1, "rejected": 0, "ids": [_ID], "errors": []},
-                        "One refused": {
+                        "One rejected event": {
                             "accepted": 1,
                             "rejected": 1,
                             "ids": [_ID, None],

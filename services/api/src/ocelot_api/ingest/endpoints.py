@@ -34,7 +34,7 @@ from ocelot_api.ingest.splitting import (
 from ocelot_api.ingest.turns import Turn, Turns
 from ocelot_api.metrics import ApiMetrics
 from ocelot_api.middleware import headers_of, note_problem, request_id_of, traceparent
-from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request, unavailable
+from ocelot_api.problems import MEDIA_TYPE, Problem, bad_request, invalid_parameter, unavailable
 from ocelot_api.query_strings import known_parameters
 from ocelot_api.settings import ApiSettings
 from ocelot_api.timers import TimeLimits
@@ -207,7 +207,7 @@ class Ingest:
         if self._snapshot.unconfirmed_sec > REGISTRY_GRACE_SEC:
             raise unavailable(
                 "registry_stale",
-                "the registry has not been read for an hour",
+                "The service could not read the registry for an hour. Retry after 5 s.",
                 retry_after_sec=5,
                 members={"outcome": "rejected"},
             )
@@ -228,7 +228,7 @@ class Ingest:
             reservation=reservation,
         )
         if not body:
-            raise bad_request("empty_body", "the request has no body")
+            raise bad_request("empty_body", "The request has no body. Send an event.")
         return body
 
     def _accepting(self, principal: Principal, headers: dict[bytes, bytes]) -> Accepting:
@@ -264,7 +264,7 @@ class Ingest:
         except NoSigningKeyError as error:
             raise unavailable(
                 "queue_key_missing",
-                f"the service cannot sign messages: {error}",
+                f"The service cannot sign messages, so it stored nothing: {error}.",
                 members={"outcome": "rejected"},
             ) from None
         except SendFailedError as error:
@@ -273,8 +273,8 @@ class Ingest:
             # A send that timed out may have arrived: with these ids, a repeat doubles nothing.
             raise unavailable(
                 "queue_unavailable",
-                f"{error}. They may be stored. Repeat the request with these ids or with the same"
-                " Idempotency-Key.",
+                f"{error} The events may be stored. Repeat the request with these ids or with the"
+                " same Idempotency-Key.",
                 members={"outcome": "unknown"} | ids,
             ) from None
         self._metrics.count_accepted(principal.tenant.id, number)
@@ -313,9 +313,9 @@ def _too_faulty(total: int, found: TooManyFaultsError) -> Problem:
         422,
         "too_many_faults",
         f"{found.rejected:,} of the first {found.errors[-1].index + 1:,} of {total:,} events are"
-        f" not valid, so the request was rejected as a whole; the limit is {FREE_FAULTS}, and one"
-        f" more per {BYTES_PER_FAULT} bytes of events. Correct the events in `errors`, or send"
-        " fewer events per request.",
+        " not valid, so the service rejected the whole request. The limit is"
+        f" {FREE_FAULTS}, and one more per {BYTES_PER_FAULT} bytes of events. Correct the events in"
+        " `errors`, or send fewer events per request.",
         members={
             "accepted": 0,
             "rejected": total,
@@ -329,9 +329,9 @@ def _too_dense(total: int) -> Problem:
     return Problem(
         422,
         "too_many_containers",
-        f"{total:,} events hold over {MAX_SURPLUS:,} arrays and objects more than one per"
-        f" {BYTES_PER_CONTAINER} bytes, so the request was rejected as a whole; send fewer events"
-        " per request",
+        f"The {total:,} events have too many arrays and objects, so the service rejected the"
+        f" whole request. The limit is {MAX_SURPLUS:,}, and one more per {BYTES_PER_CONTAINER}"
+        " bytes. Send fewer events per request.",
         members={"accepted": 0, "rejected": total, "ids": [None] * total, "errors": []},
     )
 
@@ -343,7 +343,8 @@ def _idempotency_key(headers: dict[bytes, bytes]) -> str | None:
     key = raw.decode("latin-1").strip()
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise bad_request(
-            "invalid_idempotency_key", "an Idempotency-Key has 1 to 255 printable characters"
+            "invalid_idempotency_key",
+            "The header Idempotency-Key must have 1 to 255 printable ASCII characters.",
         )
     return key
 
@@ -351,7 +352,7 @@ def _idempotency_key(headers: dict[bytes, bytes]) -> str | None:
 def _atomic(scope: Scope) -> bool:
     (value,) = _parameters(scope, ("atomic",)).get("atomic", ["false"])
     if value not in ("true", "false"):
-        raise bad_request("invalid_parameter", "atomic is true or false", path="atomic")
+        raise invalid_parameter("atomic", "must be true or false")
     return value == "true"
 
 

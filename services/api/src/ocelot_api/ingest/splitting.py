@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from ocelot_api.json_faults import NESTED_TOO_DEEP, invalid_body
 from ocelot_api.problems import Problem, bad_request
 from ocelot_common.event import json_fault
 
@@ -62,6 +63,7 @@ _SHORTEST_EVENT: Final = 33
 #: Longer lines lose their line break: it must not count toward a bound on the size of an event,
 #: which is 1,024 at least.
 _LONG_LINE: Final = 1_000
+_FORMS: Final = 'The body must be an array of events or {"logs": […]}.'
 _STRUCTURE: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
 
 
@@ -77,7 +79,7 @@ def check_json(headers: dict[bytes, bytes]) -> None:
         Problem: 415.
     """
     if media_type(headers) not in _JSON_TYPES:
-        raise Problem(415, "unsupported_media_type", "send the event as application/json")
+        raise Problem(415, "unsupported_media_type", "Content-Type must be application/json.")
 
 
 def check_density(body: bytes, headers: dict[bytes, bytes]) -> None:
@@ -93,8 +95,9 @@ def check_density(body: bytes, headers: dict[bytes, bytes]) -> None:
         raise Problem(
             422,
             "too_many_values",
-            f"The body has {values:,} commas and opening brackets, those in strings included; the"
-            f" limit for JSON is {MOST_VALUES:,}. Send the events as NDJSON, or fewer per request.",
+            f"The body has {values:,} commas and opening brackets, including those in strings. The"
+            f" limit for JSON is {MOST_VALUES:,}. Send the events as NDJSON, or fewer events per"
+            " request.",
         )
 
 
@@ -143,7 +146,7 @@ def split_events(
         raise Problem(
             415,
             "unsupported_media_type",
-            "send events as application/json or application/x-ndjson",
+            "Content-Type must be application/json or application/x-ndjson.",
         )
     raws = _split_json(body.lstrip(b" \t\r\n"))
     _check_size(raws, max_events)
@@ -152,7 +155,7 @@ def split_events(
 
 def _check_size(events: Sequence[object], max_events: int) -> None:
     if not events:
-        raise bad_request("no_events", "the request holds no event")
+        raise bad_request("no_events", "The request has no event. Send at least one.")
     if len(events) > max_events:
         raise _too_many(max_events, len(events))
 
@@ -162,11 +165,9 @@ def _split_json(body: bytes) -> list[msgspec.Raw]:
     try:
         return _array.decode(body) if is_array else _object.decode(body).logs
     except msgspec.ValidationError as error:
-        raise bad_request(
-            "invalid_bulk", f'neither an array of events nor {{"logs": […]}}: {error}'
-        ) from None
+        raise invalid_body("invalid_bulk", error, rule=_FORMS) from None
     except RecursionError:
-        raise bad_request("too_deep", "objects and arrays nest too deep") from None
+        raise bad_request("too_deep", NESTED_TOO_DEEP) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         code, _, detail = json_fault(body, error)
         raise bad_request(code, detail) from None
@@ -211,12 +212,16 @@ def _count_items(body: bytes, enough: int, *, depth: int) -> int:
         if not left:
             raise bad_request(
                 "invalid_bulk",
-                "an item of the array is not an object; send objects only, or fewer values per"
-                " request",
+                "The array must hold objects only, or fewer values.",
             )
     return number
 
 
 def _too_many(max_events: int, number: int | None = None) -> Problem:
-    told = f"{number:,} events" if number else "too many events"
-    return Problem(413, "too_many_events", f"{told}; one request may hold {max_events:,}")
+    told = f"{number:,}" if number else "too many"
+    return Problem(
+        413,
+        "too_many_events",
+        f"The request has {told} events. The limit is {max_events:,}. Send several requests or"
+        " raise OCELOT_MAX_BULK_EVENTS.",
+    )

@@ -51,12 +51,13 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "state": {"type": "string", "enum": list(JobState)},
             "recurring": {
                 "type": "boolean",
-                "description": "Whether it is queued again when it has run",
+                "description": "Whether the job is queued again after it has run.",
             },
             "cancel_requested": {"type": "boolean"},
             "spec": {
                 "type": "object",
-                "description": "The request; a list of ids is given as its length",
+                "additionalProperties": True,
+                "description": "The request. A list of ids is given as its length.",
             },
             "phase": {
                 "type": "string",
@@ -67,16 +68,16 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "progress": {
                 "type": "object",
                 "additionalProperties": {"type": "integer"},
-                "description": "Numbers by name; `done` of `total`",
+                "description": "Counts by name. `done` events of `total` are finished.",
             },
             "errors": {
                 "type": "array",
-                "description": "Of the last attempts that failed",
+                "description": "Errors of the last attempts that failed.",
                 "items": ref("JobError"),
             },
             "created_by": {"type": "string"},
             "created_at": _TIME,
-            "due_at": {**_TIME, "description": "It is not begun before"},
+            "due_at": {**_TIME, "description": "Time before which the job does not start."},
             "started_at": _MAYBE_TIME,
             "finished_at": _MAYBE_TIME,
         },
@@ -103,7 +104,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
                 "type": "object",
                 "additionalProperties": False,
                 "required": ["all"],
-                "properties": {"all": {"const": True}},
+                "properties": {"all": {"type": "boolean", "const": True}},
             },
             {
                 "type": "object",
@@ -133,10 +134,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
 REBUILD: Final = operation(
     "rebuild_index",
     scope=LOGS_ADMIN,
-    description="Bring the search index to hold what the store holds, as a job: of everything, of"
-    " what was received in a range of time, or of some events. A Dedicated tenant's range gets new"
-    " indices, period by period, and searches see the old ones until the new ones are whole; a"
-    " Shared tenant's events, and single ids, are repaired in the existing index.",
+    description="Queue a job that rebuilds the search index from MongoDB: for all events, for those"
+    " received in a range of time, or for single events. For a range of a Dedicated tenant, the job"
+    " builds new indices, one per period. Searches use the old index of a period until the new one"
+    " is complete. Events of a Shared tenant, and single events, are repaired in the existing"
+    " index.",
     body=content(
         ref("Rebuild"),
         {
@@ -150,7 +152,7 @@ REBUILD: Final = operation(
     ),
     answers={
         202: answer(
-            "The job, queued",
+            "The queued job.",
             content(ref("Job"), {"A rebuild": _QUEUED}),
             headers=["Location"],
         )
@@ -174,21 +176,26 @@ def _several(values: list[str]) -> Schema:
 LIST: Final = operation(
     "list_jobs",
     scope=LOGS_ADMIN,
-    description="The tenant's jobs, the newest first; ended ones are kept for 90 days.",
+    description="List the tenant's jobs, newest first. Jobs that have ended are kept for 90 days.",
     parameters=[
-        parameter("kind", "Only these", _several([*JobKind]), example=["rebuild"]),
-        parameter("state", "Only these", _several([*JobState]), example=["queued", "running"]),
+        parameter("kind", "Only jobs of these kinds.", _several([*JobKind]), example=["rebuild"]),
+        parameter(
+            "state",
+            "Only jobs in these states.",
+            _several([*JobState]),
+            example=["queued", "running"],
+        ),
         parameter(
             "limit",
-            "Items of a page",
+            "Maximum number of jobs per page.",
             {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
             example=20,
         ),
-        parameter("cursor", "`next_cursor` of the page before", _UUID),
+        parameter("cursor", "`next_cursor` of the previous page.", _UUID),
     ],
     answers={
         200: answer(
-            "One page",
+            "A page of jobs.",
             content(ref("Jobs"), {"A page": {"items": [_JOB], "next_cursor": None}}),
         )
     },
@@ -199,7 +206,7 @@ LIST: Final = operation(
 SHOW: Final = operation(
     "read_job",
     scope=LOGS_ADMIN,
-    description="How far one of the tenant's jobs is, and what went wrong.",
-    answers={200: answer("The job", content(ref("Job"), {"A rebuild": _JOB}))},
+    description="Show the state, progress and errors of one of the tenant's jobs.",
+    answers={200: answer("The job.", content(ref("Job"), {"A rebuild": _JOB}))},
     codes=[STORE, {400: ("invalid_id",), 404: ("job_not_found", "route_not_found")}],
 )

@@ -15,7 +15,7 @@ from ocelot_api.jobs.documentation import DEFAULT_LIMIT, JOB_ID, LIST, MAX_LIMIT
 from ocelot_api.jobs.requests import read_rebuild
 from ocelot_api.json_bodies import JsonBodies
 from ocelot_api.middleware import headers_of
-from ocelot_api.problems import Problem, bad_request
+from ocelot_api.problems import Problem, bad_request, invalid_parameter, store_timeout
 from ocelot_api.query_strings import known_parameters, whole_number
 from ocelot_common.auth.scopes import LOGS_ADMIN
 from ocelot_common.ids import format_id, parse_id
@@ -74,7 +74,11 @@ class Jobs:
         ) as body:
             wanted = read_rebuild(body)
         if not home.space.search_enabled:
-            raise Problem(409, "search_not_enabled", "the tenant has no search index to rebuild")
+            raise Problem(
+                409,
+                "search_not_enabled",
+                "The tenant has no search index to rebuild. Its searches run on MongoDB.",
+            )
         try:
             job = await self._in_time(
                 request_rebuild_of_tenant(
@@ -89,7 +93,10 @@ class Jobs:
         except JobExistsError as error:
             # Not another tenant's: keys name the tenant or its own space.
             raise Problem(
-                409, "job_exists", "a rebuild is under way", members={"job_id": error.job.id}
+                409,
+                "job_exists",
+                f"The rebuild {error.job.id} is still running. Wait until it has ended.",
+                members={"job_id": error.job.id},
             ) from None
         location = {"Location": f"{_PATH}/{job.id}"}
         return Response(encode(job_answer(job)), 202, headers=location, media_type=_JSON)
@@ -131,7 +138,7 @@ class Jobs:
             str,
             Path(
                 alias="id",
-                description="The job's UUID",
+                description="UUID of the job.",
                 json_schema_extra={"format": "uuid"},
                 openapi_examples={"a_job": {"value": JOB_ID}},
             ),
@@ -143,7 +150,7 @@ class Jobs:
         key = _job_id("id", job_id)
         job = await self._in_time(self._jobs.get(key, uid=home.tenant.uid))
         if job is None:
-            raise Problem(404, "job_not_found", "the tenant has no such job")
+            raise Problem(404, "job_not_found", f"The tenant has no job {key}.")
         return Response(encode(job_answer(job)), media_type=_JSON)
 
     def router(self) -> APIRouter:
@@ -164,20 +171,20 @@ class Jobs:
             async with asyncio.timeout(self._timeout_sec):
                 return await asked
         except (TimeoutError, ExecutionTimeout):
-            raise Problem(504, "store_timeout", "the store did not answer in time") from None
+            raise store_timeout() from None
 
 
 def _limit(text: str) -> int:
     limit = whole_number(text) or 0
     if not 1 <= limit <= MAX_LIMIT:
-        raise bad_request("invalid_parameter", f"a number from 1 to {MAX_LIMIT}", path="limit")
+        raise invalid_parameter("limit", f"must be a number from 1 to {MAX_LIMIT}")
     return limit
 
 
 def _known(name: str, given: Sequence[str], known: Sequence[str]) -> Sequence[str]:
     for value in given:
         if value not in known:
-            raise bad_request("invalid_parameter", f"not one of {', '.join(known)}", path=name)
+            raise invalid_parameter(name, f"must be one of {', '.join(known)}")
     return given
 
 
@@ -186,4 +193,4 @@ def _job_id(name: str, text: str) -> str:
         return format_id(parse_id(text))
     except ValueError as error:
         code = "invalid_cursor" if name == "cursor" else "invalid_id"
-        raise bad_request(code, str(error), path=name) from None
+        raise bad_request(code, f"`{name}` {error}.", path=name) from None

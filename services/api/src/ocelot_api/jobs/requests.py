@@ -6,12 +6,16 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from ocelot_api.json_faults import invalid_body, invalid_json
 from ocelot_api.problems import Problem, bad_request
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.jobs.rebuild import MAX_IDS
 from ocelot_common.timestamps import parse_rfc3339, to_datetime
 
-_FORMS: Final = 'say {"all": true}, {"received_from": …, "received_to": …} or {"ids": […]}'
+_FORMS: Final = (
+    'The body must be one of {"all": true}, {"received_from": …, "received_to": …} and'
+    ' {"ids": […]}.'
+)
 
 
 class RebuildRequest(msgspec.Struct, frozen=True):
@@ -41,9 +45,9 @@ def read_rebuild(body: bytes) -> RebuildRequest:
     try:
         given = _decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise bad_request("invalid_rebuild", str(error).replace("`", "")) from None
+        raise invalid_body("invalid_rebuild", error, rule=_FORMS) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise bad_request("invalid_json", f"not valid JSON: {error}") from None
+        raise invalid_json(body, error) from None
     bounds = (given.received_from, given.received_to) != (UNSET, UNSET)
     forms = [given.all is not UNSET, bounds, given.ids is not UNSET]
     if forms.count(True) != 1 or given.all is False:
@@ -53,19 +57,23 @@ def read_rebuild(body: bytes) -> RebuildRequest:
     start = _moment("received_from", given.received_from)
     end = _moment("received_to", given.received_to)
     if start and end and start >= end:
-        raise bad_request("invalid_rebuild", "not after received_from", path="received_to")
+        raise bad_request(
+            "invalid_rebuild", "`received_to` must be after `received_from`.", path="received_to"
+        )
     return RebuildRequest(received_from=start, received_to=end)
 
 
 def _ids(given: list[str]) -> list[str]:
     if not 1 <= len(given) <= MAX_IDS:
-        raise bad_request("invalid_rebuild", f"from 1 to {MAX_IDS:,} ids", path="ids")
+        raise bad_request("invalid_rebuild", f"`ids` must have 1 to {MAX_IDS:,} ids.", path="ids")
     ids = []
     for index, text in enumerate(given):
         try:
             ids.append(format_id(parse_id(text)))
         except ValueError as error:
-            raise bad_request("invalid_id", str(error), path=f"ids[{index}]") from None
+            raise bad_request(
+                "invalid_id", f"`ids[{index}]` {error}.", path=f"ids[{index}]"
+            ) from None
     return list(dict.fromkeys(ids))
 
 

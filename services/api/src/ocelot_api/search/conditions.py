@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from ocelot_api.problems import Problem, bad_request
+from ocelot_api.problems import bad_request, invalid_parameter, unknown_parameter
 from ocelot_api.search.filters import ATTRS, Addresses, Filter, Match, Times, any_of
 from ocelot_api.search.text_query import TextQueryError, count_terms, parse_text_query
 from ocelot_common.attrs import MAX_PATH_BYTES, MAX_VALUE_BYTES
@@ -73,30 +73,32 @@ class Allowance:
         if self._conditions > MAX_CONDITIONS:
             raise bad_request(
                 "invalid_parameter",
-                f"a request may have at most {MAX_CONDITIONS} conditions",
+                f"The request has too many conditions. The limit is {MAX_CONDITIONS}.",
                 path=name[:100],
             )
         self._values += len(values)
         if self._values > MAX_ALL_VALUES:
-            raise _fault(
-                name, f"all conditions of a request may have at most {MAX_ALL_VALUES:,} values"
+            raise bad_request(
+                "invalid_parameter",
+                f"The request has too many values. The limit is {MAX_ALL_VALUES:,}.",
+                path=name[:100],
             )
         if name == "source.ip":
             self._addresses += len(values)
             if self._addresses > MAX_ADDRESSES:
-                raise _fault(
-                    name, f"a request may name at most {MAX_ADDRESSES} addresses and blocks"
+                raise invalid_parameter(
+                    name, f"may have at most {MAX_ADDRESSES} addresses and blocks per request"
                 )
         elif name == "q":
             self._chars += len(values[0])
             if self._chars > MAX_Q_CHARS:
-                raise _fault(
-                    name, f"all `q` of a request may have at most {MAX_Q_CHARS:,} characters"
+                raise invalid_parameter(
+                    name, f"may have at most {MAX_Q_CHARS:,} characters per request"
                 )
             self._terms += count_terms(values[0])
             if self._terms > MAX_TERMS:
-                raise _fault(
-                    name, f"all `q` of a request may have at most {MAX_TERMS} words and signs"
+                raise invalid_parameter(
+                    name, f"may have at most {MAX_TERMS} words and signs per request"
                 )
 
 
@@ -125,9 +127,9 @@ def condition(  # noqa: PLR0911 - one return a kind
         Problem: 400, with the filter at fault.
     """
     if len(values) > MAX_VALUES:
-        raise _fault(name, f"at most {MAX_VALUES} values")
+        raise invalid_parameter(name, f"must have at most {MAX_VALUES} values")
     if name in SINGLE and len(values) > 1:
-        raise _fault(name, "given more than once")
+        raise invalid_parameter(name, "must be given only once")
     allowance.take(name, values)
     if name in FIELDS:
         return _match(name, FIELDS[name], values)
@@ -144,22 +146,18 @@ def condition(  # noqa: PLR0911 - one return a kind
         try:
             return parse_text_query(values[0])
         except TextQueryError as error:
-            raise _fault("q", str(error)) from None
+            raise invalid_parameter("q", f"is invalid at {error}") from None
     if name.startswith(("metadata.", "changes.")):
         return _attrs(name, values)
-    raise bad_request("unknown_parameter", "no such filter", path=name[:100])
-
-
-def _fault(name: str, detail: str) -> Problem:
-    return bad_request("invalid_parameter", detail, path=name[:100])
+    raise unknown_parameter(name)
 
 
 def _match(name: str, field: str, values: Sequence[str]) -> Match:
     for value in values:
         if value == "":
-            raise _fault(name, "an empty value")
+            raise invalid_parameter(name, "must not be empty")
         if len(value) > MAX_VALUE_CHARS:
-            raise _fault(name, f"a value has at most {MAX_VALUE_CHARS:,} characters")
+            raise invalid_parameter(name, f"must have at most {MAX_VALUE_CHARS:,} characters")
     return _values(field, values)
 
 
@@ -176,21 +174,26 @@ def check_path(path: str, *, parameter: str) -> None:
         Problem: 400, with the parameter at fault.
     """
     if not _ATTR.fullmatch(path):
-        raise _fault(parameter, "a path is metadata.…, changes.before.… or changes.after.…")
+        raise invalid_parameter(
+            parameter, "must be a path such as metadata.plan, changes.before.role or changes.after"
+        )
     if len(path.encode()) > MAX_PATH_BYTES:
-        raise _fault(parameter, f"a path has at most {MAX_PATH_BYTES} bytes")
+        raise invalid_parameter(parameter, f"must be a path of at most {MAX_PATH_BYTES} bytes")
 
 
 def _attrs(name: str, values: Sequence[str]) -> Match:
     check_path(name, parameter=name)
     if any(len(value.encode()) > MAX_VALUE_BYTES for value in values):
-        raise _fault(name, f"of a value, the first {MAX_VALUE_BYTES} bytes can be searched")
+        raise invalid_parameter(
+            name,
+            f"must have at most {MAX_VALUE_BYTES} bytes; longer values are indexed up to there",
+        )
     return _values(ATTRS, [f"{name}={value}" for value in values])
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
     if value not in known:
-        raise _fault(name, f"{value[:50]!r} is not one of {', '.join(known)}")
+        raise invalid_parameter(name, f"must be one of {', '.join(known)}, got {value[:50]!r}")
     return value
 
 
@@ -198,7 +201,7 @@ def _times(name: str, text: str) -> Times:
     try:
         time_ms = parse_rfc3339(_PLUS_AS_SPACE.sub("+", text))
     except ValueError as error:
-        raise _fault(name, str(error)) from None
+        raise invalid_parameter(name, str(error)) from None
     bound = _TIMES[name]
     if bound.is_start:
         return Times(bound.field, start=time_ms)  # type: ignore[arg-type]
@@ -214,8 +217,8 @@ def _addresses(text: str) -> Addresses:
     except ValueError:
         network = None
     if network is None or "%" in text:  # an IPv6 zone, which no event's address has
-        raise _fault(
-            "source.ip", "not an address such as 192.0.2.1, nor a block such as 192.0.2.0/24"
+        raise invalid_parameter(
+            "source.ip", "must be an address such as 192.0.2.1 or a block such as 192.0.2.0/24"
         )
     return Addresses(_sixteen(network.network_address), _sixteen(network.broadcast_address))
 

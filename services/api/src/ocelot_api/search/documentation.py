@@ -29,7 +29,7 @@ CURSOR: Final[Schema] = {"type": "string", "format": "cursor"}
 _ATTR: Final[Schema] = {
     "type": "string",
     "maxLength": MAX_VALUE_BYTES,
-    "description": f"At most {MAX_VALUE_BYTES} bytes in UTF-8",
+    "description": f"At most {MAX_VALUE_BYTES} bytes in UTF-8.",
 }
 
 
@@ -44,41 +44,57 @@ def _several(items: Schema) -> Schema:
 _TEXTS: Final = _several(_TEXT)
 #: By name: what it says, the schema, and an example.
 _FILTERS: Final[dict[str, tuple[str, Schema, Any]]] = {
-    "action": ("Action; `document.*` is a prefix", _TEXTS, ["document.*"]),
-    "actor.id": ("Who did it", _TEXTS, ["user-17"]),
-    "actor.type": ("Type of the actor", _TEXTS, ["user"]),
-    "actor.email": ("The actor's address", _TEXTS, ["jane@example.com"]),
+    "action": ("Action. `document.*` matches a prefix.", _TEXTS, ["document.*"]),
+    "actor.id": ("Id of the actor.", _TEXTS, ["user-17"]),
+    "actor.type": ("Type of the actor.", _TEXTS, ["user"]),
+    "actor.email": ("Email address of the actor.", _TEXTS, ["jane@example.com"]),
     "target.type": (
-        "Type of a target; one of several targets must match",
+        "Type of a target. One of the event's targets must match.",
         _TEXTS,
         ["document"],
     ),
-    "target.id": ("Id of a target; one of several targets must match", _TEXTS, ["doc-42"]),
-    "outcome": ("Outcome", _several(_OUTCOME), ["failure", "denied"]),
-    "severity": ("Severity", _several(_SEVERITY), ["warning"]),
-    "severity.gte": ("This severity and worse ones", _SEVERITY, "warning"),
-    "request_id": ("Correlation id of the request", _TEXTS, ["req-8f2b"]),
-    "trace_id": ("W3C trace id", _TEXTS, ["4bf92f3577b34da6a3ce929d0e0e4736"]),
-    "tag": ("A tag", _TEXTS, ["sso"]),
+    "target.id": ("Id of a target. One of the event's targets must match.", _TEXTS, ["doc-42"]),
+    "outcome": ("Outcome of the action.", _several(_OUTCOME), ["failure", "denied"]),
+    "severity": ("Severity of the event.", _several(_SEVERITY), ["warning"]),
+    "severity.gte": ("Lowest severity that matches.", _SEVERITY, "warning"),
+    "request_id": ("Correlation id of the request that caused the event.", _TEXTS, ["req-8f2b"]),
+    "trace_id": ("W3C trace id.", _TEXTS, ["4bf92f3577b34da6a3ce929d0e0e4736"]),
+    "tag": ("Tag of the event.", _TEXTS, ["sso"]),
     "source.ip": (
-        "Address of the client, or a block such as `192.0.2.0/24`",
+        "IP address of the client, or a block such as `192.0.2.0/24`.",
         _several({"type": "string", "format": "ip-or-block"}),
         ["192.0.2.0/24", "2001:db8::17"],
     ),
-    "source.service": ("Service that reported the event", _TEXTS, ["docs"]),
-    "from": ("RFC 3339; `occurred_at` at or after it", _TIME, "2026-11-01T00:00:00Z"),
-    "to": ("RFC 3339; `occurred_at` before it", _TIME, "2026-12-01T00:00:00+01:00"),
-    "received_from": ("RFC 3339; `received_at` at or after it", _TIME, "2026-11-01T00:00:00Z"),
-    "received_to": ("RFC 3339; `received_at` before it", _TIME, "2026-12-01T00:00:00Z"),
+    "source.service": ("Service that reported the event.", _TEXTS, ["docs"]),
+    "from": (
+        "RFC 3339. `occurred_at` must be at or after this time.",
+        _TIME,
+        "2026-11-01T00:00:00Z",
+    ),
+    "to": ("RFC 3339. `occurred_at` must be before this time.", _TIME, "2026-12-01T00:00:00+01:00"),
+    "received_from": (
+        "RFC 3339. `received_at` must be at or after this time.",
+        _TIME,
+        "2026-11-01T00:00:00Z",
+    ),
+    "received_to": (
+        "RFC 3339. `received_at` must be before this time.",
+        _TIME,
+        "2026-12-01T00:00:00Z",
+    ),
     "q": (
-        'Words, "a phrase", -word, one OR another, begin*; over all texts of an event',
+        (
+            'Full text over all strings of an event: words, "a phrase", -word, one OR another,'
+            " prefix*."
+        ),
         {"type": "string", "format": "text-query", "minLength": 1, "maxLength": MAX_CHARS},
         'quarterly "renamed the" -draft',
     ),
 }
 _PATHS: Final = parameter(
     "paths",
-    "Filters by path, one parameter per path: `metadata.plan=pro`, `changes.after.title=Q3*`",
+    "Filters by path. Send each path as one parameter: `metadata.plan=pro`,"
+    " `changes.after.title=Q3*`.",
     {
         "type": "object",
         "propertyNames": {"pattern": f"^({_PATH})$", "maxLength": 256},
@@ -87,9 +103,9 @@ _PATHS: Final = parameter(
     example={"metadata.plan": "pro", "changes.after.title": "Q3*"},
 )
 ANY_FILTER: Final = (
-    "A repeated parameter is OR, different ones are AND, a trailing `*` is a prefix. Besides the"
-    " parameters listed there are `metadata.<path>`, `changes.before.<path>` and"
-    " `changes.after.<path>`, such as `metadata.plan=pro`."
+    "Values of a repeated parameter are joined by OR, different parameters by AND. A trailing `*`"
+    " matches a prefix. Parameters such as `metadata.plan=pro` filter by `metadata.<path>`,"
+    " `changes.before.<path>` and `changes.after.<path>`."
 )
 FIELDS: Final[Schema] = {
     "type": "array",
@@ -98,21 +114,21 @@ FIELDS: Final[Schema] = {
 }
 _OPTIONS: Final[dict[str, tuple[str, Schema, Any]]] = {
     "sort": (
-        "Order; equal times by id",
+        "Order of the events. Events of the same time are ordered by id.",
         {"type": "string", "enum": list(Sort), "default": Sort.OCCURRED_DESC.value},
         "occurred_at",
     ),
     "limit": (
-        "Most items of a page, which ends at 8 MiB",
+        "Maximum number of items per page. A page also ends at 8 MiB.",
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
         50,
     ),
     # No example: one of another tenant or other filters is refused.
-    "cursor": ("`next_cursor` of the page before", CURSOR, None),
+    "cursor": ("`next_cursor` of the previous page.", CURSOR, None),
     "fields": (
-        "Parts of an event to answer with, `id` always: "
+        "Fields to return of each event, besides `id`: "
         + ", ".join(f"`{name}`" for name in sorted(KNOWN))
-        + ", or a path below one of them. A parameter may hold several, with commas",
+        + ", or a path below one of them. Separate several by commas, or repeat the parameter.",
         FIELDS,
         ["action", "actor.id", "metadata.plan"],
     ),
@@ -144,8 +160,8 @@ _STORED: Final[Schema] = {
     "metadata": {"plan": "pro"},
 }
 _PAGE: Final = answer(
-    "A page of events. It may have fewer than `limit`: it ends at 8 MiB. `next_cursor` is null on"
-    " the last one",
+    "A page of events. It may have fewer than `limit`, because a page ends at 8 MiB."
+    " `next_cursor` is null on the last page.",
     content(
         ref("Page"),
         {
@@ -170,12 +186,12 @@ _CURSOR: Final = {400: ("invalid_cursor",)}
 SEARCH: Final = operation(
     "search_events",
     scope=LOGS_READ,
-    description="Find events, the latest first unless told otherwise. "
+    description="Find events, by default latest first. "
     + ANY_FILTER
-    + "\n\nThe answer names the `backend`: OpenSearch, or MongoDB where the index is not"
-    " configured, unavailable or being built. `total.relation` is `gte` where more match"
-    " than were counted. From MongoDB,"
-    " an item with `unreadable` is a stored document that is not an event.",
+    + "\n\n`backend` names the backend that answered: OpenSearch, or MongoDB while the index is"
+    " not configured, unavailable or being built. `total.relation` is `gte` if more events match"
+    " than were counted. An item with `unreadable` is a stored document that is not an event; only"
+    " MongoDB returns such items.",
     parameters=[*FILTERS, *several_parameters(_OPTIONS)],
     answers={200: _PAGE},
     codes=[SEARCHING, STORE, _CURSOR],
@@ -184,28 +200,29 @@ SEARCH: Final = operation(
 _VALUE_FIELD: Final[Schema] = {"type": "string", "format": "value-field", "maxLength": 256}
 _STATS_OPTIONS: Final[dict[str, tuple[str, Schema, Any]]] = {
     "interval": (
-        "Width of time buckets by `occurred_at`; `auto` gives a hundred at most",
+        "Width of the time buckets by `occurred_at`. `auto` returns at most 100 buckets.",
         {"type": "string", "enum": [AUTO, *Interval]},
         "1d",
     ),
     "tz": (
-        "IANA time zone in which days begin; with `interval`",
+        "IANA time zone in which days begin. It needs `interval`.",
         {"type": "string", "format": "time-zone", "default": "UTC"},
         "Europe/Berlin",
     ),
     "group_by": (
-        "Count the commonest values of a field: a path such as `metadata.plan`, or one of "
-        + ", ".join(f"`{name}`" for name in VALUE_FIELDS),
+        "Count the most common values of a field: a path such as `metadata.plan`, or one of "
+        + ", ".join(f"`{name}`" for name in VALUE_FIELDS)
+        + ".",
         _VALUE_FIELD,
         "actor.id",
     ),
     "top": (
-        "How many values; with `group_by`",
+        "Maximum number of values. It needs `group_by`.",
         {"type": "integer", "minimum": 1, "maximum": MAX_TOP, "default": DEFAULT_TOP},
         5,
     ),
     "distinct": (
-        f"Count the different values of fields, {MAX_DISTINCT} at most",
+        f"Count the distinct values of up to {MAX_DISTINCT} fields.",
         {"type": "array", "items": _VALUE_FIELD, "minItems": 1, "maxItems": MAX_DISTINCT},
         ["source.ip", "metadata.plan"],
     ),
@@ -215,16 +232,17 @@ _STATS_OPTIONS: Final[dict[str, tuple[str, Schema, Any]]] = {
 STATS: Final = operation(
     "count_events",
     scope=LOGS_READ,
-    description="Count what a search finds: over time (`interval`), by value (`group_by`), both"
-    " together, and different values (`distinct`). "
+    description="Count the events that match: over time (`interval`), by value (`group_by`), or"
+    " both."
+    " `distinct` counts the distinct values of fields. "
     + ANY_FILTER
-    + "\n\nAn event with several values, such as tags, counts once for each; an empty value is"
-    " none. `relation` is `approximate` where a number is estimated, or where metadata were too"
-    " large to be indexed whole.",
+    + "\n\nAn event with several values, such as tags, counts once per value. Empty values do not"
+    " count. `relation` is `approximate` if a number is estimated, or if metadata were too large to"
+    " be indexed completely.",
     parameters=[*FILTERS, *several_parameters(_STATS_OPTIONS)],
     answers={
         200: answer(
-            "The counts that were asked for",
+            "The counts.",
             content(
                 ref("Stats"),
                 {
@@ -262,8 +280,9 @@ STATS: Final = operation(
 SEARCH_BY_TREE: Final = operation(
     "search_events_by_tree",
     scope=LOGS_READ,
-    description=f"As `GET /logs`, with a tree of conditions, up to {MAX_DEPTH} levels and"
-    f" {MAX_CONDITIONS} conditions. " + ANY_FILTER,
+    description=f"Find events by a tree of conditions: at most {MAX_DEPTH} levels and"
+    f" {MAX_CONDITIONS}"
+    " conditions. " + ANY_FILTER,
     body=content(
         ref("Search"),
         {
@@ -293,9 +312,10 @@ SEARCH_BY_TREE: Final = operation(
 READ: Final = operation(
     "read_event",
     scope=LOGS_READ,
-    description="From the store; an event that was just accepted may be a 404 for a moment. 409"
-    " `event_unreadable`: somebody changed the stored document, or another program wrote it.",
-    answers={200: answer("The event", content(ref("StoredEvent"), {"An event": _STORED}))},
+    description="Read an event from MongoDB. An event that was just accepted is a 404 until it is"
+    " stored. 409 `event_unreadable`: the stored document was changed, or another program wrote"
+    " it.",
+    answers={200: answer("The event.", content(ref("StoredEvent"), {"An event": _STORED}))},
     codes=[
         STORE,
         {
@@ -324,8 +344,9 @@ def _condition() -> Schema:
     }
     return {
         "type": "object",
-        "description": "One of `and`, `or` and `not`, alone; or filters by their names as in `GET"
-        " /logs`, paths included; all of them must match",
+        "description": "Either `and`, `or` or `not` alone, or filters by name, as in `GET /logs`,"
+        " with"
+        " paths such as `metadata.plan`. All filters of one object must match.",
         "minProperties": 1,
         "propertyNames": {"pattern": f"^({_either([*operators, *filters])}|{_PATH})$"},
         "properties": operators | filters,
@@ -346,17 +367,21 @@ def _relation(*values: str) -> Schema:
 _BACKEND: Final[Schema] = {
     "type": "string",
     "enum": ["opensearch", "mongodb"],
-    "description": "Which one answered",
+    "description": "Backend that answered.",
 }
 _SERVERS: Final[Schema] = {
     "id": {"type": "string", "format": "uuid"},
     "tenant_id": {"type": "string"},
     "received_at": {"type": "string", "format": "date-time"},
-    "writer": {"type": "string", "description": "The `sub` of the token that wrote it"},
+    "writer": {
+        "type": "string",
+        "description": "`sub` of the token with which the event was written.",
+    },
     "seq": {
         "type": "string",
         "pattern": "^[0-9]+$",
-        "description": "The order of storing; a number too large for JavaScript's",
+        "description": "Position in the order of storing. A string, because JavaScript would round"
+        " it.",
     },
 }
 
@@ -382,7 +407,7 @@ def schemas(written: Schema) -> Schema:
                     for name, (description, schema, _) in _OPTIONS.items()
                 },
                 "cursor": {
-                    "description": "`next_cursor` of the page before, or null",
+                    "description": "`next_cursor` of the previous page, or null.",
                     "type": ["string", "null"],
                     "format": "cursor",
                 },
@@ -390,34 +415,38 @@ def schemas(written: Schema) -> Schema:
         },
         "StoredEvent": {
             "type": "object",
-            "description": "An event as it was written, with what the service adds",
+            "description": "An event as it was written, with the fields that the service adds.",
             "required": [*_SERVERS, *event["required"]],
             "properties": properties,
             "additionalProperties": False,
         },
         "FoundEvent": {
             "type": "object",
-            "description": "A stored event, or the parts of it that `fields` names",
+            "description": "A stored event, or the fields of it that `fields` names.",
             "required": ["id"],
             "properties": properties
             | {
                 "actor": ref("FoundActor"),
                 "unreadable": {
                     "type": "string",
-                    "description": "Why the stored document is not an event. It stands beside"
-                    " `id`, `tenant_id` and, where it is known, `received_at` only. OpenSearch"
-                    " holds no such document",
+                    "description": "Fault of a stored document that is not an event. Such an item"
+                    " has"
+                    " only `id`, `tenant_id` and, if known, `received_at` besides. OpenSearch does"
+                    " not return such items.",
                 },
             },
             "additionalProperties": False,
         },
         "UnreadableDocument": {
             "type": "object",
-            "description": "A stored document that is not an event",
+            "description": "A stored document that is not an event.",
             "required": ["tenant_id", "unreadable"],
             "properties": {
                 **{name: _SERVERS[name] for name in ("id", "tenant_id", "received_at")},
-                "unreadable": {"type": "string", "description": "Why it is not one"},
+                "unreadable": {
+                    "type": "string",
+                    "description": "Fault of the document.",
+                },
             },
             "additionalProperties": False,
         },
@@ -438,7 +467,7 @@ def schemas(written: Schema) -> Schema:
                 "total": _COUNT,
                 "interval": {
                     "type": ["string", "null"],
-                    "description": "Null where `auto` found no event",
+                    "description": "Null if `auto` found no event.",
                 },
                 "tz": {"type": "string"},
                 "buckets": {"type": "array", "items": ref("Bucket")},
@@ -454,7 +483,7 @@ def schemas(written: Schema) -> Schema:
             {
                 "field": {"type": "string"},
                 "values": {"type": "array", "items": ref("Group")},
-                "other": {**_COUNT, "description": "Events with further values"},
+                "other": {**_COUNT, "description": "Number of events with other values."},
                 "relation": _relation("exact", "approximate"),
             },
         ),

@@ -12,7 +12,7 @@ from ocelot_api.authentication import Authenticator
 from ocelot_api.budget import FairPool, Reservation
 from ocelot_api.json_bodies import JsonBodies
 from ocelot_api.middleware import headers_of
-from ocelot_api.problems import Problem, bad_request, unavailable
+from ocelot_api.problems import Problem, bad_request, store_timeout, unavailable
 from ocelot_api.query_strings import known_parameters
 from ocelot_api.search.documentation import READ, SEARCH, SEARCH_BY_TREE, STATS
 from ocelot_api.search.parameters import query_of_body, query_of_parameters
@@ -65,11 +65,17 @@ class Reading:
             Problem: the token does not allow it, or the registry is unconfirmed for too long.
         """
         if not self._snapshot.fresh:
-            raise unavailable("registry_stale", "the registry has not been read for 30 s")
+            raise unavailable(
+                "registry_stale",
+                "The service could not read the registry for 30 s. Retry after 1 s.",
+            )
         principal = await self._authenticator.authenticate(headers_of(request.scope), scope)
         home = self._snapshot.home(principal.tenant.uid)
         if home is None:
-            raise unavailable("registry_stale", "the tenant's space is not known yet")
+            raise unavailable(
+                "registry_stale",
+                "The service has not read the tenant's storage space yet. Retry after 1 s.",
+            )
         return home
 
     async def search(self, request: Request) -> Response:
@@ -104,7 +110,7 @@ class Reading:
             str,
             Path(
                 alias="id",
-                description="The event's UUID",
+                description="UUID of the event.",
                 json_schema_extra={"format": "uuid"},
                 openapi_examples={"an_event": {"value": "01a20fec-b3b5-72f4-9ef5-80ce43e0fde8"}},
             ),
@@ -116,7 +122,7 @@ class Reading:
         try:
             key = store_key(home.tenant, parse_id(event_id))
         except ValueError as error:
-            raise bad_request("invalid_id", str(error), path="id") from None
+            raise bad_request("invalid_id", f"`id` {error}.", path="id") from None
         return BudgetedResponse(
             self._answers,
             home.tenant.uid,
@@ -133,15 +139,20 @@ class Reading:
                     max_time_ms=int(self._timeout_sec * 1000),
                 )
         except TimeoutError:
-            raise Problem(504, "store_timeout", "the store did not answer in time") from None
+            raise store_timeout() from None
         stored = read_event(document) if document else None
         if stored is None or (
             stored.received_at is not None and stored.received_at < home.tenant.cutoff_ms()
         ):
-            raise Problem(404, "event_not_found", "no such event is stored")
+            raise Problem(
+                404,
+                "event_not_found",
+                "The tenant has no event of this id. An event that was just accepted can be read"
+                " a moment later.",
+            )
         if isinstance(stored, Unreadable):
             raise Problem(
-                409, "event_unreadable", f"the stored document is not an event: {stored.reason}"
+                409, "event_unreadable", f"The stored document is not an event: {stored.reason}."
             )
         answer = answer_of(stored, home.tenant.id)
         held.grow(len(answer))

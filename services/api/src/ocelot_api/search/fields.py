@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ocelot_api.problems import bad_request
+from ocelot_api.problems import invalid_parameter
 
 MAX_FIELDS: Final = 50
 _MAX_PATH_CHARS: Final = 300
@@ -36,11 +36,15 @@ def read_fields(given: Sequence[str], parameter: str = "fields") -> tuple[str, .
     paths = tuple(dict.fromkeys(path for text in given for path in text.split(",")))
     for path in paths:
         if path.split(".", 1)[0] not in KNOWN or path.endswith(".") or ".." in path:
-            raise bad_request("invalid_parameter", f"no such field: {path[:100]!r}", path=parameter)
+            raise invalid_parameter(
+                parameter, f"names {path[:100]!r}, which is not a field of events"
+            )
         if len(path) > _MAX_PATH_CHARS:
-            raise bad_request("invalid_parameter", "a path is too long", path=parameter)
+            raise invalid_parameter(
+                parameter, f"must name paths of at most {_MAX_PATH_CHARS} characters"
+            )
     if len(paths) > MAX_FIELDS:
-        raise bad_request("invalid_parameter", f"at most {MAX_FIELDS} fields", path=parameter)
+        raise invalid_parameter(parameter, f"must name at most {MAX_FIELDS} fields")
     return paths
 
 

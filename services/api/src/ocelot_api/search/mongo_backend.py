@@ -14,7 +14,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ExecutionTimeout
 
 from ocelot_api.budget import Reservation
-from ocelot_api.problems import Problem, unavailable
+from ocelot_api.problems import Problem, search_timeout, unavailable
 from ocelot_api.search.fields import pick
 from ocelot_api.search.filters import Filter
 from ocelot_api.search.matching import EventView, fits
@@ -222,7 +222,7 @@ class MongoBackend:
             async with asyncio.timeout(self._timeout_sec + _GRACE_SEC):
                 yield
         except (ExecutionTimeout, TimeoutError):
-            raise Problem(504, "search_timeout", "the search took too long; narrow it") from None
+            raise search_timeout() from None
 
     async def _counted(
         self,
@@ -354,8 +354,8 @@ class MongoBackend:
 def _too_broad() -> Problem:
     return unavailable(
         "search_too_broad",
-        f"words and metadata are compared in {MAX_SCANNED:,} events at most while the search index"
-        " is not in use; narrow the search by time or by another filter",
+        f"Without the search index, a search compares words and metadata of at most {MAX_SCANNED:,}"
+        " events. Narrow the search by time or by another filter.",
         retry_after_sec=30,
     )
 

@@ -12,7 +12,7 @@ from opensearchpy.exceptions import ConnectionError as OpenSearchConnectionError
 from opensearchpy.exceptions import ConnectionTimeout, TransportError
 
 from ocelot_api.budget import Reservation
-from ocelot_api.problems import Problem
+from ocelot_api.problems import search_timeout
 from ocelot_api.search.backend import SearchUnavailableError
 from ocelot_api.search.filters import occurred_within
 from ocelot_api.search.opensearch_query import tenant_clause
@@ -110,7 +110,7 @@ class OpenSearchBackend:
                 size = max(1, min(size // 2, size * MAX_ANSWER_BYTES // error.size))
                 self._remember(uid, size)
                 if time.monotonic() > deadline:
-                    raise _timed_out() from None
+                    raise search_timeout() from None
                 continue
             read = held.size - before
             if size <= query.limit and len(text) < MAX_ANSWER_BYTES // 2:
@@ -194,7 +194,7 @@ class OpenSearchBackend:
         if not await self._answers():
             return SearchUnavailableError(f"OpenSearch is away: {reason}", away=True)
         if isinstance(error, ConnectionTimeout) or error.status_code == _GATEWAY_TIMEOUT:
-            return _timed_out()
+            return search_timeout()
         return SearchUnavailableError(reason, away=False)
 
     async def _answers(self) -> bool:
@@ -208,10 +208,6 @@ class OpenSearchBackend:
             return bool(await self._opensearch.ping(params={"request_timeout": _PROBE_SEC}))
         except TransportError:
             return False
-
-
-def _timed_out() -> Problem:
-    return Problem(504, "search_timeout", "the search took too long; narrow it")
 
 
 def indices_for(query: TenantQuery) -> list[IndexRange]:
@@ -254,7 +250,7 @@ def _read(decoder: "msgspec.json.Decoder[A]", text: bytearray) -> A:
     except (msgspec.MsgspecError, ValueError) as error:
         raise SearchUnavailableError("the answer can't be read", away=False) from error
     if answer.timed_out:
-        raise _timed_out()
+        raise search_timeout()
     return answer
 
 

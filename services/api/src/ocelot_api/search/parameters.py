@@ -6,7 +6,8 @@ from typing import Any, Final
 import msgspec
 from starlette.datastructures import QueryParams
 
-from ocelot_api.problems import Problem, bad_request
+from ocelot_api.json_faults import invalid_body, invalid_json
+from ocelot_api.problems import Problem, bad_request, invalid_parameter, unknown_parameter
 from ocelot_api.query_strings import split_parameters, whole_number
 from ocelot_api.search.conditions import MAX_CONDITIONS, Allowance, condition, is_filter
 from ocelot_api.search.fields import read_fields
@@ -53,7 +54,7 @@ def filter_of(values: Mapping[str, Sequence[str]]) -> Filter:
     """
     for name in values:
         if not is_filter(name):
-            raise bad_request("unknown_parameter", "no such parameter", path=name[:100])
+            raise unknown_parameter(name)
     # In one order, so that a cursor is good however a client orders its parameters.
     allowance = Allowance()
     return all_of([condition(name, values[name], allowance) for name in sorted(values)])
@@ -81,11 +82,11 @@ def query_of_body(body: bytes, home: Home) -> SearchQuery:
     try:
         given = _decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise bad_request("invalid_search", str(error).replace("`", "")) from None
+        raise invalid_body("invalid_search", error) from None
     except RecursionError:
         raise _too_deep() from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise bad_request("invalid_json", f"not valid JSON: {error}") from None
+        raise invalid_json(body, error) from None
     return _query(
         home,
         _Tree().read(given.filter, "filter", 1) if given.filter else EVERYTHING,
@@ -107,28 +108,32 @@ class _Tree:
         if depth > MAX_DEPTH:
             raise _too_deep()
         if not isinstance(node, dict) or not node:
-            raise _tree_fault(path, "expected an object with an operator or with filters")
+            raise _tree_fault(path, "must be an object with an operator or with filters")
         operators = [name for name in _OPERATORS if name in node]
         if not operators:
             return all_of([self._leaf(name, node[name], path) for name in sorted(node)])
         if len(node) > 1:
-            raise _tree_fault(path, f"{operators[0]} stands alone in its object")
+            raise _tree_fault(path, f"must have `{operators[0]}` alone")
         operator, inner = operators[0], node[operators[0]]
         path = f"{path}.{operator}"
         if operator == "not":
             return Not(self.read(inner, path, depth + 1))
         if not isinstance(inner, list) or not inner:
-            raise _tree_fault(path, "expected an array of at least one condition")
+            raise _tree_fault(path, "must be an array of at least one condition")
         items = [self.read(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(inner)]
         return all_of(items) if operator == "and" else any_of(items)
 
     def _leaf(self, name: str, value: Any, path: str) -> Filter:
         self._conditions += 1
         if self._conditions > MAX_CONDITIONS:
-            raise _tree_fault(path, f"at most {MAX_CONDITIONS} conditions")
+            raise bad_request(
+                "invalid_search",
+                f"The filter has too many conditions. The limit is {MAX_CONDITIONS}.",
+                path=path,
+            )
         values = value if isinstance(value, list) else [value]
         if not values or not all(isinstance(each, str) for each in values):
-            raise _tree_fault(f"{path}.{name[:100]}", "expected a string or an array of strings")
+            raise _tree_fault(f"{path}.{name[:100]}", "must be a string or an array of strings")
         try:
             return condition(name, values, self._allowance)
         except Problem as problem:
@@ -136,11 +141,11 @@ class _Tree:
 
 
 def _too_deep() -> Problem:
-    return _tree_fault("filter", f"conditions nest deeper than {MAX_DEPTH} levels")
+    return _tree_fault("filter", f"must nest at most {MAX_DEPTH} levels deep")
 
 
-def _tree_fault(path: str, detail: str) -> Problem:
-    return bad_request("invalid_search", detail, path=path)
+def _tree_fault(path: str, rule: str) -> Problem:
+    return bad_request("invalid_search", f"`{path}` {rule}.", path=path)
 
 
 def _query(
@@ -153,10 +158,9 @@ def _query(
     fields: Sequence[str],
 ) -> SearchQuery:
     if sort not in list(Sort):
-        known = ", ".join(Sort)
-        raise bad_request("invalid_parameter", f"not one of {known}", path="sort")
+        raise invalid_parameter("sort", f"must be one of {', '.join(Sort)}")
     if limit is None or not 1 <= limit <= MAX_LIMIT:
-        raise bad_request("invalid_parameter", f"a number from 1 to {MAX_LIMIT:,}", path="limit")
+        raise invalid_parameter("limit", f"must be a number from 1 to {MAX_LIMIT:,}")
     query = SearchQuery(
         home=home,
         filter=conditions,

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ocelot_api.problems import bad_request
+from ocelot_api.problems import Problem, bad_request
 from ocelot_api.search.filters import EVERYTHING, Filter
 from ocelot_common.reading import OCCURRED_AT, Stored
 from ocelot_common.registry.model import Home
@@ -119,12 +119,23 @@ def read_cursor(text: str, query: SearchQuery) -> Position:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         cursor = msgspec.msgpack.decode(unframe(raw, newest=_CURSOR_VERSION), type=_Cursor)
     except (ValueError, MalformedError, NewerVersionError, msgspec.MsgspecError):
-        raise bad_request("invalid_cursor", "not a cursor of this service", path="cursor") from None
+        raise _not_a_cursor() from None
     if cursor.uid != query.home.tenant.uid or cursor.fingerprint != query.fingerprint():
-        raise bad_request("invalid_cursor", "the cursor belongs to another search", path="cursor")
+        raise bad_request(
+            "invalid_cursor",
+            "`cursor` belongs to another search. Send it with the tenant, filters and sort of the"
+            " first page.",
+            path="cursor",
+        )
     if len(cursor.event_id) != 16 or not OCCURRED_AT[0] <= cursor.time_ms < OCCURRED_AT[1]:
-        raise bad_request("invalid_cursor", "not a cursor of this service", path="cursor")
+        raise _not_a_cursor()
     return Position(cursor.time_ms, cursor.event_id)
+
+
+def _not_a_cursor() -> Problem:
+    return bad_request(
+        "invalid_cursor", "`cursor` must be the `next_cursor` of a page before.", path="cursor"
+    )
 
 
 def position_of(sort: Sort, stored: Stored) -> Position | None:

@@ -135,8 +135,8 @@ async def timeline_of(
     if query.group_by and (len(edges) - 1) * query.top > MAX_CELLS:
         raise bad_request(
             "too_many_buckets",
-            f"{len(edges) - 1:,} buckets of {query.top} values: at most {MAX_CELLS:,} numbers;"
-            " choose a longer interval, or fewer values",
+            f"The answer would have {len(edges) - 1:,} buckets with {query.top} values each. The"
+            f" limit is {MAX_CELLS:,} numbers. Choose a longer interval or a smaller `top`.",
             path="interval",
         )
     return Timeline(interval, edges)

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from starlette.datastructures import QueryParams
 
-from ocelot_api.problems import bad_request
+from ocelot_api.problems import invalid_parameter
 from ocelot_api.query_strings import split_parameters, whole_number
 from ocelot_api.search.conditions import FIELDS, check_path
 from ocelot_api.search.filters import ATTRS
@@ -54,9 +54,9 @@ def stats_of_parameters(given: QueryParams, home: Home) -> StatsQuery:
 
     interval = option("interval", _interval, None)
     if "tz" in options and "interval" not in options:
-        raise _fault("tz", "a time zone is for an interval")
+        raise invalid_parameter("tz", "needs `interval`")
     if "top" in options and "group_by" not in options:
-        raise _fault("top", "a number of values is for group_by")
+        raise invalid_parameter("top", "needs `group_by`")
     return StatsQuery(
         home=home,
         filter=filter_of(values),
@@ -70,15 +70,11 @@ def stats_of_parameters(given: QueryParams, home: Home) -> StatsQuery:
     )
 
 
-def _fault(name: str, detail: str) -> Exception:
-    return bad_request("invalid_parameter", detail, path=name)
-
-
 def _interval(name: str, text: str) -> Interval | None:
     if text == AUTO:
         return None
     if text not in list(Interval):
-        raise _fault(name, f"not one of {AUTO}, {', '.join(Interval)}")
+        raise invalid_parameter(name, f"must be one of {AUTO}, {', '.join(Interval)}")
     return Interval(text)
 
 
@@ -89,14 +85,14 @@ def _zones() -> frozenset[str]:
 
 def _zone(name: str, text: str) -> ZoneInfo:
     if text not in _zones():
-        raise _fault(name, "not a time zone such as Europe/Berlin (IANA)")
+        raise invalid_parameter(name, "must be an IANA time zone such as Europe/Berlin")
     return ZoneInfo(text)
 
 
 def _top(name: str, text: str) -> int:
     top = whole_number(text, digits=4) or 0
     if not 1 <= top <= MAX_TOP:
-        raise _fault(name, f"a number from 1 to {MAX_TOP}")
+        raise invalid_parameter(name, f"must be a number from 1 to {MAX_TOP}")
     return top
 
 
@@ -107,11 +103,13 @@ def _value_field(name: str, text: str) -> ValueField:
         check_path(text, parameter=name)
         return ValueField(text, ATTRS, text)
     known = ", ".join(VALUE_FIELDS)
-    raise _fault(name, f"no such field: {text[:100]!r}; a path of metadata or changes, or {known}")
+    raise invalid_parameter(
+        name, f"must be a path of metadata or changes, or one of {known}, got {text[:100]!r}"
+    )
 
 
 def _distinct(given: Sequence[str]) -> tuple[ValueField, ...]:
     names = dict.fromkeys(name for text in given for name in text.split(","))
     if len(names) > MAX_DISTINCT:
-        raise _fault("distinct", f"at most {MAX_DISTINCT} fields")
+        raise invalid_parameter("distinct", f"must name at most {MAX_DISTINCT} fields")
     return tuple(_value_field("distinct", name) for name in names)

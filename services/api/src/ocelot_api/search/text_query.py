@@ -51,9 +51,9 @@ def parse_text_query(text: str) -> Filter:
         TextQueryError: it is empty, too long, or not of this language.
     """
     if len(text) > MAX_CHARS:
-        raise TextQueryError(f"at most {MAX_CHARS:,} characters are taken", MAX_CHARS + 1)
+        raise TextQueryError(f"the limit is {MAX_CHARS:,} characters", MAX_CHARS + 1)
     if count_terms(text) > MAX_TERMS:
-        raise TextQueryError(f"at most {MAX_TERMS} words, signs and phrases are taken", 1)
+        raise TextQueryError(f"the limit is {MAX_TERMS} words, signs and phrases", 1)
     try:
         tree = _parser.parse(text)
     except UnexpectedToken as error:
@@ -61,7 +61,7 @@ def parse_text_query(text: str) -> Filter:
     except UnexpectedCharacters as error:
         # Whatever else comes is the beginning of some terminal.
         position = cast("int", error.pos_in_stream)  # Lark declares it as None
-        raise TextQueryError("a quote that is not closed", position + 1) from None
+        raise TextQueryError("the quote is not closed", position + 1) from None
     return _Reader().either(tree)
 
 
@@ -110,7 +110,7 @@ class _Reader:
         tokens = tokens_of_text(text)
         self._tokens += len(tokens)
         if self._tokens > MAX_TOKENS:
-            raise TextQueryError(f"at most {MAX_TOKENS} words are taken", _column(token))
+            raise TextQueryError(f"the limit is {MAX_TOKENS} words", _column(token))
         if not tokens:
             return None
         # After a sign, as in `id:[*`, the star is one more sign.

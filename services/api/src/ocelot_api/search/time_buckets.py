@@ -101,15 +101,15 @@ def bucket_edges(first_ms: int, last_ms: int, interval: Interval, zone: ZoneInfo
             if len(edges) > MAX_BUCKETS:
                 raise bad_request(
                     "too_many_buckets",
-                    f"more than {MAX_BUCKETS:,} buckets of {interval}: choose a longer interval,"
-                    " or narrow the search by from and to",
+                    f"The search has too many buckets of {interval}. The limit is {MAX_BUCKETS:,}."
+                    " Choose a longer interval, or narrow the search by `from` and `to`.",
                     path="interval",
                 )
     except (OverflowError, ValueError):  # whichever `datetime` raises past its ends
         pass
     raise bad_request(
         "invalid_parameter",
-        "the range reaches past the years 1 to 9999; narrow the search by from and to",
+        "The range must lie within the years 1 to 9999. Narrow the search by `from` and `to`.",
         path="interval",
     )
 

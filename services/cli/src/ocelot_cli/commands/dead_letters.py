@@ -6,7 +6,6 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 import typer
-from rich.table import Table
 
 from ocelot_cli.administration import (
     Administration,
@@ -20,19 +19,34 @@ from ocelot_cli.console import (
     counted,
     fail,
     note,
-    out,
-    plain,
     say,
     show_json,
     show_line,
 )
 from ocelot_cli.following import follow, moment
 from ocelot_cli.groups import AsJson, command_group
+from ocelot_cli.listing import Column, print_list, time_text
 from ocelot_cli.running import NotFoundError
 from ocelot_common.dead_letters import DeadLetterStore
 from ocelot_common.jobs.model import Job, JobKind, JobState
 from ocelot_common.jobs.store import JobStore
 from ocelot_common.timestamps import to_ms
+
+_COLUMNS: Final = (
+    Column("key", whole=True),
+    Column("last seen", whole=True),
+    Column("stage"),
+    Column("reason"),
+    Column("tenant"),
+    Column("attempts", optional=True),
+    Column("event", whole=True, optional=True),
+)
+_COUNTED: Final = (
+    Column("tenant"),
+    Column("writer"),
+    Column("hour", whole=True),
+    Column("events", whole=True),
+)
 
 app = command_group(
     "List, retry, accept and discard events that could not be stored or indexed.",
@@ -53,10 +67,10 @@ Letter = dict[str, Any]
 #: What a retry's progress counts, for people.
 _RETRIED: Final = {
     "sent": "sent again",
-    "conflict": "left: the id is taken by other content; --new-id stores it beside",
-    "dropped": "dropped: the tenant is gone, or the event past its cutoff",
-    "unknown_tenant": "left: the registry has no such tenant; restore it first",
-    "unreadable": "left: the content was not authenticated, cannot be read, or is too large",
+    "conflict": "kept: another event has the same id; --new-id stores the event under a new id",
+    "dropped": "dropped: the tenant is deleted, or the event is past the retention",
+    "unknown_tenant": "kept: the registry has no such tenant; restore it first",
+    "unreadable": "kept: the content is not authenticated, unreadable or too large",
 }
 
 
@@ -80,7 +94,7 @@ def list_letters(
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of dead letters.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List dead letters, last seen first.
+    """List dead letters, most recent first.
 
     Example: ocelot dead-letters list --tenant acme
     """
@@ -96,21 +110,20 @@ def list_letters(
         for letter in letters:
             show_line(_json(letter))
         return
-    table = Table("key", "stage", "reason", "tenant", "event", "attempts", "last seen", box=None)
-    for letter in letters:
-        # Somebody else may have written it: any field may be missing.
-        uid, seen = letter.get("t", ""), letter.get("last_seen")
-        row = (
+    # Somebody else may have written them: any field may be missing.
+    rows = [
+        (
             letter.get("_id", "-")[:12],
+            time_text(letter.get("last_seen")),
             letter.get("stage", "-"),
             letter.get("reason", "-"),
-            names.get(uid, uid or "-"),
-            letter.get("event_id", "-"),
+            names.get(letter.get("t", ""), letter.get("t") or "-"),
             str(letter.get("attempts", "-")),
-            seen.isoformat(timespec="seconds") if seen else "-",
+            letter.get("event_id", "-"),
         )
-        table.add_row(*map(plain, row))
-    out.print(table)
+        for letter in letters
+    ]
+    print_list(_COLUMNS, rows)
     say(counted(len(letters), "dead letter"))
 
 
@@ -219,12 +232,13 @@ def accept(
         fail(_failure(count))
     numbers = count.progress
     if numbers.get("messages"):
-        table = Table("tenant", "writer", "hour", "events", box=None)
-        for uid, writer, hour, events in count.checkpoint.get("report", []):
-            table.add_row(*map(plain, (names.get(uid, uid or "-"), writer, hour, f"{events:,}")))
-        out.print(table)
+        rows = [
+            (names.get(uid, uid or "-"), writer, hour, f"{events:,}")
+            for uid, writer, hour, events in count.checkpoint.get("report", [])
+        ]
+        print_list(_COUNTED, rows)
     else:
-        say(f"no messages of the key {kid} that can be accepted")
+        say(f"There are no messages of the key {kid} to accept.")
     for line in outcome_lines(count):
         say(line)
     if not numbers.get("messages"):
@@ -244,21 +258,23 @@ def outcome_lines(job: Job) -> Iterator[str]:
     accepts = "count_job" in job.spec
     messages, events = numbers.get("messages", 0), numbers.get("events", 0)
     if messages or accepts:
-        done = "accepted " if accepts else ""
-        yield f"{done}{counted(messages, 'message')} with {counted(events, 'event')}"
+        done = "Accepted" if accepts else "Found"
+        yield f"{done} {counted(messages, 'message')} with {counted(events, 'event')}."
     if refused := numbers.get("refused"):
-        yield f"failed the checks and stay in the dead letter queue: {counted(refused, 'message')}"
+        yield f"Kept {counted(refused, 'message')} that failed the checks in the dead letter queue."
     if further := numbers.get("further"):
-        yield f"{counted(further, 'further message')} came since the count; run the command again"
+        yield f"Left {counted(further, 'message')} that arrived after the count. Run the command"
+        " again."
     if missing := numbers.get("missing"):
         yield (
-            f"not found any more, and not accepted: {counted(missing, 'message')}; run the command"
-            " again"
+            f"Could not accept {counted(missing, 'message')} that were counted, because they are"
+            f" not"
+            " in the queue now. Run the command again."
         )
     for queue, number in job.checkpoint.get("unread", {}).items():
         yield (
-            f"stopped after {counted(number, 'message')} of the {queue} dead letter queue, which"
-            " may hold more; run the command again after this one"
+            f"Read only {counted(number, 'message')} of the {queue} dead letter queue, which may"
+            " hold more. Run the command again."
         )
 
 
@@ -281,31 +297,31 @@ def discard(
             letters = [await _one(at, key) for key in keys]
             return sum([await at.letters.remove(letter["_id"]) for letter in letters])
 
-    say(f"{counted(run_on_backends(work()), 'dead letter')} forgotten")
+    say(f"Deleted {counted(run_on_backends(work()), 'dead letter')}.")
 
 
 async def _run(at: Desk, kind: JobKind, spec: dict[str, Any], wait_sec: float) -> Job:
     """Have a job done; Ctrl-C ends the waiting and not the job."""
     jobs = JobStore(at.admin.store.database)
     job = await jobs.create(kind, created_by="cli", spec=spec)
-    note(f"job {job.id}; `ocelot jobs show {job.id}` shows its progress")
+    note(f"Queued the job {job.id}. `ocelot jobs show {job.id}` shows its progress.")
     return await follow(jobs, job, lambda each: f"{each.kind} {each.state}", wait_sec=wait_sec)
 
 
 def _failure(job: Job) -> str:
-    reason = f": {job.errors[-1].detail}" if job.errors else ""
-    goes_on = "; it goes on if a process of jobs runs" if job.live else ""
-    return f"the job {job.id} is {job.state}{reason}{goes_on}"
+    reason = f" {job.errors[-1].detail}" if job.errors else ""
+    continues = " It continues when a jobs worker runs." if job.live else ""
+    return f"The job {job.id} is {job.state}.{reason}{continues}"
 
 
 async def _one(at: Desk, key: str) -> Letter:
     if not key:
-        raise ValueError("a key is needed; dead-letters list has them")
+        raise ValueError("KEY must not be empty. `ocelot dead-letters list` shows the keys.")
     found = [letter async for letter in at.letters.find(keys=[key], limit=2)]
     if not found:
-        raise NotFoundError(f"there is no dead letter {key!r}")
+        raise NotFoundError(f"There is no dead letter {key!r}.")
     if len(found) > 1:
-        raise ValueError(f"several dead letters begin with {key!r}; give more of the key")
+        raise ValueError(f"Several dead letters begin with {key!r}. Give more of the key.")
     return found[0]
 
 

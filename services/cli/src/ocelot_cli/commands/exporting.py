@@ -92,9 +92,9 @@ def export(
     Example: ocelot export --tenant acme --output acme.ndjson --from 2026-11-01T00:00:00Z
     """
     if columns is not None and form is not Format.CSV:
-        fail("--columns is for --format csv", status=WRONG_USAGE)
+        fail("--columns needs --format csv.", status=WRONG_USAGE)
     if resume and output == STDOUT:
-        fail("--resume needs the --output FILE of the interrupted run", status=WRONG_USAGE)
+        fail("--resume needs the --output FILE of the interrupted run.", status=WRONG_USAGE)
     filters = Filters(
         words, action, actor, target, outcome, severity, request_id, where, since, until
     )
@@ -130,13 +130,13 @@ def export(
         raise typer.Exit(status)
     rate = (state.events - already) / max(time.monotonic() - began, 0.001)
     say(
-        f"{counted(state.events, 'event')}, {state.bytes / 1e6:,.1f} MB, {rate:,.0f}/s;"
-        f" nothing that was stored before {state.complete_until} is missing"
+        f"{counted(state.events, 'event')}, {state.bytes / 1e6:,.1f} MB, {rate:,.0f}/s."
+        f" The file has every event that was stored before {state.complete_until}."
     )
     if state.unreadable:
         complain(
-            f"{counted(state.unreadable, 'line')} of stored documents that are not events; each"
-            " has `unreadable`, the reason"
+            f"{counted(state.unreadable, 'line')} of the file are stored documents that are not"
+            " events. `unreadable` is the reason."
         )
         raise typer.Exit(REJECTED)
 
@@ -174,7 +174,7 @@ def _download(http: httpx.AsyncClient, output: Output, form: Form, patience_sec:
     try:
         asyncio.run(work())
     except KeyboardInterrupt:
-        say("interrupted")
+        say("Interrupted.")
         return 130
     except BrokenPipeError:
         raise  # of stdout: the command line ends it quietly

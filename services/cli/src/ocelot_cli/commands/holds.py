@@ -1,10 +1,9 @@
 """`ocelot holds`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
-from rich.table import Table
 
 from ocelot_cli.administration import (
     administration,
@@ -13,11 +12,20 @@ from ocelot_cli.administration import (
     tenant_of,
     uid_of,
 )
-from ocelot_cli.console import counted, out, plain, say, show_line
+from ocelot_cli.console import counted, say, show_line
 from ocelot_cli.groups import AsJson, command_group
+from ocelot_cli.listing import Column, print_list, time_text
 from ocelot_cli.running import NotFoundError
 from ocelot_common.holds import Hold, HoldStore
 from ocelot_common.provisioning.errors import ProvisioningError
+
+_COLUMNS: Final = (
+    Column("id", whole=True),
+    Column("placed", whole=True),
+    Column("tenant"),
+    Column("reason"),
+    Column("owner", optional=True),
+)
 
 app = command_group(
     "Legal holds. While a tenant has a hold, none of its events is deleted.",
@@ -44,7 +52,7 @@ def place(
             uid = (await tenant_of(admin.store, tenant)).uid
             return await HoldStore(admin.store.database).place(uid, reason=reason, owner=owner)
 
-    say(f"{tenant} is held: {run_on_backends(work()).id}")
+    say(f"Placed the hold {run_on_backends(work()).id} on {tenant}.")
 
 
 @app.command(name="list")
@@ -69,17 +77,17 @@ def list_holds(
             shown = msgspec.structs.asdict(hold) | {"tenant": names.get(hold.uid, "")}
             show_line(msgspec.json.encode(shown))
         return
-    table = Table("id", "tenant", "reason", "owner", "placed", box=None)
-    for hold in holds:
-        row = (
+    rows = [
+        (
             hold.id,
+            time_text(hold.placed_at),
             names.get(hold.uid, hold.uid),
             hold.reason,
             hold.owner,
-            hold.placed_at.isoformat(timespec="seconds"),
         )
-        table.add_row(*map(plain, row))
-    out.print(table)
+        for hold in holds
+    ]
+    print_list(_COLUMNS, rows)
     say(counted(len(holds), "hold"))
 
 
@@ -98,10 +106,12 @@ def lift(
             holds = HoldStore(admin.store.database)
             hold = next((each for each in await holds.find() if each.id == hold_id), None)
             if hold is None:
-                raise NotFoundError(f"there is no hold {hold_id!r}")
+                raise NotFoundError(f"There is no hold {hold_id!r}.")
             if hold.owner != owner:
-                raise ProvisioningError(f"the hold belongs to {hold.owner!r}")
+                raise ProvisioningError(
+                    f"The hold belongs to {hold.owner!r}. Only the owner may lift it."
+                )
             await holds.lift(hold.id)
 
     run_on_backends(work())
-    say(f"{hold_id} is lifted")
+    say(f"Lifted the hold {hold_id}.")

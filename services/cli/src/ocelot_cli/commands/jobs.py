@@ -1,11 +1,9 @@
 """`ocelot jobs`."""
 
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.table import Table
 
 from ocelot_cli.administration import (
     Administration,
@@ -19,8 +17,6 @@ from ocelot_cli.console import (
     WRONG_USAGE,
     counted,
     fail,
-    out,
-    plain,
     plural,
     say,
     show_json,
@@ -30,6 +26,7 @@ from ocelot_cli.durations import parse_option
 from ocelot_cli.following import follow, moment
 from ocelot_cli.groups import AsJson, command_group
 from ocelot_cli.job_names import KIND_NAMES, kind_name, parse_kind, phase_name
+from ocelot_cli.listing import Column, print_list, time_text
 from ocelot_cli.running import NotFoundError
 from ocelot_common.ids import format_id, parse_id
 from ocelot_common.jobs.model import Job, JobKind, JobState
@@ -37,6 +34,16 @@ from ocelot_common.jobs.rebuild import MAX_IDS, RebuildPhase, request_rebuild_of
 from ocelot_common.jobs.store import JobExistsError, JobStore, to_document
 from ocelot_common.provisioning.errors import TenantNotFoundError
 from ocelot_common.registry.model import Home
+
+_COLUMNS: Final = (
+    Column("id", whole=True),
+    Column("begun", whole=True),
+    Column("kind"),
+    Column("state"),
+    Column("tenant", optional=True),
+    Column("progress", optional=True),
+    Column("last error", optional=True),
+)
 
 app = command_group(
     "List, show and cancel jobs, and request rebuilds of a search index.",
@@ -82,19 +89,19 @@ def list_jobs(
         for job in jobs:
             show_line(_json(job))
         return
-    table = Table("id", "kind", "tenant", "state", "progress", "begun", "last error", box=None)
-    for job in jobs:
-        row = (
+    rows = [
+        (
             job.id,
+            time_text(job.started_at),
             kind_name(job.kind),
-            names.get(job.uid, job.uid or "-"),
             _state(job),
+            names.get(job.uid, job.uid or "-"),
             _progress(job),
-            _time(job.started_at),
             job.errors[-1].detail[:60] if job.errors else "-",
         )
-        table.add_row(*map(plain, row))
-    out.print(table)
+        for job in jobs
+    ]
+    print_list(_COLUMNS, rows)
     say(counted(len(jobs), "job"))
 
 
@@ -127,13 +134,13 @@ def cancel(job_id: JobId) -> None:
 
     job = run_on_backends(work())
     if job.every_sec is not None:
-        fail(f"{job.id} is a recurring job ({kind_name(job.kind)}) and cannot be cancelled")
+        fail(f"{job.id} is a recurring job ({kind_name(job.kind)}), which cannot be cancelled.")
     if job.live:
-        say(f"{job.id} is asked to stop")
+        say(f"Asked the job {job.id} to stop.")
     elif job.state is JobState.CANCELLED:
-        say(f"{job.id} is cancelled")
+        say(f"Cancelled the job {job.id}.")
     else:
-        fail(f"{job.id} has ended: {job.state}")
+        fail(f"The job {job.id} has ended already: {job.state}.")
 
 
 @app.command()
@@ -167,19 +174,19 @@ def rebuild(
     Example: ocelot jobs rebuild --tenant acme --received-from 2026-11-01T00:00:00Z --wait
     """
     if ids and (received_from or received_to):
-        fail("name ids or a range of time, not both", status=WRONG_USAGE)
+        fail("--id cannot be combined with a range of time.", status=WRONG_USAGE)
     if ids and len(ids) > MAX_IDS:
-        fail(f"at most {MAX_IDS:,} ids", status=WRONG_USAGE)
+        fail(f"--id may be given at most {MAX_IDS:,} times.", status=WRONG_USAGE)
     start, end = moment("--received-from", received_from), moment("--received-to", received_to)
     if start and end and start >= end:
-        fail("--received-to is not after --received-from", status=WRONG_USAGE)
+        fail("--received-to must be after --received-from.", status=WRONG_USAGE)
     keys = [_event_id(text) for text in ids] if ids else None
 
     async def work() -> Job:
         async with administration() as admin:
             home = await _home(admin, tenant)
             if not home.space.search_enabled:
-                raise ValueError(f"the tenant {tenant!r} has no search index to rebuild")
+                raise ValueError(f"The tenant {tenant!r} has no search index to rebuild.")
             jobs = JobStore(admin.store.database)
             try:
                 job = await request_rebuild_of_tenant(
@@ -191,8 +198,10 @@ def rebuild(
                     received_to=end,
                 )
             except JobExistsError as error:
-                raise ValueError(f"a rebuild is under way: {error.job.id}") from None
-            say(f"queued as {job.id}; `ocelot jobs show {job.id}` shows its progress")
+                raise ValueError(
+                    f"The rebuild {error.job.id} is still running. Wait until it has ended."
+                ) from None
+            say(f"Queued the job {job.id}. `ocelot jobs show {job.id}` shows its progress.")
             return await follow(jobs, job, _progress) if wait else job
 
     job = run_on_backends(work())
@@ -202,25 +211,25 @@ def rebuild(
         return
     if job.state is not JobState.SUCCEEDED:
         reason = f": {job.errors[-1].detail}" if job.errors else ""
-        fail(f"the rebuild is {job.state}{reason}")
+        fail(f"The rebuild is {job.state}{reason}")
     total = job.progress.get("total", job.progress.get("done", 0))
-    say(f"rebuilt: {_progress(job)} {plural(total, 'event')}")
+    say(f"Rebuilt {_progress(job)} {plural(total, 'event')}.")
 
 
 async def _home(admin: Administration, tenant_id: str) -> Home:
     tenant = await tenant_of(admin.store, tenant_id)
     space = await admin.store.space(tenant.space)
     if space is None:
-        raise TenantNotFoundError(f"there is no tenant {tenant_id!r}")
+        raise TenantNotFoundError(f"There is no tenant {tenant_id!r}.")
     return Home(tenant, space)
 
 
 async def _one(jobs: JobStore, job_id: str) -> Job:
     found = await jobs.find(prefix=job_id, limit=2) if job_id else []
     if not found:
-        raise NotFoundError(f"there is no job {job_id!r}")
+        raise NotFoundError(f"There is no job {job_id!r}.")
     if len(found) > 1:
-        raise ValueError(f"several jobs begin with {job_id!r}; give more of the id")
+        raise ValueError(f"Several jobs begin with {job_id!r}. Give more of the id.")
     return found[0]
 
 
@@ -242,10 +251,6 @@ def _progress(job: Job) -> str:
     if done is not None:
         parts.append(f"{done:,}" if total is None else f"{done:,} of {total:,}")
     return ", ".join(parts) or "-"
-
-
-def _time(moment: datetime | None) -> str:
-    return moment.isoformat(timespec="seconds") if moment else "-"
 
 
 def _json(job: Job) -> bytes:

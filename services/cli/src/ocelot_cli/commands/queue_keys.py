@@ -1,15 +1,15 @@
 """`ocelot queue-keys`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.table import Table
 
 from ocelot_cli.administration import administration, run_on_backends
-from ocelot_cli.console import counted, out, plain, say, show_line
+from ocelot_cli.console import counted, say, show_line
 from ocelot_cli.groups import AsJson, command_group
+from ocelot_cli.listing import Column, print_list, time_text
 from ocelot_common.provisioning.database import prepare_database
 from ocelot_common.provisioning.queue_keys import (
     KeyUse,
@@ -23,6 +23,14 @@ from ocelot_common.queue.keys import KeyFile, add_key, new_queue_key
 from ocelot_common.registry.model import QueueKeyRow
 from ocelot_common.signed_text import QueueKey
 from ocelot_common.terminal import escape
+
+_COLUMNS: Final = (
+    Column("key", whole=True),
+    Column("last signed", whole=True),
+    Column("state"),
+    Column("created", whole=True, optional=True),
+    Column("sha256", whole=True, optional=True),
+)
 
 app = command_group(
     "Create, record, list and retire the keys that sign queue messages.",
@@ -55,7 +63,7 @@ def new(
             await record_queue_key(admin.store, key)
 
     run_on_backends(work())
-    say(f"wrote the key {key.kid} to {path}; set OCELOT_QUEUE_KEYS_FILE={path}")
+    say(f"Wrote the key {key.kid} to {path}. Set OCELOT_QUEUE_KEYS_FILE={path}")
 
 
 @app.command()
@@ -81,8 +89,8 @@ def record(
 
     keys, rows = run_on_backends(work())
     for row in rows:
-        say(f"recorded the key {row.kid}")
-    say(f"recorded {len(rows)} of {counted(len(keys), 'key')}; the registry had the others")
+        say(f"Recorded the key {row.kid}.")
+    say(f"Recorded {len(rows)} of {counted(len(keys), 'key')}. The registry had the others.")
 
 
 @app.command(name="list")
@@ -104,18 +112,17 @@ def list_keys(
         for row in rows:
             show_line(_json(row, uses.get(row.kid, KeyUse())))
         return
-    table = Table("key", "state", "made", "last signed", "sha256", box=None)
-    for row in rows:
-        last = uses.get(row.kid, KeyUse()).last_sent_at
-        cells = (
+    cells = [
+        (
             row.kid,
+            time_text(uses.get(row.kid, KeyUse()).last_sent_at),
             row.state.value,
-            row.created_at.isoformat(timespec="seconds"),
-            last.isoformat(timespec="seconds") if last else "-",
+            time_text(row.created_at),
             row.sha256[:12],
         )
-        table.add_row(*map(plain, cells))
-    out.print(table)
+        for row in rows
+    ]
+    print_list(_COLUMNS, cells)
     say(counted(len(rows), "queue key"))
 
 
@@ -134,7 +141,7 @@ def retire(kid: KeyId) -> None:
             return await retire_queue_key(admin.store, kid)
 
     row = run_on_backends(work())
-    say(f"the key {row.kid} is retired; remove its line from every OCELOT_QUEUE_KEYS_FILE")
+    say(f"Retired the key {row.kid}. Remove its line from every OCELOT_QUEUE_KEYS_FILE.")
 
 
 @app.command()
@@ -150,7 +157,7 @@ def lost(
     Example: ocelot queue-keys lost q1a2b3c4d5e6
     """
     if not yes:
-        typer.confirm(f"Give up the key {escape(kid)}?", abort=True, err=True)
+        typer.confirm(f"Record the key {escape(kid)} as lost?", abort=True, err=True)
 
     async def work() -> QueueKeyRow:
         async with administration() as admin:
@@ -158,7 +165,8 @@ def lost(
 
     row = run_on_backends(work())
     say(
-        f"the key {row.kid} is lost; `ocelot dead-letters accept --kid {row.kid}` stores its events"
+        f"Recorded the key {row.kid} as lost. `ocelot dead-letters accept --kid {row.kid}` stores"
+        " its events."
     )
 
 

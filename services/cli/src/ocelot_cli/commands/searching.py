@@ -181,7 +181,7 @@ def stats(
         out.print(_counts(body))
     for field, count in body.get("distinct", {}).items():
         about = "about " if count["relation"] == "approximate" else ""
-        out.print(plain(f"{about}{count['value']:,} different {field}"))
+        out.print(plain(f"{about}{count['value']:,} distinct values of {field}"))
     out.file.flush()
     say(f"{counted(body['total'], 'event')}, from {body['backend']}")
 
@@ -222,7 +222,7 @@ def get(
     try:
         event_id = format_id(parse_id(event_id))
     except ValueError as error:
-        fail(f"ID {event_id!r}: {error}", status=WRONG_USAGE)
+        fail(f"ID {event_id!r} {error}.", status=WRONG_USAGE)
     access = api_access(api_url=api_url, token=token, tenant=tenant, role="reader")
 
     async def work() -> dict[str, Any]:
@@ -239,5 +239,5 @@ async def _get(http: httpx.AsyncClient, path: str, params: list[tuple[str, str]]
     try:
         body: dict[str, Any] = msgspec.json.decode(answer.content, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        fail(f"{http.base_url} is not an api of Ocelot: {problem_text(answer)}")
+        fail(f"{http.base_url} is not an api of Ocelot. {problem_text(answer)}")
     return body

@@ -114,7 +114,8 @@ def import_(
         return
     if mapping is None:
         fail(
-            "name a mapping: --mapping NAME|FILE; --list-mappings lists the shipped ones",
+            "A mapping is needed. Give --mapping NAME|FILE. --list-mappings lists the shipped"
+            " ones.",
             status=WRONG_USAGE,
         )
     loaded = _load(mapping, zone)
@@ -144,7 +145,7 @@ def _opened(files: list[str] | None, rejects: Path | None) -> tuple[list[Source]
         for source in sources:
             if rejects is not None and rejects.exists() and source.is_file(rejects):
                 fail(
-                    f"--rejects {rejects} is to be read; it would be overwritten",
+                    f"--rejects {rejects} is one of the input files and would be overwritten.",
                     status=WRONG_USAGE,
                 )
         return sources, Account(rejects)
@@ -170,7 +171,7 @@ def _dry_run(
         except UnreadableError as error:
             fail(str(error))
     if account.rejected:
-        say(f"{account.rejected:,} of {counted(account.read, 'line')} can't be mapped")
+        say(f"{account.rejected:,} of {counted(account.read, 'line')} cannot be mapped.")
         raise typer.Exit(REJECTED)
 
 
@@ -205,7 +206,10 @@ def _transfer(
             status = failure_status(error)
         account.summary(time.monotonic() - began)
     if status == 0 and account.open:
-        say(f"{counted(account.open, 'line')} not accounted for: a defect of this program")
+        say(
+            f"The result of {counted(account.open, 'line')} is unknown. This is a defect of the"
+            f" command."
+        )
         status = FAILED
     if status == 0 and account.rejected:
         status = REJECTED

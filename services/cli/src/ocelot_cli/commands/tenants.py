@@ -6,17 +6,26 @@ from typing import Annotated, Final
 import msgspec
 import typer
 from msgspec import UNSET
-from rich.table import Table
 
 from ocelot_cli.administration import administration, run_on_backends, tenant_of
 from ocelot_cli.console import WRONG_USAGE, fail, note, out, plain, say, show_line
 from ocelot_cli.groups import AsJson, command_group
+from ocelot_cli.listing import Column, print_list
 from ocelot_common.names import Period
 from ocelot_common.provisioning.claiming import TenantSpec
 from ocelot_common.provisioning.errors import TenantNotFoundError
 from ocelot_common.registry.model import Isolation, Space, Tenant
 from ocelot_common.terminal import escape
 from ocelot_common.timestamps import now_ms
+
+_COLUMNS: Final = (
+    Column("id", whole=True),
+    Column("state"),
+    Column("created", whole=True),
+    Column("uid", whole=True, optional=True),
+    Column("isolation", optional=True),
+    Column("owner", optional=True),
+)
 
 app = command_group(
     "Create, list, suspend and delete tenants.",
@@ -42,7 +51,9 @@ def create(
     ] = "dedicated",
     retention_days: Annotated[
         int | None,
-        typer.Option(min=1, help="Days after which events are deleted; if not set, never."),
+        typer.Option(
+            min=1, help="Days after which events are deleted. If not set, events are kept."
+        ),
     ] = None,
     max_event_bytes: Annotated[
         int | None,
@@ -67,7 +78,7 @@ def create(
     """
     tier = {kind.lower(): kind for kind in Isolation}.get(isolation.lower())
     if tier is None:
-        fail("--isolation is dedicated or shared", status=WRONG_USAGE)
+        fail(f"--isolation must be dedicated or shared, got {isolation!r}.", status=WRONG_USAGE)
     spec = TenantSpec(
         id=tenant_id,
         owner=owner,
@@ -82,8 +93,8 @@ def create(
 
     if tier is Isolation.SHARED and (period, shards, replicas) != (Period.MONTH, 1, None):
         fail(
-            "--period, --shards and --replicas are for dedicated tenants; OCELOT_SHARED_SHARDS and"
-            " OCELOT_SHARED_REPLICAS are for the indices of all shared ones",
+            "--period, --shards and --replicas need --isolation dedicated. For shared tenants, set"
+            " OCELOT_SHARED_SHARDS and OCELOT_SHARED_REPLICAS.",
             status=WRONG_USAGE,
         )
 
@@ -96,7 +107,7 @@ def create(
     say(f"{tenant.id} is {tenant.state}, {tenant.isolation}, uid {tenant.uid}")
     note(f"next: ocelot tokens create --tenant {tenant.id} --role writer")
     if unmet:
-        fail(f"it was there before, and stays as it was: {', '.join(unmet)}")
+        fail(f"The tenant existed already and keeps these values: {', '.join(unmet)}.")
 
 
 @app.command(name="list")
@@ -118,18 +129,18 @@ def list_tenants(
         for tenant in tenants:
             show_line(_json(msgspec.structs.asdict(tenant)))
         return
-    table = Table("id", "state", "isolation", "owner", "created", "uid", box=None)
-    for tenant in tenants:
-        row = (
+    rows = [
+        (
             tenant.id,
             tenant.state,
-            tenant.isolation,
-            tenant.owner,
             _day(tenant.created_at),
             tenant.uid,
+            tenant.isolation,
+            tenant.owner,
         )
-        table.add_row(*map(plain, row))
-    out.print(table)
+        for tenant in tenants
+    ]
+    print_list(_COLUMNS, rows)
 
 
 @app.command()
@@ -243,7 +254,7 @@ def delete(
         shown = escape(tenant_id)
         typed = typer.prompt(f"Type {shown} to delete all its events permanently", err=True)
         if typed != tenant_id:
-            fail("nothing was deleted")
+            fail("The typed id is not the id of the tenant. Nothing was deleted.")
 
     async def work() -> Tenant:
         async with administration() as admin:
@@ -258,7 +269,7 @@ def delete(
 
     tenant = run_on_backends(work())
     if now:
-        say(f"{tenant_id} and its events are deleted")
+        say(f"Deleted {tenant_id} and its events.")
     else:
         until = tenant.purge_after.isoformat(timespec="minutes") if tenant.purge_after else "then"
         say(

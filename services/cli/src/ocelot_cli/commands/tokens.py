@@ -59,10 +59,10 @@ def make_key(
     Example: ocelot tokens key signing-key.pem
     """
     if path.exists():
-        fail(f"{path} exists; a key is never overwritten")
+        fail(f"{path} exists. Name a new file, because a key must not be overwritten.")
     key = new_signing_key()
     try:
         save_signing_key(key, path)
     except OSError as error:
         fail(str(error))
-    say(f"wrote {path}, key id {key.kid}; set OCELOT_SIGNING_KEY_FILE={path}")
+    say(f"Wrote the key {key.kid} to {path}. Set OCELOT_SIGNING_KEY_FILE={path}")

@@ -8,7 +8,7 @@ from typing import Final
 import httpx
 import msgspec
 
-from ocelot_cli.console import counted
+from ocelot_cli.console import counted, sentence
 from ocelot_cli.export.forms import Form
 from ocelot_cli.export.output import Output
 from ocelot_cli.transfer.progress import ProgressReport
@@ -98,7 +98,9 @@ class Download:
             if self._state.events == before:
                 raise
             reason = str(error) or type(error).__name__
-            self._report(f"{reason}; going on behind {counted(self._state.events, 'event')}")
+            self._report(
+                f"{sentence(reason)} Continuing after {counted(self._state.events, 'event')}."
+            )
             return False
         return True
 
@@ -130,7 +132,7 @@ class Download:
             self._state.stored_until = answer.headers["Ocelot-Stored-Until"]
             self._state.complete_until = answer.headers["Ocelot-Complete-Until"]
         except KeyError:
-            raise RefusedError(f"{self._http.base_url} is no api of Ocelot") from None
+            raise RefusedError(f"{self._http.base_url} is not an api of Ocelot.") from None
         await asyncio.to_thread(self._output.write, self._form.begin())
         await asyncio.to_thread(self._output.save)
 
@@ -181,12 +183,12 @@ class _Reading:
         """
         trailer = self._trailer
         if trailer is None:
-            raise UnavailableError("the api's answer was cut")
+            raise UnavailableError("The api's answer ended too early.")
         if (trailer.events, trailer.sha256) != (self._events, self._sha256.hexdigest()):
             raise RefusedError(
-                "what arrived is not what the api sent:"
-                f" {counted(self._events, 'event')} instead of"
-                f" {trailer.events:,}, or others; remove the file and begin anew"
+                f"The received events are not those that the api sent:"
+                f" {counted(self._events, 'event')} instead of {trailer.events:,}, or with other"
+                " content. Remove the file and export again."
             )
         if not trailer.complete:
             raise UnavailableError(f"{trailer.code}: {trailer.detail}")

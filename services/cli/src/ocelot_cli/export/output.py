@@ -82,13 +82,15 @@ class Output:
         sidecar = sidecar_of(name)
         if sidecar.exists():
             raise UnusableFileError(
-                f"{name} is unfinished: the same command with --resume goes on; to begin anew,"
-                f" remove {sidecar}"
+                f"{name} is unfinished. Run the same command with --resume to continue, or remove"
+                f" {sidecar} to start again."
             )
         try:
             file = path.open("xb")
         except FileExistsError:
-            raise UnusableFileError(f"{name} exists already; remove it, or name another") from None
+            raise UnusableFileError(
+                f"{name} exists already. Remove it, or name another file."
+            ) from None
         output = cls(file, state, sidecar)
         output.save()
         return output
@@ -106,18 +108,20 @@ class Output:
             state = msgspec.json.decode(sidecar.read_bytes(), type=State)
             file = Path(name).open("r+b")  # noqa: SIM115 - it stays open
         except FileNotFoundError as error:
-            raise UnusableFileError(f"nothing to resume: {error.filename} is not there") from None
+            raise UnusableFileError(
+                f"There is no export to resume, because {error.filename} does not exist."
+            ) from None
         except msgspec.DecodeError as error:
-            raise UnusableFileError(f"{sidecar} can't be read: {error}") from None
+            raise UnusableFileError(f"{sidecar} cannot be read: {error}.") from None
         size = file.seek(0, os.SEEK_END)
         problem = ""
         if state.version != _VERSION:
-            problem = f"{sidecar} is another version's"
+            problem = f"{sidecar} was written by another version of the command."
         elif state.options != options:
             given = [name for name in options if options[name] != state.options.get(name)]
-            problem = f"{name} was begun with other options: {', '.join(given)}"
+            problem = f"{name} was started with other options: {', '.join(given)}."
         elif size < state.bytes:
-            problem = f"{name} is shorter than {sidecar} says"
+            problem = f"{name} is shorter than {sidecar} says. Remove both and export again."
         if problem:
             file.close()
             raise UnusableFileError(problem)

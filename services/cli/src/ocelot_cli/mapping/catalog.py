@@ -63,8 +63,8 @@ def load_mapping(name_or_path: str, *, zone: str | None = None) -> Mapping:
         raise MappingError(
             name_or_path,
             "",
-            f"there is no mapping of this name; the shipped ones are {known}; "
-            "the name of a file of your own ends with .yaml",
+            f"There is no mapping of this name. The shipped mappings are {known}. "
+            "The name of a mapping file must end with .yaml.",
         )
     text = resource.read_text(encoding="utf-8")
     return Mapping(MappingSource(f"{name_or_path}.yaml", text), zone)
@@ -74,6 +74,6 @@ def _read(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise MappingError(path, "", f"cannot be read: {error.strerror}") from None
+        raise MappingError(path, "", f"The file cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise MappingError(path, "", "not UTF-8") from None
+        raise MappingError(path, "", "The file is not valid UTF-8.") from None

@@ -98,7 +98,7 @@ class Compiler:
         """
         if isinstance(given, list):
             if not given:
-                raise self._source.fault(key, "the list is empty; expected expressions")
+                raise self._source.fault(key, "The list must have at least one expression.")
             return Rule(
                 [self._alternative(f"{key}[{n}]", item, shape) for n, item in enumerate(given)]
             )
@@ -134,15 +134,16 @@ class Compiler:
         if isinstance(given, str):
             return Alternative([self.expression(key, given)], shape, nothing=self._nothing)
         if (given.from_ is None) == (given.value is None):
-            raise self._source.fault(key, "expected either from or value")
+            raise self._source.fault(key, "The rule must have either `from` or `value`.")
         if given.value is not None and (given.map is not None or given.missing is not None):
-            raise self._source.fault(key, "map and missing need from, not value")
+            raise self._source.fault(key, "`map` and `missing` need `from`, not `value`.")
         if given.map is None and given.default is not None:
             raise self._source.fault(
-                f"{key}.default", "default belongs to a map; where nothing is found, use missing"
+                f"{key}.default",
+                "`default` needs `map`. For a value that is not found, use `missing`.",
             )
         if given.time is not None and not timed:
-            raise self._source.fault(f"{key}.time", "time belongs to occurred_at only")
+            raise self._source.fault(f"{key}.time", "`time` is for `occurred_at` only.")
         for name, value in (("value", given.value), ("missing", given.missing)):
             self._check_result(f"{key}.{name}", value, shape)
         texts = [given.from_] if isinstance(given.from_, str) else given.from_ or []
@@ -172,7 +173,9 @@ class Compiler:
             self._check_result(f"{place}.to", case.to, shape)
             given_tests = [case.is_, case.like, case.matches, case.between]
             if sum(test is not None for test in given_tests) != 1:
-                raise self._source.fault(place, "expected one of is, like, matches, between")
+                raise self._source.fault(
+                    place, "The case must have one of `is`, `like`, `matches`, `between`."
+                )
             if case.is_ is not None:
                 given_values = case.is_ if isinstance(case.is_, list) else [case.is_]
                 wanted = frozenset(text_of(value) for value in given_values)
@@ -191,10 +194,14 @@ class Compiler:
             return
         if shape in {outcome_shape, severity_shape} and shape(value) is None:
             known = OUTCOMES if shape is outcome_shape else SEVERITIES
-            raise self._source.fault(key, f"{value!r} is not one of {', '.join(known)}")
+            raise self._source.fault(
+                key, f"The value must be one of {', '.join(known)}, got {value!r}."
+            )
         if shape is action_shape and value.startswith(RESERVED_ACTION_PREFIX):
             raise self._source.fault(
-                key, f"actions that begin with {RESERVED_ACTION_PREFIX} are Ocelot's own"
+                key,
+                f"An action must not begin with {RESERVED_ACTION_PREFIX}, which is reserved"
+                f" for Ocelot.",
             )
 
 

@@ -52,7 +52,7 @@ class Expression:
         try:
             node: _Node = jmespath.compile(text).parsed
         except jmespath.exceptions.EmptyExpressionError:
-            raise ExpressionError("the expression is empty") from None
+            raise ExpressionError("The expression must not be empty.") from None
         except jmespath.exceptions.LexerError as error:
             raise _syntax_fault(text, error.lexer_position, str(error.message)) from None
         except jmespath.exceptions.ParseError as error:
@@ -80,7 +80,7 @@ class Expression:
             value: object = _interpreter.visit(self._node, data)
         except jmespath.exceptions.JMESPathError as error:
             reason = " ".join(str(error).split())
-            raise ExpressionError(f"the expression {self.text!r} failed: {reason}") from None
+            raise ExpressionError(f"The expression {self.text!r} failed: {reason}") from None
         return value
 
     def holds(self, data: object) -> bool:
@@ -92,8 +92,10 @@ class Expression:
 def _syntax_fault(text: str, position: int | None, what: str) -> ExpressionError:
     column = (len(text) if position is None else position) + 1
     if position is None or position >= len(text):
-        what = "it ends too early (in a YAML list in brackets, quote what holds a comma)"
-    return ExpressionError(f"no valid JMESPath at column {column}: {what.rstrip('.')}: {text}")
+        what = "it ends too early (in a YAML list in brackets, quote values with a comma)"
+    return ExpressionError(
+        f"The expression is not valid JMESPath at column {column}: {what.rstrip('.')}: {text}"
+    )
 
 
 def _walk(node: _Node) -> Iterator[_Node]:
@@ -109,15 +111,15 @@ def _check(node: _Node, text: str) -> None:
     name, values = node["value"], node["children"]
     if name in FUNCTIONS:
         if fault := arity_fault(FUNCTIONS[name], len(values)):
-            raise ExpressionError(f"the function {name}() {fault}: {text}")
+            raise ExpressionError(f"The function {name}() {fault}: {text}")
         if name in _WITH_PATTERN and values[1]["type"] == "literal":
             check_pattern(values[1]["value"], text)
     elif name in _functions.builtin:
         _check_builtin(name, len(values), text)
     else:
         near = difflib.get_close_matches(name, [*FUNCTIONS, *_functions.builtin], 1)
-        hint = f"; did you mean {near[0]}()?" if near else ""
-        raise ExpressionError(f"there is no function {name}(){hint}: {text}")
+        hint = f" Did you mean {near[0]}()?" if near else ""
+        raise ExpressionError(f"There is no function {name}().{hint} The expression is: {text}")
 
 
 def _check_builtin(name: str, count: int, text: str) -> None:
@@ -125,7 +127,7 @@ def _check_builtin(name: str, count: int, text: str) -> None:
     variadic = bool(signature) and bool(signature[-1].get("variadic"))
     if count < len(signature) or (count > len(signature) and not variadic):
         raise ExpressionError(
-            f"the function {name}() takes {len(signature)} value(s), {count} given: {text}"
+            f"The function {name}() takes {len(signature)} value(s), got {count}: {text}"
         )
 
 
@@ -140,7 +142,7 @@ def check_pattern(pattern: object, place: str) -> None:
     except re.error as error:
         column = "" if error.pos is None else f" at column {error.pos + 1}"
         raise ExpressionError(
-            f"no valid regular expression{column}: {error.msg}: {pattern} (in {place})"
+            f"The regular expression is invalid{column}: {error.msg}: {pattern} (in {place})"
         ) from None
 
 

@@ -190,4 +190,4 @@ def arity_fault(function: Callable[..., object], count: int) -> str | None:
     if count == len(fixed) or (open_ended and count > len(fixed)):
         return None
     wanted = f"{len(fixed)} or more" if open_ended else str(len(fixed))
-    return f"takes {wanted} value(s), {count} given"
+    return f"takes {wanted} value(s), got {count}"

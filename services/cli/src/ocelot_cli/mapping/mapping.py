@@ -130,10 +130,10 @@ class Mapping:
 
     def _inner(self, foreign: object) -> object:
         if not isinstance(foreign, dict):
-            raise UnmappableEvent(f"expected a JSON object, found {shown(foreign)}")
+            raise UnmappableEvent(f"The line must be a JSON object, got {shown(foreign)}.")
         inner = self._root.find(foreign)
         if inner is None:
-            raise UnmappableEvent(f"no object to read; tried {self._root.tried(foreign)}")
+            raise UnmappableEvent(f"The line has no event. Tried {self._root.tried(foreign)}.")
         return inner
 
     def _apply(self, foreign: dict[str, Any]) -> dict[str, Any]:
@@ -145,8 +145,9 @@ class Mapping:
         action = _required("action", self._action, inner)
         if str(action).startswith(RESERVED_ACTION_PREFIX):
             raise UnmappableEvent(
-                f"action: {shown(action)} begins with {RESERVED_ACTION_PREFIX}, which is reserved"
-                " for Ocelot itself; put something before it with prefix()"
+                f"`action` must not begin with {RESERVED_ACTION_PREFIX}, which is reserved for"
+                f" Ocelot,"
+                f" got {shown(action)}. Add another prefix with prefix()."
             )
         event["action"] = action
         event["actor"] = self._actor(inner)
@@ -172,7 +173,7 @@ class Mapping:
             if rules["id"].find(inner) is not None:
                 return _found(rules, inner)
         tried = ", ".join(rules["id"].tried(inner) for _when, rules in self._actors)
-        raise UnmappableEvent(f"actor.id is required; tried {tried}")
+        raise UnmappableEvent(f"`actor.id` is required. Tried {tried}.")
 
     def _put_time(self, event: dict[str, Any], rule: Rule, inner: object) -> None:
         time = rule.find(inner)
@@ -181,11 +182,11 @@ class Mapping:
         elif unusable := rule.unusable(inner):
             # Without a time the event would get that of its arrival: worse than not taking it.
             raise UnmappableEvent(
-                f"occurred_at: {unusable}, which is no time that can be read, or a local time"
-                " whose zone is not known"
+                f"`occurred_at` must be a time with a known zone, but {unusable}. Name the format"
+                " or the zone in the mapping, or give --zone."
             )
         elif "occurred_at" in self._required:
-            raise UnmappableEvent(f"occurred_at is required; tried {rule.tried(inner)}")
+            raise UnmappableEvent(f"`occurred_at` is required. Tried {rule.tried(inner)}.")
 
     def _found_targets(self, inner: object) -> list[dict[str, object]]:
         targets: list[dict[str, object]] = []
@@ -199,7 +200,7 @@ class Mapping:
             if name not in event:
                 rule = self._before_changes.get(name) or self._after_source.get(name)
                 tried = rule.tried(inner) if rule is not None else "no expression"
-                raise UnmappableEvent(f"{name} is required; tried {tried}")
+                raise UnmappableEvent(f"`{name}` is required. Tried {tried}.")
 
 
 class _TargetRule:
@@ -250,7 +251,7 @@ def _found(rules: dict[str, Rule], inner: object) -> dict[str, object]:
 def _required(field: str, rule: Rule, inner: object) -> object:
     value = rule.find(inner)
     if value is None:
-        raise UnmappableEvent(f"{field} is required; tried {rule.tried(inner)}")
+        raise UnmappableEvent(f"`{field}` is required. Tried {rule.tried(inner)}.")
     return value
 
 

@@ -123,7 +123,7 @@ def parse_zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f"no time zone is called {name!r}; expected a name such as Europe/Berlin, or +02:00"
+            f"The time zone must be a name such as Europe/Berlin, or +02:00, got {name!r}."
         ) from None
 
 

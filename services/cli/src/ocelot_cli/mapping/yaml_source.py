@@ -42,15 +42,17 @@ class MappingSource:
         try:
             self._root = yaml.compose(text, Loader=_Loader)
             if self._root is None:
-                raise MappingError(file, "", "the file is empty")
+                raise MappingError(file, "", "The file must not be empty.")
             self._check_keys(self._root)
             loaded: object = _Loader("").construct_document(self._root)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             line = None if mark is None else mark.line + 1
-            raise MappingError(file, "", f"no valid YAML: {error.problem}", line) from None
+            raise MappingError(
+                file, "", f"The file is not valid YAML: {error.problem}.", line
+            ) from None
         except (yaml.YAMLError, RecursionError) as error:
-            raise MappingError(file, "", f"no valid YAML: {error}") from None
+            raise MappingError(file, "", f"The file is not valid YAML: {error}.") from None
         try:
             self.spec = msgspec.convert(loaded, MappingSpec, str_keys=True)
         except msgspec.ValidationError as error:
@@ -58,7 +60,7 @@ class MappingSource:
         except (
             UnicodeEncodeError
         ):  # YAML's \ud83d; JSON's two escapes of one emoji are two of these
-            detail = "an escape stands for half of a surrogate pair; write the character itself"
+            detail = "An escape is half of a surrogate pair. Write the character itself."
             raise MappingError(file, "", detail) from None
 
     def fault(self, key: str, detail: str) -> MappingError:
@@ -72,13 +74,16 @@ class MappingSource:
             for name, value in node.value:
                 if not isinstance(name, yaml.ScalarNode):
                     raise MappingError(
-                        self._file, key, "expected a plain key", name.start_mark.line + 1
+                        self._file, key, "The key must be a scalar.", name.start_mark.line + 1
                     )
                 name.tag = "tag:yaml.org,2002:str"
                 inner = f"{key}.{name.value}".removeprefix(".")
                 if name.value in seen:
                     raise MappingError(
-                        self._file, inner, "this key is given twice", name.start_mark.line + 1
+                        self._file,
+                        inner,
+                        "The key must be given only once.",
+                        name.start_mark.line + 1,
                     )
                 seen.add(name.value)
                 self._check_keys(value, inner)
@@ -113,8 +118,8 @@ class MappingSource:
         path = path.removeprefix(".")
         if unknown := _UNKNOWN.fullmatch(what):
             key = f"{path}.{unknown[1]}".removeprefix(".")
-            return self.fault(key, "there is no such key; docs/mappings.md lists them")
+            return self.fault(key, "There is no such key. docs/mappings.md lists the keys.")
         if missing := _MISSING.fullmatch(what):
             key = f"{path}.{missing[1]}".removeprefix(".")
-            return self.fault(key, "this key is required")
+            return self.fault(key, "The key is required.")
         return self.fault(path, what[:1].lower() + what[1:].replace("`", ""))

@@ -74,8 +74,8 @@ class Account:
         if self.rejected <= MAX_LISTED:
             say(f"{line.place}: {reason[:_MAX_REASON_CHARS]}")
         elif self.rejected == MAX_LISTED + 1:
-            where = f"all are in {self._rejects}" if self._rejects else "--rejects FILE keeps all"
-            say(f"… further lines are counted and not listed; {where}")
+            where = f"{self._rejects} has all" if self._rejects else "--rejects FILE writes all"
+            say(f"… Further lines are counted and not listed. {where}.")
         if self._file is not None:
             entry = {
                 "file": line.file,
@@ -91,10 +91,10 @@ class Account:
         for name, number in (
             ("read", self.read),
             ("accepted", self.accepted),
-            ("can't be mapped or read", self.unusable),
-            ("refused by the api", self.refused),
+            ("not mapped or unreadable", self.unusable),
+            ("rejected by the api", self.refused),
             ("blank", self.blank),
-            ("not known", self.open),
+            ("unknown", self.open),
         ):
             if number or name in ("read", "accepted"):
                 table.add_row(name, f"{number:,}")

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import zstandard
 
-from ocelot_cli.access import exit_status, problem_text
+from ocelot_cli.access import exit_status, fault_text, problem_text
 from ocelot_cli.transfer.preparing import Prepared
 from ocelot_cli.transfer.repeating import RefusedError, Repeater, require_status
 
@@ -86,10 +86,12 @@ def _read(answer: httpx.Response, batch: Sequence[Prepared]) -> Delivered:
         raise RefusedError(problem_text(answer), status=exit_status(answer)) from None
     reasons: dict[int, list[str]] = {}  # an event may have several faults
     for error in body.errors:
-        place = f" ({error.path})" if error.path else ""
-        reasons.setdefault(error.index, []).append(f"{error.code}: {error.detail}{place}")
-    refused = [ItemRefusal(batch[index], "; ".join(each)) for index, each in reasons.items()]
+        text = fault_text(error.code, error.detail, error.path)
+        reasons.setdefault(error.index, []).append(text)
+    refused = [ItemRefusal(batch[index], " ".join(each)) for index, each in reasons.items()]
     if body.accepted + len(refused) != len(batch):
         told = body.accepted + len(refused)
-        raise RefusedError(f"the api answered for {told} events of {len(batch)}")
+        raise RefusedError(
+            f"The api answered for {told:,} of {len(batch):,} events, so the result is unknown."
+        )
     return Delivered(body.accepted, refused)

@@ -119,7 +119,7 @@ class _ZstdReader(io.RawIOBase):
             packed = self._packed or self._file.read(_CHUNK_BYTES)
             if not packed:
                 if self._frame is not None:
-                    raise EOFError("the file ended before the end of its last zstd frame")
+                    raise EOFError("The file ends within its last zstd frame.")
                 return 0
             frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
             self._plain = memoryview(frame.decompress(packed))

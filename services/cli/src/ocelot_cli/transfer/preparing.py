@@ -98,11 +98,12 @@ def _decoded(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
     except msgspec.ValidationError as error:
         # Of a number beyond all bounds it says so; the kind of the whole is all else we ask for.
         text = str(error)
-        reason = "not a JSON object" if text.startswith("Expected `object`") else text
+        reason = "The line is not a JSON object." if text.startswith("Expected `object`") else text
         raise UnusableLineError(reason) from None
     except RecursionError:
-        raise UnusableLineError("objects and arrays nest too deep") from None
+        raise UnusableLineError("The objects and arrays of the line nest too deep.") from None
     except UnicodeDecodeError:
-        raise UnusableLineError("not valid UTF-8") from None
+        raise UnusableLineError("The line is not valid UTF-8.") from None
     except ValueError as error:  # msgspec's own, or Python's of a number of too many digits
-        raise UnusableLineError(f"not valid JSON: {error}") from None
+        reason = str(error).removeprefix("JSON is malformed: ").removesuffix(".")
+        raise UnusableLineError(f"The line is not valid JSON: {reason}.") from None

@@ -56,7 +56,9 @@ class ProgressReport:
     def update(self, position: int, account: Account) -> None:
         """Show how far it is."""
         self.show(
-            position, f"{account.accepted:,} accepted, {account.rejected:,} not", account.accepted
+            position,
+            f"{account.accepted:,} accepted, {account.rejected:,} rejected",
+            account.accepted,
         )
 
     def show(self, position: int, text: str, events: int) -> None:

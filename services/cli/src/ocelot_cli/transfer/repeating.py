@@ -14,7 +14,7 @@ from tenacity import (
 )
 
 from ocelot_cli.access import exit_status, problem_text
-from ocelot_cli.console import FAILED, UNREACHABLE
+from ocelot_cli.console import FAILED, UNREACHABLE, sentence
 
 #: What the api may answer differently a moment later.
 _RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -112,17 +112,17 @@ class Repeater:
         try:
             return await attempts(attempt)
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
-            raise RefusedError(f"the request can't be made: {error}") from None
+            raise RefusedError(f"The request cannot be sent: {error}") from None
         except (UnavailableError, httpx.RequestError) as error:
             raise TimeoutError(
-                f"the api at {self._api} was away for {self._patience_sec:.0f} s:"
+                f"The api at {self._api} was unavailable for {self._patience_sec:.0f} s:"
                 f" {str(error) or repr(error)}"
             ) from None
 
     def _before_sleep(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         pause = state.next_action.sleep if state.next_action else 0
-        self._report(f"{str(error) or type(error).__name__}; again in {pause:.1f} s")
+        self._report(f"{sentence(str(error) or type(error).__name__)} Repeating in {pause:.1f} s.")
 
 
 def _passes(error: BaseException) -> bool:

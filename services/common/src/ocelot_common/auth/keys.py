@@ -49,9 +49,9 @@ def load_signing_key(path: Path) -> SigningKey:
     try:
         private = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} holds no unencrypted private key in PEM: {error}") from None
+        raise ValueError(f"{path} must have an unencrypted private key in PEM: {error}") from None
     if not isinstance(private, PrivateKey):
-        raise ValueError(f"{path}: not EC P-256, Ed25519 or RSA")
+        raise ValueError(f"{path}: the key must be EC P-256, Ed25519 or RSA.")
     return SigningKey(private)
 
 
@@ -95,7 +95,7 @@ async def publish_key(store: RegistryStore, key: SigningKey) -> datetime:
     if published is None:
         published = await store.write(work)
     if published.state is KeyState.REVOKED:
-        raise ValueError(f"the signing key {key.kid} was revoked")
+        raise ValueError(f"The signing key {key.kid} was revoked. Create a new key.")
     keys = await store.since(VerificationKey, 0)
     others = [row for row in keys if row.kid != key.kid and row.state is KeyState.ACTIVE]
     first = all(row.published_at >= published.published_at for row in others)
@@ -106,12 +106,12 @@ def _public_jwk(private: PrivateKey) -> tuple[str, dict[str, Any]]:
     public = private.public_key()
     if isinstance(public, ec.EllipticCurvePublicKey):
         if not isinstance(public.curve, ec.SECP256R1):
-            raise ValueError(f"the curve {public.curve.name} is not P-256")
+            raise ValueError(f"the curve must be P-256, got {public.curve.name}")
         return "ES256", ECAlgorithm.to_jwk(public, as_dict=True)
     if isinstance(public, ed25519.Ed25519PublicKey):
         return "EdDSA", OKPAlgorithm.to_jwk(public, as_dict=True)
     if public.key_size < 2048:
-        raise ValueError("an RSA key needs 2,048 bits")
+        raise ValueError("an RSA key must have at least 2,048 bits")
     return "RS256", RSAAlgorithm.to_jwk(public, as_dict=True)
 
 

@@ -41,11 +41,27 @@ _MAX_CONTAINERS: Final = 64
 #: NumericDates from 1970 to the year 9999.
 _MAX_TIME: Final = 253_402_300_799
 _TIMES: Final = ("exp", "iat", "nbf")
-_FOR_ALL: Final = "the scope tenants:admin is for the whole installation"
+_FOR_ALL: Final = "The scope tenants:admin is for the whole installation"
+_WILDCARD_LIFE: Final = "A token for all tenants must not live longer than 1 h."
+KEY_REVOKED: Final = "The token's key was revoked. Create a token with another key."
 
 
 class TokenError(Exception):
-    """A token that is not taken; the message says why and holds nothing of the token."""
+    """A token that is not accepted; the message says why and holds nothing of the token."""
+
+
+class ExpiredTokenError(TokenError):
+    """A token whose time is over."""
+
+    def __init__(self) -> None:
+        super().__init__("The token has expired. Create a new token.")
+
+
+class UnknownTokenKeyError(TokenError):
+    """A token of a key that is not known yet, or of a foreign one."""
+
+    def __init__(self) -> None:
+        super().__init__("The token's key is unknown. Create the token with a key of this service.")
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,24 +118,28 @@ def mint_token(
     """
     role = current_role(role)
     if role and role not in ROLES:
-        raise ValueError(f"{role!r} is no role; there are {', '.join(ROLES)}")
+        raise ValueError(f"The role must be one of {', '.join(ROLES)}, got {role!r}.")
     if unknown := set(scopes) - SCOPES:
-        raise ValueError(f"no such scope: {', '.join(sorted(unknown))}")
+        raise ValueError(
+            f"Scopes must be among {', '.join(sorted(SCOPES))}, got {', '.join(sorted(unknown))}."
+        )
     if not role and not scopes:
-        raise ValueError("a token needs a role or a scope")
+        raise ValueError("A token needs a role or a scope.")
     if not tenants:
-        raise ValueError("a token needs a tenant, or '*' for all")
+        raise ValueError("A token needs a tenant, or '*' for all tenants.")
     if tenants != EVERY_TENANT and reaches_beyond(effective_scopes(" ".join(scopes), role)):
-        raise ValueError(f"{_FOR_ALL}: mint it for the tenant '*', or choose another role or scope")
+        raise ValueError(
+            f"{_FOR_ALL}. Create the token for the tenant '*', or choose another role or scope."
+        )
     if not _is_subject(subject):
         raise ValueError(
-            f"a subject has 1 to {MAX_SUBJECT_CHARS:,} characters, without control, bidirectional"
-            " and invisible characters"
+            f"The subject must have 1 to {MAX_SUBJECT_CHARS:,} characters, without control,"
+            " bidirectional and invisible characters."
         )
     if ttl <= timedelta(0):
-        raise ValueError("a token's life must be longer than nothing")
+        raise ValueError("The lifetime of a token must be longer than 0 s.")
     if tenants == EVERY_TENANT and ttl > MAX_WILDCARD_TTL:
-        raise ValueError("a token for all tenants lives an hour at most")
+        raise ValueError(_WILDCARD_LIFE)
     issued = now or datetime.now(UTC)
     claims: dict[str, Any] = {
         "iss": issuer,
@@ -156,13 +176,13 @@ class TokenVerifier:
             TokenError: it is not to be trusted.
         """
         if len(token) > MAX_TOKEN_BYTES:
-            raise TokenError("the token is too long")
+            raise TokenError(f"The token must have at most {MAX_TOKEN_BYTES:,} bytes.")
         try:
             jwt.get_unverified_header(token)
             header_part, payload_part, _ = token.split(".")
             header = _object(header_part)
         except (jwt.InvalidTokenError, UnicodeEncodeError, ValueError):
-            raise TokenError("not a signed JWT") from None
+            raise TokenError("The token is not a signed JWT.") from None
         key = self._key(header)
         try:
             jwt.decode(
@@ -175,48 +195,50 @@ class TokenVerifier:
                 options={"require": ["exp", "iat", "iss", "aud", "sub"]},
             )
         except jwt.ExpiredSignatureError:
-            raise TokenError("the token has expired") from None
+            raise ExpiredTokenError from None
         except jwt.ImmatureSignatureError:
-            raise TokenError("the token is not valid yet") from None
+            raise TokenError("The token is not valid yet. Check `nbf` and the clocks.") from None
         except jwt.InvalidTokenError as error:
-            raise TokenError(f"the token is not valid: {_reason(error)}") from None
+            raise TokenError(f"The token is invalid: {_reason(error)}.") from None
         try:
             payload = _object(payload_part)
         except ValueError:
-            raise TokenError("the token is not valid: its payload is not strict JSON") from None
+            raise TokenError("The token is invalid: its payload is not strict JSON.") from None
         if not all(_is_time(payload[name]) for name in _TIMES if payload.get(name) is not None):
-            raise TokenError("the token is not valid: exp, iat or nbf is no time")
+            raise TokenError("The token is invalid: `exp`, `iat` or `nbf` is not a NumericDate.")
         try:
             claims = msgspec.convert({**payload, "kid": header["kid"]}, Claims, strict=False)
         except msgspec.ValidationError as error:
-            raise TokenError(f"the token's claims are not Ocelot's: {error}") from None
+            raise TokenError(f"The claims of the token are invalid: {error}.") from None
         if not _is_subject(claims.sub):
             raise TokenError(
-                f"the token's subject is longer than {MAX_SUBJECT_CHARS:,} characters, empty, or"
-                " has control, bidirectional or invisible characters"
+                f"The token is invalid: `sub` must have 1 to {MAX_SUBJECT_CHARS:,} characters,"
+                " without control, bidirectional and invisible characters."
             )
         scopes = effective_scopes(claims.scope, claims.role)
         if claims.tenants != EVERY_TENANT and reaches_beyond(scopes):
-            raise TokenError(f"{_FOR_ALL}, but the token is for some tenants only")
+            raise TokenError(f"{_FOR_ALL}, but the token is for some tenants only.")
         life_sec = claims.exp - claims.iat
         if claims.tenants == EVERY_TENANT and life_sec > MAX_WILDCARD_TTL.total_seconds():
-            raise TokenError("a token for all tenants lives an hour at most")
+            raise TokenError(_WILDCARD_LIFE)
         return claims
 
     def _key(self, header: Mapping[str, Any]) -> jwt.PyJWK:
         kid = header.get("kid")
         if not isinstance(kid, str) or not 0 < len(kid) <= _MAX_KID_CHARS:
-            raise TokenError("the token names no key")
+            raise TokenError("The token has no `kid`, which names its key.")
         if "crit" in header:
-            raise TokenError("the token has critical extensions, which are not understood")
+            raise TokenError(
+                "The token has critical extensions, which the service does not support."
+            )
         row = self._find_key(kid)
         if row is None or row.alg not in ALGORITHMS:
-            raise TokenError("the token's key is unknown")
+            raise UnknownTokenKeyError
         if row.state is not KeyState.ACTIVE:
-            raise TokenError("the token's key was revoked")
+            raise TokenError(KEY_REVOKED)
         # The algorithm is the key's, never the token's (RFC 8725 §3.1).
         if header.get("alg") != row.alg:
-            raise TokenError("the token's algorithm is not its key's")
+            raise TokenError("The algorithm of the token is not that of its key.")
         parsed = self._parsed.get(kid)
         if parsed is None:
             parsed = self._parsed[kid] = jwt.PyJWK(row.jwk, algorithm=row.alg)
@@ -273,14 +295,15 @@ def _no_constant(name: str) -> Any:
 
 
 def _reason(error: jwt.InvalidTokenError) -> str:
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"it lacks the claim `{error.claim}`"
     known: dict[type[jwt.InvalidTokenError], str] = {
-        jwt.InvalidSignatureError: "wrong signature",
-        jwt.InvalidIssuerError: "wrong issuer",
-        jwt.InvalidAudienceError: "wrong audience",
-        jwt.InvalidIssuedAtError: "issued in the future",
-        jwt.MissingRequiredClaimError: str(error),
+        jwt.InvalidSignatureError: "its signature is wrong",
+        jwt.InvalidIssuerError: "its issuer is wrong",
+        jwt.InvalidAudienceError: "its audience is wrong",
+        jwt.InvalidIssuedAtError: "it was issued in the future",
     }
-    return known.get(type(error), "malformed")
+    return known.get(type(error), "it is malformed")
 
 
 def _depth(value: object) -> int:

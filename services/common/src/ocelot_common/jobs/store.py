@@ -32,7 +32,7 @@ class JobExistsError(Exception):
     """
 
     def __init__(self, job: Job) -> None:
-        super().__init__(f"the job {job.id} does this already")
+        super().__init__(f"The job {job.id} does this already.")
         self.job = job
 
 

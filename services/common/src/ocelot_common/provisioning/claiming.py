@@ -126,7 +126,7 @@ class TenantClaims:
         winner = await self._store.live_tenant(tenant_id)
         if winner is None:
             raise ProvisioningError(
-                f"the tenant {tenant_id!r} is being made by another process; try again"
+                f"The tenant {tenant_id!r} is being created by another process. Repeat the command."
             ) from None
         return winner
 

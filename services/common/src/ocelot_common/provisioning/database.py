@@ -134,6 +134,6 @@ async def _index_jobs(jobs: AsyncCollection[Document], indexes: list[IndexModel]
         except DuplicateKeyError:
             if attempt == _REPAIR_ATTEMPTS:
                 raise
-            log.warning("doubled_jobs_ended", jobs=await end_doubles(jobs))
+            log.warning("duplicate_jobs_ended", jobs=await end_doubles(jobs))
         else:
             return

@@ -25,11 +25,11 @@ class LeftoverDataError(ProvisioningError):
 
     def __init__(self, tenant_id: str, space: Space, found: str) -> None:
         super().__init__(
-            f"the tenant {tenant_id!r} can't be created: the registry has no tenant for the space"
+            f"The tenant {tenant_id!r} cannot be created: the registry has no tenant for the space"
             f" {space.name!r}, but {found}. Nothing was created. If this data is needed, restore"
             f" the documents of its tenant and space in the collections {names.TENANTS!r} and"
             f" {names.SPACES!r} from a backup. If it is not, drop the collection"
             f" {space.collection!r}, delete the indices {space.alias}_* and remove the document"
             f" {space.name!r} from {names.SPACES!r}. If the indices belong to another installation,"
-            " set OCELOT_INDEX_PREFIX"
+            " set OCELOT_INDEX_PREFIX."
         )

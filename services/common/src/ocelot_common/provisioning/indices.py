@@ -62,7 +62,7 @@ class IndexMaker:
         """
         space = await self._store.space(space_name)
         if space is None or space.retired or not space.search_enabled:
-            raise NoIndexError(f"the space {space_name!r} has no search index")
+            raise NoIndexError(f"The space {space_name!r} has no search index.")
         period = period_at(space.period, moment)
         known = space.range_at(moment)
         present = await self.present(space)
@@ -226,7 +226,7 @@ class IndexMaker:
         async def work(transaction: RegistryTransaction) -> Space:
             space = await transaction.get(Space, space_name)
             if space is None or space.retired:
-                raise NoIndexError(f"the space {space_name!r} is gone")
+                raise NoIndexError(f"The space {space_name!r} was deleted.")
             present = space.range_at(made.start)
             if present is not None and present.index == made.index:
                 return space

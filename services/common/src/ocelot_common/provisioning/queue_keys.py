@@ -56,9 +56,9 @@ async def record_queue_key(store: RegistryStore, key: QueueKey) -> QueueKeyRow:
     if row is None:
         row = await store.write(work)
     if row.sha256 != sha256:
-        raise QueueKeyError(f"the key id {key.kid} belongs to another key")
+        raise QueueKeyError(f"The key id {key.kid} belongs to another key. Create a new key.")
     if row.state is not QueueKeyState.ACTIVE:
-        raise QueueKeyError(f"the key {key.kid} is {row.state.value}; make a new one")
+        raise QueueKeyError(f"The key {key.kid} is {row.state.value}. Create a new key.")
     return row
 
 
@@ -78,7 +78,7 @@ async def record_queue_keys(store: RegistryStore, keys: Sequence[QueueKey]) -> l
     rows = {row.kid: row for row in await store.since(QueueKeyRow, 0)}
     for key in keys:
         if key.kid in rows and rows[key.kid].sha256 != fingerprint(key):
-            raise QueueKeyError(f"the key id {key.kid} belongs to another key")
+            raise QueueKeyError(f"The key id {key.kid} belongs to another key. Create a new key.")
     return [await record_queue_key(store, key) for key in keys if key.kid not in rows]
 
 
@@ -105,8 +105,8 @@ async def retire_queue_key(store: RegistryStore, kid: str) -> QueueKeyRow:
         last = uses.get(kid, KeyUse()).last_sent_at or row.created_at
         if now - last < RETIRE_AFTER:
             raise QueueKeyError(
-                f"the key {kid} signed at {last:%Y-%m-%d %H:%M} UTC; it can be retired"
-                f" {RETIRE_AFTER.days} days later, at {last + RETIRE_AFTER:%Y-%m-%d %H:%M} UTC"
+                f"The key {kid} signed at {last:%Y-%m-%d %H:%M} UTC. It can be retired"
+                f" {RETIRE_AFTER.days} days later, at {last + RETIRE_AFTER:%Y-%m-%d %H:%M} UTC."
             )
         if not any(
             other != kid
@@ -118,8 +118,8 @@ async def retire_queue_key(store: RegistryStore, kid: str) -> QueueKeyRow:
             for other, other_row in rows.items()
         ):
             raise QueueKeyError(
-                f"no other key has signed for {RETIRE_AFTER.days} days, so that messages of {kid}"
-                " may still wait in a queue"
+                f"No other key has signed for {RETIRE_AFTER.days} days. Messages of {kid} may still"
+                " wait in a queue."
             )
     return await _change(store, kid, QueueKeyState.RETIRED)
 
@@ -139,7 +139,7 @@ async def _change(store: RegistryStore, kid: str, state: QueueKeyState) -> Queue
         row = await transaction.get(QueueKeyRow, kid)
         if row is None:
             raise QueueKeyNotFoundError(
-                f"the registry has no key {kid}; `ocelot queue-keys list` has all"
+                f"The registry has no key {kid}. `ocelot queue-keys list` shows all keys."
             )
         changed = msgspec.structs.replace(row, state=state, version=transaction.version)
         await transaction.replace(changed)

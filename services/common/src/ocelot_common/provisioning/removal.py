@@ -79,7 +79,7 @@ class DataRemoval:
             return None
         if self._opensearch is None:
             raise ProvisioningError(
-                "this tenant's events are in OpenSearch too: set OPENSEARCH_URL to purge them"
+                "The tenant's events are in OpenSearch too. Set OPENSEARCH_URL to purge them."
             )
         return self._opensearch
 

@@ -110,7 +110,7 @@ class Provisioner:
         """
         tenant = await self._live(tenant_id, owner)
         if tenant.state is TenantState.DELETING:
-            raise ProvisioningError(f"the tenant {tenant_id!r} is being deleted")
+            raise ProvisioningError(f"The tenant {tenant_id!r} is being deleted.")
         return await self._change(tenant, display_name=display_name, retention_days=retention_days)
 
     async def create(self, spec: TenantSpec) -> Tenant:
@@ -130,7 +130,7 @@ class Provisioner:
         self._check_owner(existing, spec.owner)
         if existing.isolation is not spec.isolation:
             raise ProvisioningError(
-                f"the tenant {spec.id!r} is {existing.isolation}, and isolation can't be changed"
+                f"The tenant {spec.id!r} is {existing.isolation}. The isolation cannot be changed."
             )
         space = await self._space_of(existing)
         await self._ensure_resources(space)
@@ -143,7 +143,7 @@ class Provisioner:
         """Refuse a tenant's requests; what was acknowledged is still stored."""
         tenant = await self._live(tenant_id, owner)
         if tenant.state is TenantState.DELETING:
-            raise ProvisioningError(f"the tenant {tenant_id!r} is being deleted")
+            raise ProvisioningError(f"The tenant {tenant_id!r} is being deleted.")
         return await self._update(tenant.uid, state=TenantState.SUSPENDED)
 
     async def resume(self, tenant_id: str, *, owner: str) -> Tenant:
@@ -196,7 +196,7 @@ class Provisioner:
         """Remove a Deleted tenant's events from both stores; its tombstone stays."""
         tenant = await self._store.tenant(uid)
         if tenant is None or tenant.live:
-            raise ProvisioningError(f"{uid} is no deleted tenant")
+            raise ProvisioningError(f"{uid} is not the uid of a deleted tenant.")
         space = await self._space_of(tenant)
         if tenant.shared:
             await self._removal.from_shared_space(space, [uid])
@@ -214,20 +214,23 @@ class Provisioner:
     async def _space_of(self, tenant: Tenant) -> Space:
         space = await self._store.space(tenant.space)
         if space is None:
-            raise ProvisioningError(f"the space {tenant.space!r} of {tenant.id!r} is missing")
+            raise ProvisioningError(f"The space {tenant.space!r} of {tenant.id!r} is missing.")
         return space
 
     async def _live(self, tenant_id: str, owner: str) -> Tenant:
         tenant = await self._store.live_tenant(tenant_id)
         if tenant is None:
-            raise TenantNotFoundError(f"there is no tenant {tenant_id!r}")
+            raise TenantNotFoundError(f"There is no tenant {tenant_id!r}.")
         self._check_owner(tenant, owner)
         return tenant
 
     @staticmethod
     def _check_owner(tenant: Tenant, owner: str) -> None:
         if tenant.owner != owner:
-            raise OwnerError(f"the tenant {tenant.id!r} belongs to {tenant.owner!r}")
+            raise OwnerError(
+                f"The tenant {tenant.id!r} belongs to {tenant.owner!r}. Only the"
+                f" owner may change it."
+            )
 
     async def _end(self, uid: str, *, expected: TenantState | None = None) -> None:
         """Make a tenant a tombstone, unless a hold was placed before."""
@@ -235,9 +238,9 @@ class Provisioner:
         async def work(transaction: RegistryTransaction) -> None:
             tenant = await transaction.get(Tenant, uid)
             if tenant is None or (expected is not None and tenant.state is not expected):
-                raise TenantNotFoundError(f"the tenant of uid {uid} was restored meanwhile")
+                raise TenantNotFoundError(f"The tenant of uid {uid} was restored meanwhile.")
             if await self._holds.held(uid, transaction.session):
-                raise HeldError(f"the tenant {tenant.id!r} has a legal hold; nothing was deleted")
+                raise HeldError(f"The tenant {tenant.id!r} has a legal hold. Nothing was deleted.")
             await transaction.replace(
                 msgspec.structs.replace(tenant, state=TenantState.DELETED, purge_after=None)
             )
@@ -252,7 +255,7 @@ class Provisioner:
         retention_days: int | UnsetType | None,
     ) -> Tenant:
         if retention_days not in (None, UNSET) and retention_days < 1:
-            raise ProvisioningError(f"a retention has at least 1 day, not {retention_days}")
+            raise ProvisioningError(f"A retention must be at least 1 day, not {retention_days}.")
         now = self._clock()
 
         def changed(present: Tenant) -> Tenant:
@@ -277,7 +280,7 @@ class Provisioner:
         async def work(transaction: RegistryTransaction) -> Tenant:
             tenant = await transaction.get(Tenant, uid)
             if tenant is None:
-                raise TenantNotFoundError(f"there is no tenant of uid {uid}")
+                raise TenantNotFoundError(f"There is no tenant of uid {uid}.")
             changed = change(tenant)
             await transaction.replace(changed)
             return changed

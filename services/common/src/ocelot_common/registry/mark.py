@@ -40,6 +40,6 @@ async def require_mark(database: AsyncDatabase[dict[str, Any]]) -> None:
     version = mark.get("version") if mark else None
     if not isinstance(version, int) or version < LAYOUT:
         raise NotPreparedError(
-            f"the database {database.name!r} has not been prepared;"
+            f"The database {database.name!r} has not been prepared;"
             " start the jobs process, or create a tenant with `ocelot tenants create`"
         )

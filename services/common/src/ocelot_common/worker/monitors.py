@@ -33,11 +33,11 @@ async def watch_registry(snapshot: RegistrySnapshot, gate: Gate) -> None:
     while True:
         if snapshot.fresh:
             if _REGISTRY in gate.causes:
-                log.info("gate_released", cause=_REGISTRY)
+                log.info("receiving_resumed", cause=_REGISTRY)
             gate.release(_REGISTRY)
         else:
             if _REGISTRY not in gate.causes:
-                log.warning("gate_held", cause=_REGISTRY)
+                log.warning("receiving_paused", cause=_REGISTRY)
             gate.hold(_REGISTRY, snapshot.cause)
         await asyncio.sleep(_CHECK_SEC)
 
@@ -105,7 +105,7 @@ class BackendMonitor:
                 await asyncio.sleep(_CHECK_SEC)
                 continue
             if self._name in self._gate.causes:
-                log.info("gate_released", cause=self._name)
+                log.info("receiving_resumed", cause=self._name)
             self._failing = False
             self._gate.release(self._name)
             try:
@@ -116,7 +116,7 @@ class BackendMonitor:
 
     def _hold(self, error: Exception) -> None:
         if self._name not in self._gate.causes:
-            log.warning("gate_held", cause=self._name, error=repr(error)[:500])
+            log.warning("receiving_paused", cause=self._name, error=repr(error)[:500])
         self._gate.hold(self._name, f"{type(error).__name__}: {str(error)[:200]}")
 
 

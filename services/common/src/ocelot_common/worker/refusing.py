@@ -88,7 +88,7 @@ class RefusedMessages:
             try:
                 forged, awaited = await self._by_key(unknown)
             except PyMongoError as error:
-                log.warning("messages_postponed", messages=len(unknown), cause=repr(error)[:500])
+                log.warning("messages_released", messages=len(unknown), cause=repr(error)[:500])
                 waiting.extend(unknown)
             else:
                 moving[Moved.FORGED].extend(forged)

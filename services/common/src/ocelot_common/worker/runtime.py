@@ -82,7 +82,7 @@ class WorkerRuntime:
         self.gate = Gate(
             Gauge(
                 "ocelot_worker_paused",
-                "1 while this cause keeps the worker from receiving",
+                "1 while the worker does not receive messages for this cause, otherwise 0",
                 ["cause"],
                 registry=registry,
             )
@@ -190,7 +190,7 @@ async def report_depth(
     """Keep the gauge of the depths of queues, by name; runs until cancelled."""
     gauge = Gauge(
         "ocelot_queue_messages",
-        "Messages in a queue, as SQS estimates them",
+        "Messages per queue and state, as estimated by SQS",
         ["queue", "state"],
         registry=registry,
     )

@@ -42,7 +42,7 @@ class Backend(ABC):
         if running_at is not None:
             self.url = running_at
             await self.check_running(running_at)
-            self.report(f"{self.title} {self.version}: using the one at {running_at}")
+            self.report(f"{self.title} {self.version}: uses the server at {running_at}")
 
     async def start(self) -> None:
         """Obtain it, start it and wait until it is ready, unless it is borrowed.

@@ -76,7 +76,7 @@ class Backends:
         except OpenSearchMissingError as error:
             self.opensearch = None
             self.opensearch_problem = str(error)
-            self.report(f"OpenSearch: left out, search runs on MongoDB: {error}")
+            self.report(f"OpenSearch: not started, searches run on MongoDB. Reason: {error}")
 
 
 async def _all_or_problems(*steps: Coroutine[None, None, None]) -> None:

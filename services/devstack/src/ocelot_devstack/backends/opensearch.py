@@ -57,16 +57,16 @@ class OpenSearch(Backend):
         """Its first page has to answer."""
         self.version = await self._ask_version(url)
         if not self.version:
-            raise DevstackError(f"OPENSEARCH_URL is set, but there is no answer from {url}")
+            raise DevstackError(f"OPENSEARCH_URL is set, but {url} does not answer.")
 
     async def launch(self) -> ManagedProcess:
         """Start the runner so that it listens on the configured port."""
         if not self.settings.opensearch:
-            raise OpenSearchMissingError("OCELOT_DEV_OPENSEARCH is off")
+            raise OpenSearchMissingError("OCELOT_DEV_OPENSEARCH is off.")
         java = await find_java(MIN_JAVA)
         if java is None:
             raise OpenSearchMissingError(
-                f"no Java {MIN_JAVA}+ found (JAVA_HOME, PATH, /usr/lib/jvm)"
+                f"Java {MIN_JAVA} or later was not found in JAVA_HOME, PATH or /usr/lib/jvm."
             )
         home = await install_once(
             self.settings.cache_dir,
@@ -111,8 +111,8 @@ class OpenSearch(Backend):
     async def _install(self, into: Path, java: Java) -> None:
         maven = find_maven()
         if maven is None:
-            raise OpenSearchMissingError("no Maven (mvn) found on the path")
-        self.report(f"{self.title}: downloading {_VERSION} (once, 71 MB)")
+            raise OpenSearchMissingError("Maven (mvn) was not found on the PATH.")
+        self.report(f"{self.title}: downloading {_VERSION}, 71 MB, only once")
         (into / "pom.xml").write_text(_POM)
         try:
             await run_command(

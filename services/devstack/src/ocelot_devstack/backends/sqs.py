@@ -41,7 +41,7 @@ class Sqs(Backend):
         """
         await self._ask_version()
         if not self.version and await http_status(url, timeout_sec=5) is None:
-            raise DevstackError(f"AWS_ENDPOINT_URL_SQS is set, but there is no answer from {url}")
+            raise DevstackError(f"AWS_ENDPOINT_URL_SQS is set, but {url} does not answer.")
 
     async def launch(self) -> ManagedProcess:
         """Hypercorn, because the default server ignores the address and listens on all."""
@@ -106,11 +106,11 @@ class Sqs(Backend):
         self.version = "" if health is None else f"(LocalStack {health.get('version', '?')})"
 
     async def _install(self, into: Path) -> None:
-        self.report(f"{self.title}: installing LocalStack {_VERSION} (once, 310 MB)")
+        self.report(f"{self.title}: installing LocalStack {_VERSION}, 310 MB, only once")
         uv, venv = find_uv(), into / "venv"
         await run_command(
             [uv, "venv", "--no-project", "--relocatable", "--python", _PYTHON, str(venv)],
-            what="making LocalStack's environment",
+            what="creating LocalStack's virtual environment",
             cwd=into,
         )
         install = ("--python", str(venv / "bin" / "python"), "--exclude-newer", _EXCLUDE_NEWER)
