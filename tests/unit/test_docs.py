@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from docskit.console import commands_of, console_blocks
+from docskit.paragraphs import paragraphs
+from prosekit.patterns import PATTERNS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -22,6 +24,14 @@ PAGES = sorted(
     ).stdout.splitlines()
     if (ROOT / name).exists()
 )
+#: Decisions keep their words, and so do the entries of the changelog.
+PROSE = [
+    page
+    for page in PAGES
+    if page.name != "CHANGELOG.md"
+    and page.parent != ROOT / "docs/adr"
+    and "services" not in page.parts
+]
 DECISIONS = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
 _FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -114,6 +124,17 @@ def test_an_index_of_a_folder_leads_to_each_of_its_pages(name: str):
     assert {page.name for page in folder.glob("*.md")} - linked == {"README.md"}
 
 
+@pytest.mark.parametrize("page", PROSE, ids=names(PROSE))
+def test_no_sentence_of_a_page_is_caught_by_the_patterns_of_prose(page: Path):
+    caught = [
+        f"{match[0]!r} in {line!r}: say: {pattern.instead}"
+        for line in paragraphs(page)
+        for pattern in PATTERNS
+        if (match := re.search(pattern.regex, line, re.IGNORECASE))
+    ]
+    assert not caught, "\n".join(caught)
+
+
 def test_nine_of_ten_console_blocks_run_in_a_test_and_the_others_say_why_not(
     capsys: pytest.CaptureFixture[str],
 ):
@@ -128,6 +149,17 @@ def test_nine_of_ten_console_blocks_run_in_a_test_and_the_others_say_why_not(
         )
     assert all(block.commands for block in blocks), "a block without a prompt is not a console"
     assert len(run) >= 0.9 * len(blocks)
+
+
+def test_paragraphs_items_and_cells_are_read_without_code(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# One\n\ntwo\nlines `at once` [link](at/once.md)\n\n- item\n- item 2\n\n"
+        "| a | b |\n|---|---|\n| c | d |\n\n<!-- at once -->\n```sh\nat once\n```\n"
+    )
+
+    lines = ["# One", "two lines ` ` [link]` `", "item", "item 2", *"abcd"]
+    assert [line.removeprefix("- ") for line in paragraphs(page)] == lines
 
 
 def test_a_block_is_read_with_its_commands_and_its_reason(tmp_path: Path):

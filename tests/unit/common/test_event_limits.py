@@ -1,6 +1,7 @@
 import json
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 
 import pytest
@@ -10,10 +11,13 @@ from hypothesis import strategies as st
 from ocelot_common.event_limits import (
     EventError,
     EventLimits,
-    check_contents,
     check_depth,
+    check_integers,
+    check_key_lengths,
     check_keys,
     check_text,
+    may_have_long_integer,
+    may_have_long_key,
     may_have_many_keys,
 )
 
@@ -24,12 +28,20 @@ def event(metadata: str) -> bytes:
     return f'{{"action":"a","actor":{{"id":"u"}},"metadata":{metadata}}}'.encode()
 
 
+def check_contents(metadata: bytes, limits: EventLimits) -> None:
+    """What an event's metadata is held to beyond its text."""
+    if may_have_long_integer(metadata, limits):
+        check_integers({"metadata": metadata}, limits)
+    if may_have_long_key(metadata, limits):
+        check_key_lengths(json.loads(metadata), "metadata", limits)
+
+
 def code_of(raw: bytes, limits: EventLimits = LIMITS) -> str:
     """The code of the first fault by the text and by the contents; empty if there is none."""
     try:
         check_text(raw, limits)
         check_depth(raw, limits)
-        check_contents(raw, {"metadata": json.loads(raw)["metadata"]}, limits)
+        check_contents(json.dumps(json.loads(raw)["metadata"]).encode(), limits)
     except EventError as error:
         return error.code
     return ""
@@ -149,48 +161,108 @@ def seconds_of(text: bytes) -> float:
     began = time.thread_time()
     with suppress(EventError):
         check_text(text, LIMITS)
-        check_contents(text, {"metadata": {}}, LIMITS)
+        may_have_long_integer(text, LIMITS)
+        may_have_long_key(text, LIMITS)
     return time.thread_time() - began
 
 
-def test_contents_are_walked_as_soon_as_a_bound_could_be_broken() -> None:
+def test_contents_are_looked_at_as_soon_as_a_bound_could_be_broken() -> None:
     """The shortest text that can break a bound has one byte more than it."""
-    limits = EventLimits(max_keys=5, max_key_bytes=8, max_integer_digits=20)
+    limits = EventLimits(max_key_bytes=8, max_integer_digits=20)
     with pytest.raises(EventError, match="key"):
-        check_contents(b'{"123456789":1}', {"metadata": {"123456789": 1}}, limits)
-    limits = EventLimits(max_keys=5, max_key_bytes=80, max_integer_digits=4)
+        check_contents(b'{"123456789":1}', limits)
+    limits = EventLimits(max_key_bytes=80, max_integer_digits=4)
     with pytest.raises(EventError, match="digits"):
-        check_contents(b'{"metadata":12345}', {"metadata": 12_345}, limits)
+        check_contents(b"12345", limits)
 
 
 @pytest.mark.parametrize("before", range(45))
 def test_a_long_integer_is_found_wherever_it_stands(before: int) -> None:
     limits = EventLimits(max_integer_digits=20)
     for digits in (20, 21, 22, 41, 42, 43):
-        raw = b"[%b%b,1]" % (b" " * before, b"7" * digits)
+        text = b"[%b%b,1]" % (b" " * before, b"7" * digits)
         with nullcontext() if digits == 20 else pytest.raises(EventError, match="digits"):
-            check_contents(raw, {"metadata": [int("7" * digits), 1]}, limits)
+            check_contents(text, limits)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.%s",
+        "1.%s",
+        "%s.5",
+        "%se1",
+        "%sE-1",
+        '"%s"',
+        '"\\"%s"',
+        '"\\\\",[{"%s":1}]',
+        '"a,%s,b"',
+    ],
+)
+def test_digits_of_fractions_and_strings_are_no_integer(text: str) -> None:
+    limits = EventLimits(max_integer_digits=20)
+    check_contents(f"[{text % ('7' * 50)},1]".encode(), limits)
+    with pytest.raises(EventError, match="digits") as caught:
+        check_contents(f"[{text % ('7' * 50)},-{'7' * 21}]".encode(), limits)
+    assert caught.value.path.startswith("metadata[")
+
+
+numbers = st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(
+    st.recursive(
+        numbers | st.text(st.sampled_from('1234567890"\\.e-[]{},:')) | st.none(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text('1a"\\.'), inner),
+    ),
+    st.sampled_from([None, (",", ":")]),
+)
+def test_a_text_is_judged_as_its_integers_are(value: object, separators: tuple[str, str] | None):
+    limits = EventLimits(max_integer_digits=4)
+    long = list(long_integers(value, 4, "metadata"))
+    text = json.dumps(value, separators=separators).encode()
+    if not long:
+        check_contents(text, limits)
+        return
+    with pytest.raises(EventError, match="digits") as caught:
+        check_contents(text, limits)
+    assert caught.value.path in long
+
+
+def long_integers(value: object, digits: int, path: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from long_integers(inner, digits, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from long_integers(inner, digits, f"{path}[{index}]")
+    elif type(value) is int and abs(value) >= 10**digits:
+        yield path
 
 
 @pytest.mark.parametrize("before", range(45))
 def test_a_long_key_is_found_wherever_it_stands(before: int) -> None:
     limits = EventLimits(max_key_bytes=20)
     for size in (20, 21, 22, 41, 42, 43):
-        raw = b'{%b"%b" :1}' % (b" " * before, b"k" * size)
+        text = b'{%b"%b" :1}' % (b" " * before, b"k" * size)
         with nullcontext() if size == 20 else pytest.raises(EventError, match="key"):
-            check_contents(raw, {"metadata": {"k" * size: 1}}, limits)
+            check_contents(text, limits)
 
 
 def test_a_fault_is_named_by_its_path_however_deep_it_is() -> None:
     limits = EventLimits(max_integer_digits=4, max_key_bytes=8)
-    deep = {"a": [0, {"b.c": [[], 12_345]}]}
     with pytest.raises(EventError) as caught:
-        check_contents(b'"12345', {"changes.before": {"x": 1}, "metadata": deep}, limits)
+        check_contents(b'{"a": [0, {"b.c": [[], 12345]}]}', limits)
     assert (caught.value.code, caught.value.path) == ("integer_too_long", "metadata.a[1].b.c[1]")
-    long_key = {"a": [0, {"b": {"123456789": 0}}]}
     with pytest.raises(EventError) as caught:
-        check_contents(b'"123456789":0', {"metadata": long_key}, limits)
+        check_contents(b'{"a": [0, {"b": {"123456789": 0}}]}', limits)
     assert (caught.value.code, caught.value.path) == ("key_too_long", "metadata.a[1].b")
+
+
+def test_an_integer_that_its_key_hides_is_named_by_what_holds_it() -> None:
+    with pytest.raises(EventError) as caught:
+        check_contents(b'{"a":[{"b":12345,"b":1}]}', EventLimits(max_integer_digits=4))
+    assert (caught.value.code, caught.value.path) == ("integer_too_long", "metadata.a[0]")
 
 
 def test_an_error_tells_path_and_detail() -> None:

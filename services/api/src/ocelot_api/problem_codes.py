@@ -67,6 +67,8 @@ MEANINGS: Final[dict[str, str]] = {
     " OCELOT_MAX_EVENT_BYTES.",
     "too_many_containers": "an event of 60,000 bytes may have 10,064 arrays and objects, empty ones"
     " included (64, and one per 6 bytes)",
+    "too_many_values": "The body has 2,600,000 commas and opening brackets, those in strings"
+    " included; the limit for JSON is 2,000,000. Send the events as NDJSON, or fewer per request.",
     "too_many_exponents": "an event of 640 bytes may have 14 numbers such as 1e23 or 1e-300 (4, and"
     " one per 64 bytes); write them without an exponent or as strings",
     "too_many_keys": "the event has over 2,000 keys",

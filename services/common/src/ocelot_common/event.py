@@ -21,12 +21,15 @@ from ocelot_common.event_limits import (
     EventFault,
     EventLimits,
     any_has_many_exponents,
-    check_contents,
     check_depth,
+    check_integers,
+    check_key_lengths,
     check_keys,
     check_text,
     count_exponents,
     has_exponents,
+    may_have_long_integer,
+    may_have_long_key,
     may_have_many_keys,
     openings_of_each,
     sum_of_surplus,
@@ -346,12 +349,7 @@ class EventAcceptor:
                 event = _decode_outline(raw)
                 check_depth(raw, self._limits)
             if text := _free_text(event):
-                if may_have_many_keys(text, self._limits):
-                    check_keys(_texts_by_path(event), self._limits)
-                decode = partial(_deep_decoder.decode, exponents=exponents > 0)
-                _fill_in(event, _decoded(decode, text))
-            if not small:
-                check_contents(raw, _free_form(event), self._limits)
+                self._fill_in_deep(event, text, exponents=exponents > 0, small=small)
         event_id = None
         if event.id is not UNSET:
             event_id = _take_id(event)
@@ -367,6 +365,33 @@ class EventAcceptor:
         if len(text) > self._limits.max_event_bytes:  # 9e9 becomes 9000000000.0
             raise too_large(len(text), self._limits)
         return AcceptedEvent(event_id, text, surplus)
+
+    def _fill_in_deep(
+        self, event: Event[Any, Any], text: bytes, *, exponents: bool, small: bool
+    ) -> None:
+        """Decode the free-form parts of an event, which may be large or nest deep.
+
+        Args:
+            event: its outline.
+            text: of the parts.
+            exponents: whether there are numbers that take long to read.
+            small: whether it is too short to have a key or an integer that is too long.
+        """
+        limits = self._limits
+        many_keys = may_have_many_keys(text, limits)
+        long_integer = not small and may_have_long_integer(text, limits)
+        long_key = not small and may_have_long_key(text, limits)
+        texts = _texts_by_path(event) if many_keys or long_integer or long_key else {}
+        if many_keys:
+            check_keys(texts, limits)
+        if long_integer:
+            check_integers(texts, limits)
+        decode = partial(_deep_decoder.decode, exponents=exponents)
+        _fill_in(event, _decoded(decode, text))
+        if long_key:
+            for path, value in _free_form(event).items():
+                if path in texts and may_have_long_key(texts[path], limits):
+                    check_key_lengths(value, path, limits)
 
     def accept_plain(self, raws: Sequence[bytes]) -> PlainEvents | None:
         """Bring events into their form of record that are all plain: valid, small and not too deep.

@@ -226,13 +226,9 @@ def _too_much() -> Iterator[Row]:
         yield Row(f"10,000 open {name}", opening * 10_000, 422, "too_deep", "")
     deep = _nested(10_000, b'[{"":', b"}]")
     yield Row("20,000 of both", with_metadata(b'{"k":%b}' % deep), 413, "event_too_large", "")
-    for name, digits, path in (
-        ("1,001", 1_001, "metadata.a[1]"),
-        ("5,000", 5_000, "metadata[...][1]"),  # refused while it is decoded
-        ("65,000", 65_000, "metadata[...][1]"),
-    ):
+    for digits in (1_001, 5_000, 65_000):
         body = with_metadata(b'{"a":[0,%b]}' % (b"9" * digits))
-        yield Row(f"{name} digits", body, 422, "integer_too_long", path)
+        yield Row(f"{digits:,} digits", body, 422, "integer_too_long", "metadata.a[1]")
     body = with_metadata(b'{"a":-1%b}' % (b"0" * 1_000))
     yield Row("1,001 digits below zero", body, 422, "integer_too_long", "metadata.a")
     for number in (b"1e309", b"-1e999", b"9" * 400 + b".5"):

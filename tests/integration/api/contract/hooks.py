@@ -137,7 +137,8 @@ def valid_data_is_taken(ctx: Any, response: Any, case: Any) -> None:
             or (code == "invalid_rebuild" and problem.get("path") == "received_to")
             # Nor can it say bounds on a whole tree or event, or in bytes.
             or code in ("too_deep", "too_many_keys", "key_too_long", "events_rejected")
-            or code in ("too_many_containers", "too_many_exponents", "too_many_faults")
+            or code in ("too_many_containers", "too_many_values", "too_many_exponents")
+            or code == "too_many_faults"
             or "nest deeper than" in detail
             or "of a value, the first" in detail
             # The document says so by dependentSchemas, which schemathesis 4.32 does not heed.

@@ -145,6 +145,39 @@ async def test_headers_of_waiting_requests_are_bounded() -> None:
             pass
 
 
+async def test_requests_behind_one_that_waits_stay_in_the_kernel() -> None:
+    async with edge() as server:
+        client = await server.connect(b"GET /held" + _H + b"\r\n")
+        for _ in range(30):
+            client[1].write(b"GET /x" + _H + b"\r\n")
+            await asyncio.sleep(0.02)  # in segments of their own
+        [connection] = server.connections._open
+        assert len(connection._queue) < 10  # 2, where no segments were read together
+        server.release.set()
+        for _ in range(31):
+            assert (await answer(client)).startswith(b"HTTP/1.1 401")
+
+
+async def test_nothing_is_read_behind_a_fault_while_requests_wait() -> None:
+    async with edge() as server:
+        client = await server.connect(
+            b"GET /held" + _H + b"\r\nPOST /x" + _H + b"Transfer-Encoding: chunked\r\n\r\n"
+        )
+        async with asyncio.timeout(20):
+            while not server.connections._open:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            [connection] = server.connections._open
+            while len(connection._queue) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            connection.resume_reading()  # as a request that waits for its body does
+            client[1].write(b"zz\r\n")
+            while connection._transport.is_reading():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        server.release.set()
+        await answer(client)
+        assert (await answer(client)).startswith(b"HTTP/1.1 400")
+
+
 @pytest.mark.parametrize(
     "sent",
     [

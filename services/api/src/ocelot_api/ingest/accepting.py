@@ -1,6 +1,6 @@
 """Validating a request's events and giving them their ids (design §3, §5)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -117,7 +117,7 @@ class Accepting:
         self.accepted.events.append(PackedEvent(event_id, event.text))
         return self.accepted
 
-    def steps(self, raws: Sequence[bytes]) -> Iterator[None]:
+    def steps(self, raws: Sequence[bytes | msgspec.Raw]) -> Iterator[None]:
         """Validate JSON texts, some at a step. Between two steps, others may have their turn.
 
         msgspec keeps the GIL, so a thread would not help: 16 MiB of arrays take half a second.
@@ -127,11 +127,13 @@ class Accepting:
             TooDenseError: the same.
         """
         if len(raws) == 1:
-            self.one(raws[0])
+            self.one(bytes(raws[0]))
             return
+        # Copies of the parts of a body are made as they are needed.
+        texts: Iterable[bytes] = map(bytes, raws)
         total_bytes = 0
         likely_plain = True
-        for part in batched(raws, _PLAIN_EVENTS):
+        for part in batched(texts, _PLAIN_EVENTS):
             if total_bytes:
                 yield
             size = sum(map(len, part))

@@ -240,7 +240,12 @@ POST_BULK: Final[Schema] = {
                     "too_deep",
                 ),
                 413: ("too_many_events",),
-                422: ("events_rejected", "too_many_faults", "too_many_containers"),
+                422: (
+                    "events_rejected",
+                    "too_many_faults",
+                    "too_many_containers",
+                    "too_many_values",
+                ),
             },
         ],
     ),

@@ -165,10 +165,12 @@ class Ingest:
         """Split a bulk body and validate its events."""
         max_events = self._settings.max_bulk_events
         is_large = len(body) > LARGE_BYTES
-        for check in (check_density, check_number):
-            if is_large:
-                await turn()
-            check(body, headers, max_events=max_events)
+        if is_large:
+            await turn()
+        check_density(body, headers)
+        if is_large:
+            await turn()
+        check_number(body, headers, max_events=max_events)
         if is_large:
             await turn()
         raws = split_events(body, headers, max_events=max_events)
