@@ -171,6 +171,12 @@ async def eventually(
         await asyncio.sleep(0.1)
 
 
+@pytest.fixture(scope="session")
+def until() -> Callable[..., Awaitable[Any]]:
+    """`eventually`, for tests on an installation of their own."""
+    return eventually
+
+
 @asynccontextmanager
 async def running_on(stack: Stack) -> AsyncIterator[Running]:
     """Clients for an installation whose services run."""

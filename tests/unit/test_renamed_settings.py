@@ -1,5 +1,6 @@
 """A setting under its old name ends every process; none runs with a default by mistake."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from ocelot_common.renamed_settings import RENAMED, renamed_settings
 
 ROOT = Path(__file__).parents[2]
+#: Settings of the commits whose data `tests/integration/test_upgrade.py` upgrades.
+EARLIER = sorted((ROOT / "tests/data/upgrade").glob("*/env.example"))
 PROCESSES = {
     "ocelot_api": [],
     "ocelot_consumer": [],
@@ -48,8 +51,24 @@ def test_an_empty_variable_counts_as_not_set():
     assert renamed_settings(dict.fromkeys(RENAMED, "")) == []
 
 
+def names_of(example: Path) -> set[str]:
+    return {
+        line.removeprefix("# ").partition("=")[0]
+        for line in example.read_text().splitlines()
+        if re.match(r"(# )?[A-Z_]+=", line)
+    }
+
+
+@pytest.mark.parametrize("example", EARLIER, ids=[path.parent.name for path in EARLIER])
+def test_each_setting_of_an_earlier_commit_exists_or_is_refused_with_its_new_name(example: Path):
+    names = names_of(example)
+    gone = names - names_of(ROOT / ".env.example")
+
+    assert len(names) > 50
+    assert gone <= set(RENAMED)
+
+
 def test_new_names_are_settings_and_old_ones_are_not():
-    example = (ROOT / ".env.example").read_text()
-    names = {line.removeprefix("# ").partition("=")[0] for line in example.splitlines()}
+    names = names_of(ROOT / ".env.example")
     assert set(RENAMED.values()) <= names
     assert not set(RENAMED) & names

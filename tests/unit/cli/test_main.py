@@ -180,7 +180,7 @@ def test_the_old_name_of_a_group_works_and_is_not_in_the_help(tmp_path: Path):
 def test_the_version_is_that_of_the_package():
     result = ocelot("--version")
 
-    assert (result.exit_code, result.output) == (0, f"ocelot {version('ocelot-cli')}\n")
+    assert (result.exit_code, result.output) == (0, f"ocelot {version('ocelot-audit-cli')}\n")
 
 
 @pytest.mark.parametrize(

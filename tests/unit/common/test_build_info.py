@@ -7,7 +7,7 @@ from ocelot_common.build_info import build_info
 def test_a_build_has_the_version_of_its_distribution() -> None:
     build = build_info("common")
     assert build.service == "common"
-    assert build.version == version("ocelot-common")
+    assert build.version == version("ocelot-audit-common")
     assert build.python == platform.python_version()
 
 

@@ -37,7 +37,7 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version  # noqa: PLC0415 - it takes long to import
 
-        out.print(f"ocelot {version('ocelot-cli')}")
+        out.print(f"ocelot {version('ocelot-audit-cli')}")
         raise typer.Exit
 
 

@@ -12,7 +12,7 @@ class BuildInfo(NamedTuple):
 
     Attributes:
         service: `api`, `consumer`, `indexer` or `jobs`.
-        version: of the distribution `ocelot-<service>`; `unknown` if it is not installed.
+        version: of the distribution `ocelot-audit-<service>`; `unknown` if it is not installed.
         python: version of the interpreter, such as `3.11.2`.
     """
 
@@ -24,7 +24,7 @@ class BuildInfo(NamedTuple):
 def build_info(service: str) -> BuildInfo:
     """Read the build information of a service from its installed distribution."""
     try:
-        installed = version(f"ocelot-{service}")
+        installed = version(f"ocelot-audit-{service}")
     except PackageNotFoundError:  # run from a source tree
         installed = "unknown"
     return BuildInfo(service, installed, platform.python_version())
