@@ -26,7 +26,10 @@ COMMANDS = [
     ["export"],
     ["get"],
     ["tenants"],
-    *(["tenants", name] for name in ("create", "list", "show", "suspend", "resume", "delete")),
+    *(
+        ["tenants", name]
+        for name in ("create", "list", "show", "update", "suspend", "resume", "delete")
+    ),
     ["tokens"],
     ["tokens", "create"],
     ["tokens", "key"],
