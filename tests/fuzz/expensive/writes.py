@@ -361,6 +361,18 @@ SEEDS: Final[dict[str, Write]] = {
     "a fault behind small events that take long to read": _seed(
         pattern=("1e300",), size=2, events=128, container="same", depth=3, fault=","
     ),
+    "events of 230 bytes that nest deep": _seed(
+        pattern=("%d.5", '"\\\\"'), size=120, container="same", depth=29, keyed=True
+    ),
+    "a wrong id behind events that nest deep": _seed(
+        pattern=('"\\\\"',),
+        events=100,
+        container="same",
+        depth=29,
+        fault=FAULTS[6],
+        encoding="zstd-unsized",
+        keyed=True,
+    ),
     "values in 16 MiB of JSON": _seed(
         pattern=('{"a":{}}', "9e9"), size=16_000, form="array", encoding="zstd", keyed=True
     ),

@@ -309,13 +309,13 @@ def test_among_plain_events_a_closer_look_is_needed_at(members: str) -> None:
     assert acceptor.accept_plain([with_members(""), with_members(members)]) is None
 
 
-def test_arrays_and_objects_beyond_one_per_six_bytes_are_counted_where_events_nest_deep() -> None:
+def test_arrays_and_objects_beyond_one_per_ten_bytes_are_counted_where_events_nest_deep() -> None:
     metadata = f'{{"a":{"[" * 20}{"]" * 20}}}'
     raw = with_members(f'"metadata":{metadata}')
     acceptor = EventAcceptor(now_ms=NOW, limits=LIMITS)
     plain = acceptor.accept_plain([raw] * 10)
     assert plain is not None
-    assert plain.surplus == 10 * (21 - len(metadata) // 6) > 0
+    assert plain.surplus == 10 * (21 - 6 - len(metadata) // 10) > 0
     brackets = with_members(f'"metadata":{{"a":"{"[" * 20}","b":[[[[[[1]]]]]]}}')
     beside = acceptor.accept_plain([brackets] * 10)
     assert beside is not None
@@ -325,7 +325,7 @@ def test_arrays_and_objects_beyond_one_per_six_bytes_are_counted_where_events_ne
     assert shallow.surplus == 0
     deeper = with_members(f'"metadata":{{"a":[{",".join(["[" * 20 + "]" * 20] * 2)}]}}')
     assert acceptor.accept_plain([deeper]) is None
-    assert acceptor.accept(deeper).surplus == 2 + 1 + 1 + 40 - len(deeper) // 6 > 0
+    assert acceptor.accept(deeper).surplus == 2 + 1 + 1 + 40 - 6 - len(deeper) // 10 > 0
 
 
 def test_where_few_levels_are_allowed_no_event_is_plain() -> None:

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, convert
 
 from ocelot_common.event_limits import (
+    Density,
     EventError,
     EventFault,
     EventLimits,
@@ -143,7 +144,7 @@ class AcceptedEvent(Struct, gc=False):
     Attributes:
         id: the client's, 16 bytes, or None.
         text: of record.
-        surplus: arrays and objects beyond one per `BYTES_PER_CONTAINER`, if it was counted.
+        surplus: arrays and objects that `Density` counts, if they were counted.
     """
 
     id: bytes | None
@@ -339,20 +340,23 @@ class EventAcceptor:
             EventError: with the code and path of the first fault.
         """
         small = len(raw) <= self._small
-        surplus = 0
-        event = _decode_outline(raw) if small else None
-        if event is None or not _fill_in_shallow(event):
+        density = Density(0, 0) if small else check_text(raw, self._limits)
+        event = _decode_outline(raw)
+        if not small or not _fill_in_shallow(event):
+            check_depth(raw, self._limits)
             if small:  # most of them are too deep, or hold a slow number
-                check_depth(raw, self._limits)
-            exponents, surplus = check_text(raw, self._limits)
-            if event is None:
-                event = _decode_outline(raw)
-                check_depth(raw, self._limits)
+                density = check_text(raw, self._limits)
             if text := _free_text(event):
-                self._fill_in_deep(event, text, exponents=exponents > 0, small=small)
-        event_id = None
-        if event.id is not UNSET:
-            event_id = _take_id(event)
+                self._fill_in_deep(event, text, exponents=density.exponents > 0, small=small)
+        event_id = self._check_values(event)
+        text = _encoder.encode(event)
+        if len(text) > self._limits.max_event_bytes:  # 9e9 becomes 9000000000.0
+            raise too_large(len(text), self._limits)
+        return AcceptedEvent(event_id, text, density.surplus)
+
+    def _check_values(self, event: Event[Any, Any]) -> bytes | None:
+        """Check the values of an outline, and take its id out of it."""
+        event_id = None if event.id is UNSET else _take_id(event)
         if event.action.startswith(RESERVED_ACTION_PREFIX):
             raise EventError(*_RESERVED_ACTION)
         occurred_at = event.occurred_at
@@ -361,10 +365,7 @@ class EventAcceptor:
         source = event.source
         if source and source.ip and not is_ip_address(source.ip):
             raise EventError(*_INVALID_IP)
-        text = _encoder.encode(event)
-        if len(text) > self._limits.max_event_bytes:  # 9e9 becomes 9000000000.0
-            raise too_large(len(text), self._limits)
-        return AcceptedEvent(event_id, text, surplus)
+        return event_id
 
     def _fill_in_deep(
         self, event: Event[Any, Any], text: bytes, *, exponents: bool, small: bool
@@ -406,18 +407,19 @@ class EventAcceptor:
             return None
         try:
             events = list(map(_outline_decoder.decode, raws))
-            surplus = self._fill_in_all(events)
             given = [event.occurred_at for event in events if event.occurred_at is not UNSET]
             moments = convert(given, _Times)
             without = [event.id for event in events].count(UNSET)
             ids = _take_ids(events) if without < len(events) else None
+            if (
+                any(a.startswith(RESERVED_ACTION_PREFIX) for a in {e.action for e in events})
+                or (moments and max(moments) > self._latest)
+                or not all(map(is_ip_address, {e.source.ip for e in events if e.source} - _NO_IP))
+            ):
+                return None
+            # Last, as it takes the longest.
+            surplus = self._fill_in_all(events)
         except (ValueError, RecursionError):
-            return None
-        if (
-            any(a.startswith(RESERVED_ACTION_PREFIX) for a in {e.action for e in events})
-            or (moments and max(moments) > self._latest)
-            or not all(map(is_ip_address, {e.source.ip for e in events if e.source} - _NO_IP))
-        ):
             return None
         texts = list(map(_encoder.encode, events))
         if max(map(len, texts)) > self._limits.max_event_bytes:

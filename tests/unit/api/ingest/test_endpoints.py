@@ -308,9 +308,12 @@ async def test_a_long_answer_counts_until_the_client_has_read_it(
     messages: list[Any] = []
     held: list[int] = []
     left = 0
+    bodies = [b"[" + b",".join(events) + b"]"]
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": b"[" + b",".join(events) + b"]"}
+        if not bodies:  # the client stays
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": bodies.pop()}
 
     async def send(message: Any) -> None:
         nonlocal left

@@ -25,7 +25,7 @@ FREE_FAULTS: Final = 32
 BYTES_PER_FAULT: Final = 512
 #: A part has many faults if one of so many of its events is faulty.
 _MANY_FAULTS: Final = 4
-#: Arrays and objects beyond one per 6 bytes, which each event may have a few of: the events of a
+#: Arrays and objects beyond one per 10 bytes, which each event may have a few of: the events of a
 #: request, together. Each takes 0.1 µs and more.
 MAX_SURPLUS: Final = 1_024
 

@@ -41,7 +41,7 @@ from ocelot_api.timers import TimeLimits
 from ocelot_common.auth.scopes import LOGS_WRITE
 from ocelot_common.envelope import Segment
 from ocelot_common.event import EventAcceptor
-from ocelot_common.event_limits import BYTES_PER_CONTAINER
+from ocelot_common.event_limits import BYTES_PER_CONTAINER_OF_SMALL
 from ocelot_common.queue.keys import NoSigningKeyError
 from ocelot_common.registry.snapshot import RegistrySnapshot
 from ocelot_common.timestamps import now_ms
@@ -330,8 +330,8 @@ def _too_dense(total: int) -> Problem:
         422,
         "too_many_containers",
         f"The {total:,} events have too many arrays and objects, so the service rejected the"
-        f" whole request. The limit is {MAX_SURPLUS:,}, and one more per {BYTES_PER_CONTAINER}"
-        " bytes. Send fewer events per request.",
+        f" whole request. The limit is {MAX_SURPLUS:,}, and one more per"
+        f" {BYTES_PER_CONTAINER_OF_SMALL} bytes. Send fewer events per request.",
         members={"accepted": 0, "rejected": total, "ids": [None] * total, "errors": []},
     )
 
