@@ -11,6 +11,17 @@ import zstandard
 
 from badinput.rows import BULK, JSON, LOGS, NDJSON, Row, text
 
+#: Of the member at fault, of bulk bodies that are JSON of another form.
+_PATHS: Final = {
+    "an object": "logs",
+    "one event": "action",
+    "logs that are none": "logs",
+    "logs that are null": "logs",
+    "logs that are an object": "logs",
+    "logs and more": "x",
+    "NDJSON as JSON": "action",
+    "100,000 objects": "a",
+}
 _MIB: Final = 1024 * 1024
 
 
@@ -227,7 +238,9 @@ def _bulk() -> Iterator[Row]:
         ("a million numbers", b"[" + b"1," * 1_000_000 + b"1]", 413, "too_many_events", JSON),
         ("16 million blank lines", b"\n" * 16_000_000, 413, "too_many_events", NDJSON),
     ):
-        yield Row(f"bulk: {name}", body, status, code, url=BULK, headers={"Content-Type": kind})
+        path = _PATHS.get(name)
+        headers = {"Content-Type": kind}
+        yield Row(f"bulk: {name}", body, status, code, path, url=BULK, headers=headers)
     for name, body in (
         ("an array of an array", b"[[]]"),
         ("strings", b'["a","b"]'),
