@@ -287,7 +287,7 @@ async def test_an_error_nobody_foresaw_fails_the_request_and_not_the_process(
         return []
 
     sqs.on_call = break_first
-    async with running(sqs, metrics) as coalescer:
+    async with running(sqs, metrics, send_timeout_sec=1) as coalescer:
         with pytest.raises(SendFailedError):
             await coalescer.submit(UIDS[0], segment(b"{}"))
         await coalescer.submit(UIDS[0], segment(b"next"))
