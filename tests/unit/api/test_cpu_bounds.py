@@ -17,7 +17,7 @@ from expensive.bounds import STEP_SEC, Baseline, Rating, rate
 from expensive.meter import metered_steps
 from expensive.service import Service
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.costly]
 SLACK = 6
 
 

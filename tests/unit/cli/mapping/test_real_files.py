@@ -14,9 +14,12 @@ from ocelot_common.event import accept_event
 from ocelot_common.event_limits import EventLimits
 
 DATA = Path(__file__).parents[5] / "shared" / "data"
-pytestmark = pytest.mark.skipif(
-    not DATA.is_dir(), reason="the real audit logs (../shared/data) are not beside the checkout"
-)
+pytestmark = [
+    pytest.mark.costly,
+    pytest.mark.skipif(
+        not DATA.is_dir(), reason="the real audit logs (../shared/data) are not beside the checkout"
+    ),
+]
 NOW_MS = int(time.time() * 1000)
 NOT_CLOUDTRAIL = "not a CloudTrail record (because !eventName && !eventSource)"
 #: 82,000 events in a minute would be 730 µs each; 40 to 100 µs were measured.
