@@ -84,7 +84,7 @@ async def test_making_a_tenant_again_changes_nothing_and_says_so(ocelot: Any, te
     )
 
     assert other.status == 1
-    assert "stays as it was: retention_days 30, period Year" in other.err
+    assert "retention_days 30, period Year" in other.err
     assert (await shown(ocelot, tenant_id))["tenant"] == before["tenant"]
 
 

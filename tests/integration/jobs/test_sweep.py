@@ -113,6 +113,6 @@ async def test_a_process_without_opensearch_removes_nothing_of_an_indexed_space(
     await running.post_lines(access, [LINE])
     await running.until_indexed(access.tenant, 1)
     space = await running.space_of(access.tenant)
-    with pytest.raises(ProvisioningError, match="set OPENSEARCH_URL"):
+    with pytest.raises(ProvisioningError, match="OPENSEARCH_URL"):
         await DataRemoval(running.maker.store, None).from_shared_space(space, [access.tenant.uid])
     assert len(await running.stored(access.tenant)) == 1
