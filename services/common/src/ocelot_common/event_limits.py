@@ -395,21 +395,21 @@ def _has_long_integer(raw: bytes, most: int) -> bool:
     looked at. A search for 1,001 digits takes 40 ns per byte among rows of 400, and more as a
     pattern.
     """
-    for at in range(most, len(raw), most + 1):
+    at = most
+    while at < len(raw):
         if raw[at] in _DIGITS:
             around = raw[at - most : at + most + 1].translate(_DIGITS_AS_0)
             begin = around.rfind(b" ", 0, most) + 1
             end = around.find(b" ", most)
-            if (end if end >= 0 else len(around)) - begin > most and _is_integer_at(raw, at):
-                return True
+            if (end if end >= 0 else len(around)) - begin > most:
+                before = raw[:at].rstrip(_DIGITS)
+                after = raw[at:].lstrip(_DIGITS)
+                if not (before.endswith(_OF_FLOATS) or after.startswith((b".", b"e", b"E"))):
+                    return True
+                # Of a fraction or an exponent. Its other digits need no look.
+                at = len(raw) - len(after)
+        at += most + 1
     return False
-
-
-def _is_integer_at(raw: bytes, at: int) -> bool:
-    """Whether the digit at a place belongs to an integer, not to a fraction or an exponent."""
-    before = raw[:at].rstrip(_DIGITS)
-    after = raw[at:].lstrip(_DIGITS)
-    return not before.endswith(_OF_FLOATS) and not after.startswith((b".", b"e", b"E"))
 
 
 def _path_of_long_integer(text: bytes, most: int) -> str:
