@@ -235,7 +235,7 @@ async def test_a_token_for_several_tenants_or_all_needs_the_header(
     ("args", "status", "told"),
     [
         (["--tenant", "no-such", "--role", "reader"], 4, "'no-such'"),
-        (["--tenant", "*", "--role", "installation-admin"], 1, "an hour"),
+        (["--tenant", "*", "--role", "installation-admin"], 1, "1 h"),
         (["--tenant", "*", "--role", "king", "--ttl", "1m"], 1, "king"),
         (["--tenant", "*", "--role", "reader", "--ttl", "soon"], 2, "--ttl"),
         (["--tenant", "*", "--scope", "logs:fly", "--ttl", "1m"], 1, "logs:fly"),
@@ -273,7 +273,7 @@ async def test_backends_that_are_away_are_named(ocelot: Any):
     ended = await ocelot("tenants", "list", MONGODB_URL=away)
 
     assert ended.status == 6
-    assert f"error: MongoDB at {away} (MONGODB_URL) can't be used" in ended.err
+    assert f"error: MongoDB at {away} (MONGODB_URL) cannot be used" in ended.err
 
 
 async def test_display_name_and_retention_are_changed(ocelot: Any, tenant_id: str):

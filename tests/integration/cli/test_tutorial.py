@@ -88,7 +88,7 @@ def read(printed: str) -> Answer:
     for line in lines:
         if found := re.fullmatch(r"(?:[\d,]+ of )?([\d,]+) events?, from opensearch", line):
             total = number(found[1])
-        elif found := re.fullmatch(r"([\d,]+) different \S+", line):
+        elif found := re.fullmatch(r"([\d,]+) distinct values of \S+", line):
             distinct.append(number(found[1]))
         elif over_time and (found := re.fullmatch(r" (\d{4}-\S+) +([\d, ]+)", line)):
             counts[found[1]] = tuple(map(number, found[2].split()))
