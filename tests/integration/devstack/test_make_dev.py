@@ -117,8 +117,8 @@ async def test_a_taken_port_is_named_and_nothing_starts(make_dev: Any) -> None:
             server.listen()
         await make_dev.start()
         assert await make_dev.end() == 1
-    assert "set OCELOT_DEV_API_PORT" in make_dev.output
-    assert "set OCELOT_DEV_SQS_PORT" in make_dev.output
+    assert "Set OCELOT_DEV_API_PORT" in make_dev.output
+    assert "Set OCELOT_DEV_SQS_PORT" in make_dev.output
     assert not (make_dev.state_dir / "mongodb").exists()
     assert make_dev.children() == []
 
