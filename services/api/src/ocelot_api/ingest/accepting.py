@@ -98,7 +98,6 @@ class Accepting:
             self._by_key = IdsByKey(principal.tenant.uid, principal.subject, key)
         self._texts: dict[bytes, bytes] = {}  # by the ids that clients gave
         self._surplus = 0
-        self._most_faults = 0
         self.text_bytes = 0
 
     def one(self, raw: bytes) -> Accepted:
@@ -141,10 +140,9 @@ class Accepting:
                 yield
             size = sum(map(len, part))
             total_bytes += size
-            self._most_faults = FREE_FAULTS + total_bytes // BYTES_PER_FAULT
+            most_faults = FREE_FAULTS + total_bytes // BYTES_PER_FAULT
             if likely_plain and self._accept_plain(part):
                 continue
-            # A part with many faults is seldom followed by one without.
             for piece in _pieces(part, size):
                 if piece is not part:
                     yield
@@ -152,7 +150,8 @@ class Accepting:
                     if likely_plain and self._accept_plain(few):
                         continue
                     before = self.accepted.rejected
-                    self._accept_each(few)
+                    self._accept_each(few, most_faults)
+                    # Many faults are seldom followed by none.
                     faults = self.accepted.rejected - before
                     likely_plain = faults * _MANY_FAULTS < len(few)
 
@@ -176,11 +175,12 @@ class Accepting:
         if self._surplus > MAX_SURPLUS:
             raise TooDenseError
 
-    def _accept_each(self, raws: Sequence[bytes]) -> None:
+    def _accept_each(self, raws: Sequence[bytes], most_faults: int) -> None:
+        """Accept events one by one, until the request has more faulty ones than it may have."""
         accept = self._acceptor.accept
         outcomes: list[AcceptedEvent | list[EventFault]] = []
         faults = 0
-        left = self._most_faults - self.accepted.rejected
+        left = most_faults - self.accepted.rejected
         for raw in raws:
             try:
                 event = accept(raw)

@@ -164,15 +164,16 @@ class Ingest:
     ) -> Accepted:
         """Split a bulk body and validate its events."""
         max_events = self._settings.max_bulk_events
-        is_large = len(body) > LARGE_BYTES
-        if is_large:
-            await turn()
+
+        async def turn_if_large() -> None:
+            if len(body) > LARGE_BYTES:
+                await turn()
+
+        await turn_if_large()
         check_density(body, headers)
-        if is_large:
-            await turn()
+        await turn_if_large()
         check_number(body, headers, max_events=max_events)
-        if is_large:
-            await turn()
+        await turn_if_large()
         raws = split_events(body, headers, max_events=max_events)
         reservation.grow(len(raws) * EVENT_BYTES)
         accepting = self._accepting(principal, headers)
