@@ -28,6 +28,13 @@ ROWS: dict[tuple[str, str], Sequence[str]] = {
     ("holds", "_COLUMNS"): (ID, TIME, LONG, "a reason of many words " * 4, "an owner"),
 }  # fmt: skip
 
+EACH_LIST = pytest.mark.parametrize(("place", "row"), ROWS.items(), ids=map(" ".join, ROWS))
+
+
+def columns_at(module: str, name: str) -> Sequence[Column]:
+    columns: Sequence[Column] = getattr(import_module(f"ocelot_cli.commands.{module}"), name)
+    return columns
+
 
 def printed(
     columns: Sequence[Column],
@@ -41,15 +48,14 @@ def printed(
     return capsys.readouterr().out.splitlines()
 
 
-@pytest.mark.parametrize(("place", "row"), ROWS.items(), ids=map(" ".join, ROWS))
+@EACH_LIST
 def test_a_list_fits_80_columns_and_cuts_no_id_and_no_time(
     place: tuple[str, str],
     row: Sequence[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    module, name = place
-    columns = getattr(import_module(f"ocelot_cli.commands.{module}"), name)
+    columns = columns_at(*place)
 
     heading, *lines = printed(columns, row, 80, monkeypatch, capsys)
 
@@ -66,15 +72,14 @@ def test_a_list_fits_80_columns_and_cuts_no_id_and_no_time(
     assert all(text in lines[0] or text[:8] not in lines[0].replace(row[0], "") for text in whole)
 
 
-@pytest.mark.parametrize(("place", "row"), ROWS.items(), ids=map(" ".join, ROWS))
+@EACH_LIST
 def test_a_wide_terminal_shows_every_column_whole(
     place: tuple[str, str],
     row: Sequence[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    module, name = place
-    columns = getattr(import_module(f"ocelot_cli.commands.{module}"), name)
+    columns = columns_at(*place)
 
     heading, line, _ = printed(columns, row, 300, monkeypatch, capsys)
 

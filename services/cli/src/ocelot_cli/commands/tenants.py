@@ -10,7 +10,7 @@ from msgspec import UNSET
 from ocelot_cli.administration import administration, run_on_backends, tenant_of
 from ocelot_cli.console import WRONG_USAGE, fail, note, out, plain, say, show_line
 from ocelot_cli.groups import AsJson, command_group
-from ocelot_cli.listing import Column, print_list
+from ocelot_cli.listing import Column, print_list, time_text
 from ocelot_common.names import Period
 from ocelot_common.provisioning.claiming import TenantSpec
 from ocelot_common.provisioning.errors import TenantNotFoundError
@@ -301,7 +301,7 @@ def _retention(tenant: Tenant) -> str:
     pending = tenant.pending_retention
     if pending is None or pending.days == days:
         return now
-    return f"{now}, from {pending.effective_at:%Y-%m-%dT%H:%M:%SZ} on {pending.days} days"
+    return f"{now}, from {time_text(pending.effective_at)} on {pending.days} days"
 
 
 def _day(moment: datetime) -> str:

@@ -32,6 +32,10 @@ class KeyUse(msgspec.Struct, frozen=True):
     last_sent_at: datetime | None = None
 
 
+def _other_key(kid: str) -> QueueKeyError:
+    return QueueKeyError(f"The key id {kid} belongs to another key. Create a new key.")
+
+
 async def record_queue_key(store: RegistryStore, key: QueueKey) -> QueueKeyRow:
     """Record a key as active; safe to repeat. The key itself is not stored.
 
@@ -56,7 +60,7 @@ async def record_queue_key(store: RegistryStore, key: QueueKey) -> QueueKeyRow:
     if row is None:
         row = await store.write(work)
     if row.sha256 != sha256:
-        raise QueueKeyError(f"The key id {key.kid} belongs to another key. Create a new key.")
+        raise _other_key(key.kid)
     if row.state is not QueueKeyState.ACTIVE:
         raise QueueKeyError(f"The key {key.kid} is {row.state.value}. Create a new key.")
     return row
@@ -78,7 +82,7 @@ async def record_queue_keys(store: RegistryStore, keys: Sequence[QueueKey]) -> l
     rows = {row.kid: row for row in await store.since(QueueKeyRow, 0)}
     for key in keys:
         if key.kid in rows and rows[key.kid].sha256 != fingerprint(key):
-            raise QueueKeyError(f"The key id {key.kid} belongs to another key. Create a new key.")
+            raise _other_key(key.kid)
     return [await record_queue_key(store, key) for key in keys if key.kid not in rows]
 
 

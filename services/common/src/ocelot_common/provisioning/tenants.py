@@ -108,9 +108,7 @@ class Provisioner:
             OwnerError: it belongs to somebody else.
             ProvisioningError: it is being deleted, or the retention is below 1.
         """
-        tenant = await self._live(tenant_id, owner)
-        if tenant.state is TenantState.DELETING:
-            raise ProvisioningError(f"The tenant {tenant_id!r} is being deleted.")
+        tenant = await self._kept(tenant_id, owner)
         return await self._change(tenant, display_name=display_name, retention_days=retention_days)
 
     async def create(self, spec: TenantSpec) -> Tenant:
@@ -141,9 +139,7 @@ class Provisioner:
 
     async def suspend(self, tenant_id: str, *, owner: str) -> Tenant:
         """Refuse a tenant's requests; what was acknowledged is still stored."""
-        tenant = await self._live(tenant_id, owner)
-        if tenant.state is TenantState.DELETING:
-            raise ProvisioningError(f"The tenant {tenant_id!r} is being deleted.")
+        tenant = await self._kept(tenant_id, owner)
         return await self._update(tenant.uid, state=TenantState.SUSPENDED)
 
     async def resume(self, tenant_id: str, *, owner: str) -> Tenant:
@@ -224,12 +220,19 @@ class Provisioner:
         self._check_owner(tenant, owner)
         return tenant
 
+    async def _kept(self, tenant_id: str, owner: str) -> Tenant:
+        """Return a live tenant that is not being deleted."""
+        tenant = await self._live(tenant_id, owner)
+        if tenant.state is TenantState.DELETING:
+            raise ProvisioningError(f"The tenant {tenant_id!r} is being deleted.")
+        return tenant
+
     @staticmethod
     def _check_owner(tenant: Tenant, owner: str) -> None:
         if tenant.owner != owner:
             raise OwnerError(
-                f"The tenant {tenant.id!r} belongs to {tenant.owner!r}. Only the"
-                f" owner may change it."
+                f"The tenant {tenant.id!r} belongs to {tenant.owner!r}. Only the owner may change"
+                " it."
             )
 
     async def _end(self, uid: str, *, expected: TenantState | None = None) -> None:
