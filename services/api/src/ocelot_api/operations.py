@@ -184,9 +184,8 @@ def _example(status: int, code: str) -> Any:
 
 COMPONENT_HEADERS: Final[Schema] = {
     "X-Request-ID": {
-        "description": "Id of the request: the one that the client sent, or a new one. The service"
-        " logs"
-        " it.",
+        "description": "Id of the request: the one that the client sent, or a new one. The"
+        " service logs it.",
         "required": True,
         "schema": {"type": "string"},
     },

@@ -17,19 +17,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Administer Ocelot, a multi-tenant audit log, and send, search and export its events.\n\n"
-    "Settings come from the environment; .env.example lists them. If `make dev` runs in this folder"
-    " or in one above it, its backends, api and tokens are the defaults.\n\n"
-    "\b\nExit status:\n"
-    "  0  The command succeeded.\n"
-    "  1  The command failed.\n"
-    "  2  The command line or a setting is wrong.\n"
-    "  3  Some input lines were rejected, or some exported lines are unreadable.\n"
-    "  4  The tenant, event, job or other object was not found.\n"
-    "  5  The token or the credentials do not permit it.\n"
-    "  6  The api, MongoDB or OpenSearch cannot be reached.\n"
-    "  130  Ctrl-C interrupted the command.\n\n"
-    "Example: ocelot tenants create acme",
+    help="Administer Ocelot, a multi-tenant audit log, and send, search and export its"
+    " events.\n\nSettings come from the environment; .env.example lists them. If `make dev` runs"
+    " in this folder or in one above it, its backends, api and tokens are the"
+    " defaults.\n\n\b\nExit status:\n  0  The command succeeded.\n  1  The command failed.\n  2"
+    "  The command line or a setting is wrong.\n  3  Some input lines were rejected, or some"
+    " exported lines are unreadable.\n  4  The tenant, event, job or other object was not"
+    " found.\n  5  The token or the credentials do not permit it.\n  6  The api, MongoDB or"
+    " OpenSearch cannot be reached.\n  130  Ctrl-C interrupted the command.\n\nExample: ocelot"
+    " tenants create acme",
 )
 
 

@@ -134,7 +134,7 @@ def check_text(raw: bytes, limits: EventLimits) -> Density:
             raise EventError(
                 "too_many_containers",
                 "",
-                f"The event has too many arrays and objects, including empty ones. The limit for"
+                "The event has too many arrays and objects, including empty ones. The limit for"
                 f" {size:,} bytes is {containers:,}: {FREE_CONTAINERS}, and one per"
                 f" {BYTES_PER_CONTAINER} bytes.",
             )

@@ -58,9 +58,8 @@ def check_tenant_id(tenant_id: str) -> None:
     """
     if not TENANT_ID.fullmatch(tenant_id):
         raise ValueError(
-            f"A tenant id must have 1 to 40 of the characters a-z, 0-9 and '-', and must not begin"
-            f" or"
-            f" end with '-', got {tenant_id!r}."
+            "A tenant id must have 1 to 40 of the characters a-z, 0-9 and '-', and must not begin"
+            f" or end with '-', got {tenant_id!r}."
         )
     if tenant_id in RESERVED_TENANT_IDS:
         raise ValueError(f"The tenant id {tenant_id!r} is reserved.")

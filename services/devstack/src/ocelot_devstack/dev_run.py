@@ -113,8 +113,7 @@ class _DevRun:
         workers = [spec.name for spec in stack.specs.values() if spec.drains is not None]
         others = [name for name in stack.specs if name not in workers]
         self._report(
-            "Stopping the api, then the workers when the queues are empty. Ctrl-C again"
-            " stops"
+            "Stopping the api, then the workers when the queues are empty. Ctrl-C again stops"
             " immediately."
         )
         await self._stop_services(others)

@@ -85,8 +85,7 @@ class KeptQueues:
         if self._stack.backends.sqs.process is None:
             self._report(
                 f"{self._folder} holds messages of a `make dev` with its own SQS. `make dev` sends"
-                f" them"
-                " when it runs without AWS_ENDPOINT_URL_SQS."
+                " them when it runs without AWS_ENDPOINT_URL_SQS."
             )
             return
         settings = self._stack.settings
@@ -98,13 +97,12 @@ class KeptQueues:
                 except (*SQS_ERRORS, SendError, NoSigningKeyError) as error:
                     raise DevstackError(
                         f"The messages of the last run in {path} could not be sent. They stay"
-                        f" there:"
-                        f" {error}"
+                        f" there: {error}"
                     ) from error
                 path.unlink()
                 self._report(
-                    f"Sent {_counted(sent)} to the {_label(queue_of(path))} that the last"
-                    f" run saved."
+                    f"Sent {_counted(sent)} to the {_label(queue_of(path))} that the last run"
+                    " saved."
                 )
 
     async def save(self) -> None:

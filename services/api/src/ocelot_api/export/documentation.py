@@ -71,22 +71,20 @@ _INCOMPLETE: Final = (
 OPERATION: Final = operation(
     "export_events",
     scope=LOGS_EXPORT,
-    description="Stream all events that match, compressed if `Accept-Encoding` names zstd or gzip."
-    " The filters are those of `GET /logs`.\n\n"
-    "If an NDJSON export fails while it is sent, its last line has `complete: false`, the `code` of"
-    " the problem, and the `next_cursor` from which to continue. A JSON or CSV export that fails"
-    " ends with a closed connection. `sha256` is the hash of all lines of events, with their line"
-    " ends, before compression.\n\n"
-    "A stored document that is not an event has a line in its place: `id`, `tenant_id` and"
-    " `unreadable`, the reason. The last line counts such lines. Documents without a valid id or"
-    " time share one line without `id`, after all others. In CSV the first cell of the row says"
-    " so.\n\n"
-    "The export contains the events that are stored when it begins, up to `stored_until`. An event"
+    description="Stream all events that match, compressed if `Accept-Encoding` names zstd or"
+    " gzip. The filters are those of `GET /logs`.\n\nIf an NDJSON export fails while it is sent,"
+    " its last line has `complete: false`, the `code` of the problem, and the `next_cursor` from"
+    " which to continue. A JSON or CSV export that fails ends with a closed connection. `sha256`"
+    " is the hash of all lines of events, with their line ends, before compression.\n\nA stored"
+    " document that is not an event has a line in its place: `id`, `tenant_id` and `unreadable`,"
+    " the reason. The last line counts such lines. Documents without a valid id or time share one"
+    " line without `id`, after all others. In CSV the first cell of the row says so.\n\nThe"
+    " export contains the events that are stored when it begins, up to `stored_until`. An event"
     " of the last seconds before that may become visible too late: the export is complete up to"
-    " `complete_until`. A repeated export whose `stored_until` is that time or earlier has the same"
-    " events. Words and metadata are compared event by event, after all other filters."
-    "\n\n503 `tenant_share`: the tenant uses half of the exports of the process."
-    " 503 `too_many_exports`: all exports of the process are in use."
+    " `complete_until`. A repeated export whose `stored_until` is that time or earlier has the"
+    " same events. Words and metadata are compared event by event, after all other"
+    " filters.\n\n503 `tenant_share`: the tenant uses half of the exports of the process. 503"
+    " `too_many_exports`: all exports of the process are in use."
     "\n\n" + ANY_FILTER,
     parameters=[*FILTERS, *several_parameters(_OPTIONS)],
     answers={

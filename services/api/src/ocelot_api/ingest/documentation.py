@@ -52,15 +52,13 @@ def event_schemas() -> Schema:
     # What is checked by code is said here in the words of JSON Schema.
     fields["action"] |= {
         "description": f"Name of the action. It must not begin with `{RESERVED_ACTION_PREFIX}`,"
-        f" which is"
-        " reserved for Ocelot.",
+        " which is reserved for Ocelot.",
         "pattern": rf"^(?!{RESERVED_ACTION_PREFIX[:-1]}\.)",
     }
     fields["id"]["anyOf"][0] |= {
         "format": "uuid",
         "description": "UUID that the client chose; not the nil UUID. An event that is sent twice"
-        " with the same"
-        " id is stored once.",
+        " with the same id is stored once.",
     }
     fields["occurred_at"]["anyOf"][0] |= {
         "format": "date-time",

@@ -345,8 +345,7 @@ def _condition() -> Schema:
     return {
         "type": "object",
         "description": "Either `and`, `or` or `not` alone, or filters by name, as in `GET /logs`,"
-        " with"
-        " paths such as `metadata.plan`. All filters of one object must match.",
+        " with paths such as `metadata.plan`. All filters of one object must match.",
         "minProperties": 1,
         "propertyNames": {"pattern": f"^({_either([*operators, *filters])}|{_PATH})$"},
         "properties": operators | filters,
@@ -430,9 +429,8 @@ def schemas(written: Schema) -> Schema:
                 "unreadable": {
                     "type": "string",
                     "description": "Fault of a stored document that is not an event. Such an item"
-                    " has"
-                    " only `id`, `tenant_id` and, if known, `received_at` besides. OpenSearch does"
-                    " not return such items.",
+                    " has only `id`, `tenant_id` and, if known, `received_at` besides. OpenSearch"
+                    " does not return such items.",
                 },
             },
             "additionalProperties": False,

@@ -268,8 +268,7 @@ def outcome_lines(job: Job) -> Iterator[str]:
     if missing := numbers.get("missing"):
         yield (
             f"Could not accept {counted(missing, 'message')} that were counted, because they are"
-            f" not"
-            " in the queue now. Run the command again."
+            " not in the queue now. Run the command again."
         )
     for queue, number in job.checkpoint.get("unread", {}).items():
         yield (

@@ -208,7 +208,7 @@ def _transfer(
     if status == 0 and account.open:
         say(
             f"The result of {counted(account.open, 'line')} is unknown. This is a defect of the"
-            f" command."
+            " command."
         )
         status = FAILED
     if status == 0 and account.rejected:

@@ -186,7 +186,7 @@ class _Reading:
             raise UnavailableError("The api's answer ended too early.")
         if (trailer.events, trailer.sha256) != (self._events, self._sha256.hexdigest()):
             raise RefusedError(
-                f"The received events are not those that the api sent:"
+                "The received events are not those that the api sent:"
                 f" {counted(self._events, 'event')} instead of {trailer.events:,}, or with other"
                 " content. Remove the file and export again."
             )

@@ -200,8 +200,8 @@ class Compiler:
         if shape is action_shape and value.startswith(RESERVED_ACTION_PREFIX):
             raise self._source.fault(
                 key,
-                f"An action must not begin with {RESERVED_ACTION_PREFIX}, which is reserved"
-                f" for Ocelot.",
+                f"An action must not begin with {RESERVED_ACTION_PREFIX}, which is reserved for"
+                " Ocelot.",
             )
 
 

@@ -146,8 +146,7 @@ class Mapping:
         if str(action).startswith(RESERVED_ACTION_PREFIX):
             raise UnmappableEvent(
                 f"`action` must not begin with {RESERVED_ACTION_PREFIX}, which is reserved for"
-                f" Ocelot,"
-                f" got {shown(action)}. Add another prefix with prefix()."
+                f" Ocelot, got {shown(action)}. Add another prefix with prefix()."
             )
         event["action"] = action
         event["actor"] = self._actor(inner)
