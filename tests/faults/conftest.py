@@ -6,7 +6,7 @@ services exactly as they ship; `SEED=…` repeats one round of it.
 
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from typing import Final
 
 import pytest
@@ -17,6 +17,8 @@ from faultkit.large import LARGE_NUMBER, large_events, post_events
 from ocelot_devstack.backends import Backends
 
 _NOTES: Final = pytest.StashKey[list[str]]()
+_HARNESS: Final = pytest.StashKey[Harness]()
+_LOG_LINES: Final = 30
 _QUICK_ROUNDS: Final = 1
 
 
@@ -52,6 +54,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=long)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the ends of the services' logs below a failure: a process may have ended by itself."""
+    report = yield
+    harness = item.config.stash.get(_HARNESS, None)
+    if report.failed and harness is not None:
+        for process in harness.stack.services:
+            title = f"{process.name} (exit status {process.returncode})"
+            report.sections.append((title, process.log_tail(_LOG_LINES)))
+    return report
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
@@ -76,7 +92,9 @@ async def harness(
         long=rounds() is not None,
         notes=request.config.stash[_NOTES],
     ) as opened:
+        request.config.stash[_HARNESS] = opened
         yield opened
+    del request.config.stash[_HARNESS]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
