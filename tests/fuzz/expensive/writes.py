@@ -373,6 +373,16 @@ SEEDS: Final[dict[str, Write]] = {
         encoding="zstd-unsized",
         keyed=True,
     ),
+    "events that nest deep and are all refused": _seed(
+        pattern=('"\\\\"',),
+        events=100,
+        container="same",
+        depth=29,
+        fault=FAULTS[13],
+        fault_everywhere=True,
+        form="logs",
+        encoding="gzip",
+    ),
     "values in 16 MiB of JSON": _seed(
         pattern=('{"a":{}}', "9e9"), size=16_000, form="array", encoding="zstd", keyed=True
     ),

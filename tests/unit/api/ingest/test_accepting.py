@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocelot_api.authentication import Principal
-from ocelot_api.ingest.accepting import MAX_SURPLUS, Accepted, Accepting, TooDenseError
+from ocelot_api.ingest.accepting import (
+    FAULTS_OF_DENSE,
+    FREE_FAULTS,
+    MAX_SURPLUS,
+    Accepted,
+    Accepting,
+    TooDenseError,
+    TooManyFaultsError,
+)
 from ocelot_common.event import EventAcceptor
 from ocelot_common.event_limits import EventLimits
 from ocelot_common.ids import format_id
@@ -219,3 +227,14 @@ def test_events_with_brackets_in_strings_are_not_dense_beside_one_that_nests_dee
 def test_ordinary_events_are_never_too_dense(principal: Principal):
     nested = event(metadata={"a": {"b": {"c": {"d": {"e": {"f": [1, "[[[["]}}}}}})
     assert len(accept(principal, [nested] * 10_000).events) == 10_000
+
+
+@pytest.mark.parametrize("depth", [1, 29])
+def test_a_small_faulty_event_that_nests_deep_counts_as_several(principal: Principal, depth: int):
+    raw = b'{"action":5,"actor":{"id":"u"},"metadata":{"a":%b%b}}' % (b"[" * depth, b"]" * depth)
+    weight = FAULTS_OF_DENSE if depth > 1 else 1
+    number = FREE_FAULTS // weight
+    assert accept(principal, [raw] * number).rejected == number
+    with pytest.raises(TooManyFaultsError) as caught:
+        accept(principal, [raw] * 3 * number)
+    assert number < caught.value.rejected < 2 * number

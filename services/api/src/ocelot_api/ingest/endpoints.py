@@ -15,8 +15,11 @@ from ocelot_api.bodies import read_body
 from ocelot_api.budget import EVENT_BYTES, FairPool, Reservation
 from ocelot_api.ingest.accepting import (
     BYTES_PER_FAULT,
+    FAULTS_OF_DENSE,
     FREE_FAULTS,
+    MANY_OPENINGS,
     MAX_SURPLUS,
+    SMALL_BYTES,
     Accepted,
     Accepting,
     ItemError,
@@ -315,8 +318,9 @@ def _too_faulty(total: int, found: TooManyFaultsError) -> Problem:
         "too_many_faults",
         f"{found.rejected:,} of the first {found.errors[-1].index + 1:,} of {total:,} events are"
         " not valid, so the service rejected the whole request. The limit is"
-        f" {FREE_FAULTS}, and one more per {BYTES_PER_FAULT} bytes of events. Correct the events in"
-        " `errors`, or send fewer events per request.",
+        f" {FREE_FAULTS}, and one more per {BYTES_PER_FAULT} bytes of events; an event of up to"
+        f" {SMALL_BYTES:,} bytes with more than {MANY_OPENINGS} arrays and objects counts as"
+        f" {FAULTS_OF_DENSE}. Correct the events in `errors`, or send fewer events per request.",
         members={
             "accepted": 0,
             "rejected": total,
