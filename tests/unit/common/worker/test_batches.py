@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ocelot_common.queue.receiver import Received
-from ocelot_common.worker.batches import BatchRunner
+from ocelot_common.worker.batches import BatchCancelledError, BatchRunner
 
 
 class Work:
@@ -278,6 +278,19 @@ async def test_an_error_that_nobody_foresaw_ends_the_run_even_if_nothing_more_ar
     batches = runner(broken)
     source.give(message("a"))
     with pytest.raises(KeyError):
+        await asyncio.wait_for(batches.run(aiter(source)), 60)
+
+
+async def test_a_batch_that_a_library_cancels_ends_the_run() -> None:
+    """Its messages would be held until the process ends, and nobody would see them again."""
+
+    async def cancelled(_: list[Work]) -> None:
+        raise asyncio.CancelledError
+
+    source = Source()
+    batches = runner(cancelled)
+    source.give(message("a"))
+    with pytest.raises(BatchCancelledError):
         await asyncio.wait_for(batches.run(aiter(source)), 60)
 
 

@@ -52,6 +52,10 @@ class Room(Protocol):
 W = TypeVar("W", bound=Work)
 
 
+class BatchCancelledError(Exception):
+    """Something below the handler of a batch cancelled it, or lost a cancellation of its own."""
+
+
 class BatchRunner(Generic[W]):
     """Collects work into batches and handles several at once.
 
@@ -186,8 +190,10 @@ class BatchRunner(Generic[W]):
 
     def _ended(self, task: asyncio.Future[None]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._failure = self._failure or error
+        # One that was cancelled and is forgotten would hold its messages for as long as the process
+        # lives. `run` never sees this error where it cancels them itself.
+        error = BatchCancelledError() if task.cancelled() else task.exception()
+        self._failure = self._failure or error
 
 
 def _next(messages: AsyncIterator[list[Received]]) -> asyncio.Task[list[Received] | None]:
