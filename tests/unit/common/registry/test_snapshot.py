@@ -377,9 +377,10 @@ async def test_the_poll_reads_at_once_and_sees_each_change(
     await snapshot.close()
 
 
-async def test_the_poll_goes_on_through_errors(store: FakeStore) -> None:
+@pytest.mark.parametrize("error", [AutoReconnect("away"), KeyError("what nobody foresaw")])
+async def test_the_poll_goes_on_through_errors(store: FakeStore, error: Exception) -> None:
     snapshot = RegistrySnapshot(cast("RegistryStore", store), poll_sec=0.01)
-    store.error = AutoReconnect("away")
+    store.error = error
     await snapshot.start()
     await asyncio.sleep(0.05)
     assert not snapshot.fresh

@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from pymongo.errors import PyMongoError
-
 from ocelot_common.registry.model import Home, QueueKeyRow, Space, Tenant, VerificationKey
 from ocelot_common.registry.store import AnyRow, RegistryStore
 from ocelot_common.tasks import cancel_and_wait
@@ -190,7 +188,7 @@ class RegistrySnapshot:
         while True:
             try:
                 await self.confirm()
-            except PyMongoError as error:
+            except Exception as error:  # noqa: BLE001 - without this loop, the snapshot stays stale
                 self._fault = str(error)[:200]
                 log.warning(
                     "registry_unconfirmed",

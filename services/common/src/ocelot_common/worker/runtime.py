@@ -107,6 +107,8 @@ class WorkerRuntime:
                 *tasks,
             )
         ]
+        for each in running:
+            each.add_done_callback(report_failure)
         try:
             yield
         finally:
@@ -144,6 +146,12 @@ async def open_runtime(settings: WorkerSettings, service: str) -> AsyncIterator[
         yield runtime
     if provider:
         provider.shutdown()
+
+
+def report_failure(task: asyncio.Future[None]) -> None:
+    """Log what ended a watcher: the process goes on, so nobody would learn of it otherwise."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("background_task_failed", exc_info=error)
 
 
 async def run_job(job: Job, *, stopping: asyncio.Event, drain_timeout_sec: float) -> None:
