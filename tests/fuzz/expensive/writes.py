@@ -373,6 +373,16 @@ SEEDS: Final[dict[str, Write]] = {
         encoding="zstd-unsized",
         keyed=True,
     ),
+    "events of 1,100 bytes that nest deep beside strings that end with a backslash": _seed(
+        pattern=('"\\\\"',),
+        size=1_000,
+        events=4_000,
+        container="same",
+        depth=29,
+        form="logs",
+        encoding="zstd-unsized",
+        keyed=True,
+    ),
     "events that nest deep and are all refused": _seed(
         pattern=('"\\\\"',),
         events=100,

@@ -249,6 +249,18 @@ def test_a_long_key_is_found_wherever_it_stands(before: int) -> None:
             check_contents(text, limits)
 
 
+quoted = st.text(st.sampled_from('k"\\: '), max_size=40)
+
+
+@given(st.lists(st.dictionaries(quoted, quoted | st.integers(), max_size=4), max_size=4))
+def test_a_long_key_is_found_whatever_is_escaped_in_it(metadata: list[dict[str, object]]) -> None:
+    limits = EventLimits(max_key_bytes=18)
+    text = json.dumps(metadata, separators=(",", ":")).encode()
+    is_long = any(len(key.encode()) > 18 for part in metadata for key in part)
+    with pytest.raises(EventError, match="key") if is_long else nullcontext():
+        check_contents(text, limits)
+
+
 def test_a_fault_is_named_by_its_path_however_deep_it_is() -> None:
     limits = EventLimits(max_integer_digits=4, max_key_bytes=8)
     with pytest.raises(EventError) as caught:

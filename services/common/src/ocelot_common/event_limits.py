@@ -15,10 +15,13 @@ from typing import Any, Final, NamedTuple, Self
 import msgspec
 
 _OPENING: Final = b"{["
+_OPENED: Final = ord("(")
 _NOT_OPENING: Final = bytes(code for code in range(256) if code not in _OPENING)
-_NOT_BRACKETS: Final = bytes(code for code in range(256) if code not in b"{}[]")
-_NOT_BRACKETS_OR_QUOTES: Final = bytes(code for code in range(256) if code not in b'{}[]"\\')
+_NOT_BRACKETS_OR_QUOTES: Final = bytes(code for code in range(256) if code not in b'{}[]"')
 _AS_PARENTHESES: Final = bytes.maketrans(b"{[]}", b"(())")
+_MANY_QUOTES: Final = b'"' * 16
+#: Backslashes that are counted before a quote.
+_LOOK_BACK: Final = 16
 #: Brackets that close and open as many levels.
 _VALLEYS: Final = tuple(b")" * depth + b"(" * depth for depth in (16, 8, 4, 2, 1))
 _DIGITS: Final = b"0123456789"
@@ -125,10 +128,10 @@ def check_text(raw: bytes, limits: EventLimits) -> Density:
     surplus = 0
     counted = _counted_from(size) if size <= _SMALL_BYTES else size // BYTES_PER_CONTAINER
     if count_openings(raw) > counted:
-        outside = _outside_strings(raw)
-        openings = count_openings(outside)
+        pairs = _pairs_outside_strings(raw)
+        openings = pairs.count(b"(")
         if openings - size // BYTES_PER_CONTAINER > FREE_CONTAINERS:
-            if _begins_deep(outside, limits.max_depth):
+            if _begins_deep(pairs, limits.max_depth):
                 raise _too_deep(limits)
             containers = FREE_CONTAINERS + size // BYTES_PER_CONTAINER
             raise EventError(
@@ -247,10 +250,7 @@ def _most_exponents(size: int) -> int:
 
 def may_have_long_key(text: bytes, limits: EventLimits) -> bool:
     """Whether a text may hold a key that is too long; it looks into strings, too."""
-    # A key with escaped quotes is cut into short pieces.
-    return len(text) > limits.max_key_bytes and (
-        b'\\"' in text or _has_long_key(text, limits.max_key_bytes)
-    )
+    return _has_long_key(text, limits.max_key_bytes)
 
 
 def check_key_lengths(value: Any, path: str, limits: EventLimits) -> None:
@@ -327,23 +327,19 @@ def _is_deep(raw: bytes, limits: EventLimits) -> bool:
 
 def _pairs_outside_strings(raw: bytes) -> bytes:
     """All brackets outside of strings, as parentheses."""
-    pairs = raw.translate(_AS_PARENTHESES, _NOT_BRACKETS_OR_QUOTES)
-    if b"\\" not in pairs:
-        # Strings without brackets vanish. An odd number of quotes stands before a bracket in a
-        # string, so one of them would be left.
-        pairs = pairs.replace(b'""', b"")
-        if b'"' not in pairs:
-            return pairs
-    return _outside_strings(raw).translate(_AS_PARENTHESES, _NOT_BRACKETS)
+    marks = _without_escapes(raw).translate(_AS_PARENTHESES, _NOT_BRACKETS_OR_QUOTES)
+    # Strings without brackets vanish, many at once. An odd number of quotes stands before a bracket
+    # in a string, so one of them would be left.
+    pairs = marks.replace(_MANY_QUOTES, b"").replace(b'""', b"")
+    return b"".join(marks.split(b'"')[::2]) if b'"' in pairs else pairs
 
 
-def _begins_deep(outside: bytes, max_depth: int) -> bool:
-    """Whether the first brackets of a text without strings nest too deep.
+def _begins_deep(pairs: bytes, max_depth: int) -> bool:
+    """Whether the first brackets of a text, as parentheses, nest too deep.
 
     It only chooses between two faults, so it looks no further.
     """
-    brackets = outside.translate(None, _NOT_BRACKETS)[: 8 * max_depth]
-    depths = accumulate(1 if code in _OPENING else -1 for code in brackets)
+    depths = accumulate(1 if code == _OPENED else -1 for code in pairs[: 8 * max_depth])
     return max(depths, default=0) > max_depth
 
 
@@ -365,7 +361,7 @@ def sum_of_surplus(texts: Sequence[bytes], openings: Sequence[int]) -> int:
         openings: of each, as `openings_of_each` counts them.
     """
     return sum(
-        max(0, count_openings(_outside_strings(text)) - _counted_from(len(text)))
+        max(0, _pairs_outside_strings(text).count(b"(") - _counted_from(len(text)))
         for text, number in zip(texts, openings, strict=True)
         if number > _counted_from(len(text))
     )
@@ -377,10 +373,21 @@ def _counted_from(size: int) -> int:
 
 
 def _outside_strings(raw: bytes) -> bytes:
-    """The text without its strings. Escapes occur in strings only, so they are taken out first."""
-    if b"\\" in raw:
+    """The text without its strings."""
+    return b'""'.join(_without_escapes(raw).split(b'"')[::2])
+
+
+def _without_escapes(raw: bytes) -> bytes:
+    """The text without the escapes that hide where a string ends. They occur in strings only."""
+    if _has_escaped_quote(raw):
         raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
-    return b'""'.join(raw.split(b'"')[::2])
+    return raw
+
+
+def _has_escaped_quote(text: bytes) -> bool:
+    """Whether there may be a quote inside of a string; a backslash at a string's end is none."""
+    number = text.count(b'\\"')
+    return number > 0 and (number > text.count(b'\\\\"') or b"\\\\\\" in text)
 
 
 def _holds_long_integer(text: bytes, most: int) -> bool:
@@ -437,16 +444,26 @@ def _path_of_long_integer(text: bytes, most: int) -> str:
     return "".join(names)
 
 
-def _has_long_key(raw: bytes, most: int) -> bool:
-    """Whether there may be a key of more bytes than `most`, if none has escaped quotes.
+def _has_long_key(text: bytes, most: int) -> bool:
+    """Whether there may be a key of more bytes than `most`.
 
     As `_has_long_integer`, it looks at few places; the pattern alone would look behind each quote.
     """
-    for at in range(most, len(raw), most + 1):
-        end = raw.find(b'"', at)
-        if end - raw.rfind(b'"', 0, at) > most:
-            return _long_key(most + 1).search(raw) is not None
+    for at in range(most, len(text), most + 1):
+        begin, end = text.rfind(b'"', 0, at), text.find(b'"', at)
+        # The pattern ends at any quote, so where one is escaped the keys have to be measured.
+        if _may_be_escaped(text, begin) or _may_be_escaped(text, end):
+            return True
+        if end - begin > most:
+            return b'\\"' in text or _long_key(most + 1).search(text) is not None
     return False
+
+
+def _may_be_escaped(text: bytes, at: int) -> bool:
+    """Whether the character at a place of a string may stand behind an escaping backslash."""
+    before = text[max(0, at - _LOOK_BACK) : max(0, at)]
+    backslashes = len(before) - len(before.rstrip(b"\\"))
+    return backslashes % 2 == 1 or backslashes == _LOOK_BACK
 
 
 @cache
