@@ -99,9 +99,11 @@ async def harness(
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def faults(harness: Harness) -> AsyncIterator[Harness]:
-    """The harness; every fault is ended afterwards."""
+    """The harness; every fault is ended afterwards, and no service ended by itself meanwhile."""
     yield harness
+    ended = [each.obituary() for each in harness.stack.services if each.wanted and not each.running]
     await harness.restore()
+    assert not ended, "\n".join(ended)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
