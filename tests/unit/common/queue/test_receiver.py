@@ -276,6 +276,18 @@ async def test_what_a_message_was_unpacked_to_counts_until_it_is_let_go(sqs: Sqs
         assert receiver.held_bytes == 1, "a message that is not held any more takes no room"
 
 
+async def test_room_that_goes_while_it_is_looked_at_ends_no_poll(
+    sqs: Sqs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The average falls with time: a machine that stops in between gives two answers."""
+    answers = iter([3, 0, 3, 0, *[3] * 1_000])
+    monkeypatch.setattr(held_module.HeldBounds, "to_ask_for", lambda _: next(answers))
+    async with collecting(make(sqs, receivers=2)) as got:
+        await until(lambda: sqs.waiting == 2)
+        sqs.put("a")
+        await until(lambda: got)
+
+
 async def test_a_gate_that_was_shut_while_there_was_no_room_is_heeded(sqs: Sqs) -> None:
     gate = Gate()
     receiver = make(sqs, gate, receivers=3, max_buffered_bytes=1)

@@ -199,10 +199,12 @@ class Receiver:
                 )
             # The gate comes last: it may have been shut while there was no room.
             if self._gate.is_open and not self._stopping.is_set():
-                # Nothing else ran since the room was seen, so it is still there.
-                number = self._bounds.to_ask_for()
-                self._bounds.asked(number)
-                return number
+                # It may have gone since it was seen: the average that it depends on falls with
+                # time, and the machine may have run something else in between.
+                if number := self._bounds.to_ask_for():
+                    self._bounds.asked(number)
+                    return number
+                continue
             gate = asyncio.create_task(self._gate.wait_open())
             stop = asyncio.create_task(self._stopping.wait())
             await asyncio.wait([gate, stop], return_when=asyncio.FIRST_COMPLETED)
