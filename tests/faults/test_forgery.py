@@ -34,6 +34,7 @@ def forged(uid: str, kid: str, number: int) -> Iterator[Outgoing]:
         yield Outgoing(ingest_text(Envelope(uid, [segment]), keys[count % 3]), "forged")
 
 
+@pytest.mark.one_round  # two minutes on a quiet machine; the seed changes honest events only
 async def test_forged_messages_neither_stop_a_worker_nor_hold_honest_events_back(
     faults: Harness, tenants: list[Access], rng: random.Random, seed: int
 ):
