@@ -5,7 +5,11 @@ import json
 import secrets
 from typing import Any
 
+import msgspec
 import pytest
+
+from ocelot_common.registry.model import Tenant, TenantState
+from ocelot_common.registry.store import RegistryStore, RegistryTransaction
 
 EVENT = {"action": "a.b", "actor": {"id": "jane"}}
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
@@ -155,6 +159,28 @@ async def test_a_deleted_tenant_comes_back_with_uid_data_and_tokens(
     tenant = await running.maker.store.live_tenant(tenant_id)
     stored = await running.until_stored(tenant, 2)
     assert len(stored) >= 2
+
+
+async def test_an_orphaned_tenant_is_activated_as_its_problem_says(
+    running: Any, ocelot: Any, tenant_id: str
+):
+    await ocelot.ok("tenants", "create", tenant_id, "--owner", "ns/name")
+    env = await token(ocelot, tenant_id)
+    await until_status(running, env, 202)
+    store = RegistryStore(running.database)
+    uid = (await shown(ocelot, tenant_id))["tenant"]["uid"]
+
+    async def orphan(transaction: RegistryTransaction) -> None:
+        tenant = await transaction.get(Tenant, uid)
+        assert tenant is not None
+        await transaction.replace(msgspec.structs.replace(tenant, state=TenantState.ORPHANED))
+
+    await store.write(orphan)
+    await until_status(running, env, 403)
+    assert (await ocelot("tenants", "create", tenant_id)).status == 1
+    owner = (await shown(ocelot, tenant_id))["tenant"]["owner"]
+    assert "Active" in (await ocelot.ok("tenants", "create", tenant_id, "--owner", owner)).err
+    await until_status(running, env, 202)
 
 
 async def test_a_tenant_deleted_now_is_gone_and_the_next_one_of_its_id_is_another(
