@@ -109,7 +109,7 @@ async def test_what_the_stores_hold_under_a_lost_tenants_names_is_named_until_it
     with pytest.raises(LeftoverDataError, match="but the space exists"):
         await place.create()
     await place.forget("spaces", tenant=tenant)
-    with pytest.raises(LeftoverDataError, match=f"holds events of the uid {tenant.uid}"):
+    with pytest.raises(LeftoverDataError, match=f"events of the uid {tenant.uid}"):
         await place.create()
     await place.database.drop_collection(space.collection)
     with pytest.raises(LeftoverDataError, match=r"the index '.*' exists"):
@@ -127,7 +127,7 @@ async def test_a_shared_space_that_the_registry_lost_is_not_begun_anew(place: Pl
     tenant = await place.create("one", Isolation.SHARED)
     await place.fill(tenant)
     lost = await place.forget("spaces", tenant=tenant)
-    with pytest.raises(LeftoverDataError, match=f"holds events of the uid {tenant.uid}"):
+    with pytest.raises(LeftoverDataError, match=f"events of the uid {tenant.uid}"):
         await place.create("two", Isolation.SHARED)
     await place.database["spaces"].insert_one(lost["spaces"])
     assert (await place.create("two", Isolation.SHARED)).space == tenant.space

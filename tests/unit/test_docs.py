@@ -25,13 +25,7 @@ PAGES = sorted(
     if (ROOT / name).exists()
 )
 #: Decisions keep their words, and so do the entries of the changelog.
-PROSE = [
-    page
-    for page in PAGES
-    if page.name != "CHANGELOG.md"
-    and page.parent != ROOT / "docs/adr"
-    and "services" not in page.parts
-]
+PROSE = [page for page in PAGES if page.name != "CHANGELOG.md" and page.parent != ROOT / "docs/adr"]
 DECISIONS = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
 _FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -343,7 +343,7 @@ async def test_nothing_of_a_file_is_recorded_that_has_another_key_under_a_known_
     ("content", "reason"),
     [
         (None, "No such file"),
-        (b"", "it holds no key"),
+        (b"", "`ocelot queue-keys new`"),
         (b"\xffkey", "is not UTF-8"),
         (b"q:c2VjcmV0", "is not base64 of 32"),
     ],

@@ -5,7 +5,11 @@ import json
 import secrets
 from typing import Any
 
+import msgspec
 import pytest
+
+from ocelot_common.registry.model import Tenant, TenantState
+from ocelot_common.registry.store import RegistryStore, RegistryTransaction
 
 EVENT = {"action": "a.b", "actor": {"id": "jane"}}
 pytestmark = [pytest.mark.mongodb, pytest.mark.sqs, pytest.mark.opensearch]
@@ -157,6 +161,28 @@ async def test_a_deleted_tenant_comes_back_with_uid_data_and_tokens(
     assert len(stored) >= 2
 
 
+async def test_an_orphaned_tenant_is_activated_as_its_problem_says(
+    running: Any, ocelot: Any, tenant_id: str
+):
+    await ocelot.ok("tenants", "create", tenant_id, "--owner", "ns/name")
+    env = await token(ocelot, tenant_id)
+    await until_status(running, env, 202)
+    store = RegistryStore(running.database)
+    uid = (await shown(ocelot, tenant_id))["tenant"]["uid"]
+
+    async def orphan(transaction: RegistryTransaction) -> None:
+        tenant = await transaction.get(Tenant, uid)
+        assert tenant is not None
+        await transaction.replace(msgspec.structs.replace(tenant, state=TenantState.ORPHANED))
+
+    await store.write(orphan)
+    await until_status(running, env, 403)
+    assert (await ocelot("tenants", "create", tenant_id)).status == 1
+    owner = (await shown(ocelot, tenant_id))["tenant"]["owner"]
+    assert "Active" in (await ocelot.ok("tenants", "create", tenant_id, "--owner", owner)).err
+    await until_status(running, env, 202)
+
+
 async def test_a_tenant_deleted_now_is_gone_and_the_next_one_of_its_id_is_another(
     running: Any, ocelot: Any, tenant_id: str
 ):
@@ -282,7 +308,8 @@ async def test_display_name_and_retention_are_changed(ocelot: Any, tenant_id: st
     assert "Acme Corp" in named.err
     assert "365 days" in named.err
     shorter = await ocelot.ok("tenants", "update", tenant_id, "--retention-days", "30")
-    assert "on 30 days" in shorter.err
+    assert "365 days" in shorter.err
+    assert "30 days" in shorter.err
     tenant = (await shown(ocelot, tenant_id))["tenant"]
     assert (tenant["display_name"], tenant["retention_days"]) == ("Acme Corp", 365)
     assert tenant["pending_retention"]["days"] == 30
@@ -298,7 +325,8 @@ async def test_display_name_and_retention_are_changed(ocelot: Any, tenant_id: st
         "30",
         OCELOT_RETENTION_DELAY_SEC="0",
     )
-    assert "keeps events 30 days" in at_once.err
+    assert "30 days" in at_once.err
+    assert "365 days" not in at_once.err
 
 
 @pytest.mark.parametrize(

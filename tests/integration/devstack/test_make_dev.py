@@ -42,6 +42,7 @@ async def test_ctrl_c_stops_the_api_then_drains_then_stops_the_rest(make_dev: An
     assert dev["tenants"]["globex"]["reader"] == "globex-reader-Shared"
     assert dev["queues"]["ingest"].startswith(dev["sqs_endpoint_url"])
     assert "Authorization: Bearer acme-writer-Dedicated" in make_dev.output
+    assert "acme (Dedicated), globex (Shared)" in make_dev.output
     await make_dev.send(*map(str, range(10)))
 
     make_dev.process.send_signal(signal.SIGINT)

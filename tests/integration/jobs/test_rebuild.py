@@ -111,6 +111,7 @@ async def test_progress_counts_each_event_of_several_periods_once(
     ended = await jobs.until_ended(access, (await jobs.rebuild(access, all=True))["id"])
     assert ended["state"] == "succeeded"
     assert (ended["progress"]["done"], ended["progress"]["total"]) == (50, 50)
+    assert ended["progress"]["index"] == ended["progress"]["indices"] >= 2
 
 
 @BOTH_TIERS

@@ -39,7 +39,7 @@ PATTERNS: Final = (
     ),
     Pattern(r"\bstanding job", "recurring job", "a standing job recurs"),
     Pattern(r"\bhomeless\b", "missing index", "homeless events"),
-    Pattern(r"\b(?<!dead[\s-])letters?\b(?! queue)", "dead letter", "Show one letter"),
+    Pattern(r"\b(?<!dead[\s-])letters?\b(?! queue| or a digit)", "dead letter", "Show one letter"),
     Pattern(r"\bthe truth\b", "source of truth", "MongoDB is the truth"),
     Pattern(r"\bwho dies\b|\bdied\b", "crashed, was killed", "its owner died"),
     Pattern(r"\bbeside (?:the|an) index\b", "secondary index", "beside the index"),
@@ -85,6 +85,15 @@ PATTERNS: Final = (
     Pattern(r"\b(?:seen|placed|made) first\b", "most recent first", "Dead letters, last seen"
     " first."),
     Pattern(r"\boutweighs?\b", "is larger than", "the framing outweighs the content"),
+    Pattern(r"\bthere is no (?!longer\b|more\b)", "does not exist", "There is no function nope()."),
+    Pattern(r"\bno other [a-z ]+ than\b", "supports only", "It supports no other version than 1."),
+    Pattern(r"\b(?:nests?|nested) too deep\b", "is nested too deeply", "The event nests too deep."),
+    Pattern(r"\b(?:has|have|of) another form\b", "is malformed", "the time has another form"),
+    Pattern(r"\blies? (?:behind|more|ahead)\b", "is after", "the time lies behind the year 9999"),
+    Pattern(r"\b(?:begins?|begun|starts?) anew\b", "starts again", "The rebuild begins anew."),
+    Pattern(r"\b(?:was|were) [a-z]+ meanwhile\b", "has been", "The index was replaced meanwhile."),
+    Pattern(r"\bhave not \d", "do not have", "ids that have not 16 bytes each"),
+    Pattern(r"[a-z]\(s\)", "a plural", "takes 2 value(s)"),
     # "per", not "a"
     Pattern(
         r"\b(?:object|event|column|call|request|key) an? (?:line|request|tenant|field|second)\b",

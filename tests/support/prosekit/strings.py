@@ -42,7 +42,10 @@ _TOLD: Final = frozenset(
     | {"TenantNotFoundError", "HeldError", "OwnerError", "QueueKeyError", "QueueKeyNotFoundError"}
     | {"NotFoundError", "RefusedError", "UnavailableError", "UnusableFileError", "MappingError"}
     | {"UnusableLineError", "UnreadableError", "JobFailedError", "TryAgainError"}
-    | {"DevstackError", "OpenSearchMissingError"}
+    | {"DevstackError", "OpenSearchMissingError", "ForgedError", "MalformedError"}
+    | {"NewerVersionError", "ExpiredError", "TimesError", "NotResignableError", "NoIndexError"}
+    | {"SearchUnavailableError", "SendError", "SendFailedError", "HeadError", "ExpressionError"}
+    | {"TextQueryError", "BusyError", "IndexGoneError", "_StartOverError", "_refuse"}
 )
 #: Of the parts whose exceptions become lines and details.
 _RAISING: Final = ("api", "cli", "common", "consumer", "devstack", "indexer", "jobs")

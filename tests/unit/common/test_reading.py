@@ -57,19 +57,21 @@ def test_times_have_bounds(field: str, bounds: tuple[int, int]):
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("changes", "named"),
     [
-        ({"v": 2}, "a newer release wrote it, in version 2"),
-        ({"event": None, "text_bytes": 2_000_000}, "its text has 2,000,000 bytes"),
-        ({"event": "\udcff"}, "`event` is not valid UTF-8"),
-        ({"writer": "\udcff"}, "`writer` is not text, or too long"),
-        ({"event": '{"secret":1}'}, "its text is not an event: unknown_field"),
+        ({"v": 2}, "version 2"),
+        ({"event": None, "text_bytes": 2_000_000}, "2,000,000 bytes"),
+        ({"event": "\udcff"}, "`event`"),
+        ({"writer": "\udcff"}, "`writer`"),
+        ({"event": '{"secret":1}'}, "unknown_field"),
     ],
 )
-def test_the_reason_tells_people_and_quotes_nothing(changes: dict[str, Any], reason: str):
+def test_the_reason_tells_people_and_quotes_nothing(changes: dict[str, Any], named: str):
     stored = read_event(GOOD | changes)
     assert isinstance(stored, Unreadable)
-    assert stored.reason == reason
+    assert named in stored.reason
+    assert stored.reason.isascii()
+    assert "secret" not in stored.reason
 
 
 def test_only_the_next_version_may_be_a_newer_releases():

@@ -114,6 +114,12 @@ async def test_a_backend_that_is_away_fails_no_job_however_often(error: Exceptio
     assert not work.tidied
 
 
+async def test_the_reason_of_a_later_attempt_is_the_sentence_itself():
+    lease = await end(FakeLease(job()), FakeWork(TryAgainError("OpenSearch is busy.")))
+    ((_, _, detail),) = lease.told
+    assert detail == "OpenSearch is busy."
+
+
 async def test_an_unforeseen_error_is_tried_again_and_fails_the_job_the_fifth_time():
     error = RequestError(400, "parsing_exception", {})
     lease = await end(FakeLease(job(attempts=3)), FakeWork(error))

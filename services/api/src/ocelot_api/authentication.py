@@ -237,7 +237,10 @@ _STATES: Final = {
     ),
     TenantState.ORPHANED: (
         "tenant_orphaned",
-        "The tenant has no owner. `ocelot tenants create` takes it over.",
+        (
+            "The tenant's owner no longer manages it. `ocelot tenants create` with this owner as"
+            " `--owner` activates it. `ocelot tenants list` shows the owner."
+        ),
     ),
     TenantState.DELETED: ("tenant_unknown", _TENANT_UNKNOWN),
 }

@@ -234,7 +234,7 @@ class _Source:
             raise bad_request(
                 "invalid_encoding",
                 f"The body has over {most:,} gzip members or zstd frames. The limit is"
-                f" {_FREE_MEMBERS}, and one more per {_BYTES_PER_MEMBER:,} bytes of content."
+                f" {_FREE_MEMBERS}, plus one per {_BYTES_PER_MEMBER:,} bytes of content."
                 " Compress the body as a whole.",
             )
         return True

@@ -7,7 +7,7 @@ import msgspec
 from ocelot_api.problems import Problem, bad_request
 from ocelot_common.event import json_fault, read_validation
 
-NESTED_TOO_DEEP: Final = "The arrays and objects of the body nest too deep."
+NESTED_TOO_DEEP: Final = "The objects and arrays of the body are nested too deeply."
 
 
 def invalid_json(body: bytes, error: Exception) -> Problem:

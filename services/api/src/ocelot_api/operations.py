@@ -29,7 +29,7 @@ _STATUSES: Final = {
     409: "The request conflicts with the current state",
     413: "The body or an event is too large, or there are too many events",
     415: "The media type or the encoding is not supported",
-    422: "The event, or every event, is invalid. `path` names the field",
+    422: "The event, or each event of the request, is invalid. `path` names the field",
     417: "The service does not support the expectation",
     431: "The request line and headers are too large",
     500: "The service failed",

@@ -14,15 +14,15 @@ Codes = Mapping[int, Iterable[str]]
 MEANINGS: Final[dict[str, str]] = {
     # Any request
     "invalid_http": "The request is not valid HTTP/1.1.",
-    "invalid_host": "A request of HTTP/1.1 must have a Host header.",
-    "unsupported_expectation": "The service supports no other expectation than `100-continue`."
+    "invalid_host": "An HTTP/1.1 request must have a Host header.",
+    "unsupported_expectation": "The service supports only the expectation `100-continue`."
     " Remove the Expect header.",
-    "unsupported_transfer_coding": "The service supports no other transfer coding than `chunked`.",
+    "unsupported_transfer_coding": "The service supports only the transfer coding `chunked`.",
     "unsupported_version": "The service does not support HTTP/2.0. Send HTTP/1.1 or HTTP/1.0.",
-    "too_many_pipelined": "Over 64 requests of this connection wait for answers, or over 800 of"
-    " their headers. Read the answers before you send more.",
+    "too_many_pipelined": "The connection has over 64 requests without an answer, or they have"
+    " over 800 headers. Read the answers before you send more requests.",
     "route_not_found": "The service has no such path.",
-    "method_not_allowed": "The path supports GET, HEAD only.",
+    "method_not_allowed": "The path supports only GET, HEAD.",
     "http_error": "The service rejected the request: Not Acceptable.",
     "head_timeout": "The request line and headers did not arrive within 10 s. Send the request"
     " again.",
@@ -43,7 +43,8 @@ MEANINGS: Final[dict[str, str]] = {
     " tenants.",
     "tenant_suspended": "The tenant is suspended. `ocelot tenants resume` ends the suspension.",
     "tenant_deleting": "The tenant is being deleted. `ocelot tenants create` can still restore it.",
-    "tenant_orphaned": "The tenant has no owner. `ocelot tenants create` takes it over.",
+    "tenant_orphaned": "The tenant's owner no longer manages it. `ocelot tenants create` with this"
+    " owner as `--owner` activates it. `ocelot tenants list` shows the owner.",
     "insufficient_scope": "The token lacks the scope `logs:read`. Use a token that has it.",
     "registry_stale": "The service could not read the registry for 30 s. Retry after 1 s.",
     "registry_unavailable": "The service does not know the token's key or tenant yet and cannot"
@@ -73,16 +74,16 @@ MEANINGS: Final[dict[str, str]] = {
     # Events: of a single one, or in `errors` of a bulk request
     "invalid_json": "The text is not valid JSON: expected ',' (byte 17).",
     "invalid_unicode": "The text is not valid UTF-8.",
-    "too_deep": "The event nests too deep. The limit is 32 levels.",
+    "too_deep": "The event is nested too deeply. The limit is 32 levels.",
     "event_too_large": "The event is 70,000 bytes; the limit is 65,536. Shorten `metadata` or raise"
     " OCELOT_MAX_EVENT_BYTES.",
     "too_many_containers": "The event has too many arrays and objects, including empty ones. The"
-    " limit for 60,000 bytes is 10,064: 64, and one per 6 bytes.",
+    " limit for 60,000 bytes is 10,064: 64, plus one per 6 bytes.",
     "too_many_values": "The body has 2,600,000 commas and opening brackets, including those in"
     " strings. The limit for JSON is 2,000,000. Send the events as NDJSON, or fewer events per"
     " request.",
     "too_many_exponents": "The event has too many numbers such as 1e23 or 1e-300. The limit for"
-    " 640 bytes is 14: 4, and one per 64 bytes. Write them without an exponent or as strings.",
+    " 640 bytes is 14: 4, plus one per 64 bytes. Write them without an exponent or as strings.",
     "too_many_keys": "The event has too many keys. The limit is 2,000.",
     "key_too_long": "The key that begins with 'k' is too long. The limit is 1,024 bytes.",
     "integer_too_long": "The integer is too long. The limit is 1,000 digits. Write it as a string.",
@@ -105,9 +106,9 @@ MEANINGS: Final[dict[str, str]] = {
     "no_events": "The request has no event. Send at least one.",
     "too_many_events": "The request has 10,001 events. The limit is 10,000. Send several"
     " requests or raise OCELOT_MAX_BULK_EVENTS.",
-    "events_rejected": "None of the 2 events is valid. `errors` lists why.",
+    "events_rejected": "None of the 2 events is valid. `errors` lists their faults.",
     "too_many_faults": "320 of the first 384 of 10,000 events are not valid, so the service"
-    " rejected the whole request. The limit is 100, and one more per 512 bytes of events. Correct"
+    " rejected the whole request. The limit is 100, plus one per 512 bytes of events. Correct"
     " the events in `errors`, or send fewer events per request.",
     # Exports
     "too_many_exports": "The process uses nearly all of its 8 exports. Retry after 10 s, or raise"
@@ -127,7 +128,7 @@ MEANINGS: Final[dict[str, str]] = {
     " OCELOT_QUEUE_KEYS_FILE is active in the registry.",
     "event_not_found": "The tenant has no event of this id. An event that was just accepted can be"
     " read a moment later.",
-    "event_unreadable": "The stored document is not an event: `event` is not text.",
+    "event_unreadable": "The stored document is not an event: `event` is not a string.",
     "store_unavailable": "MongoDB cannot be reached. Retry after 1 s.",
     "store_timeout": "MongoDB did not answer in time. Repeat the request.",
     "search_unavailable": "OpenSearch cannot be reached. Retry after 1 s.",

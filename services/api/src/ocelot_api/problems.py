@@ -118,7 +118,7 @@ def method_not_allowed(headers: dict[str, str]) -> Problem:
     return Problem(
         405,
         "method_not_allowed",
-        f"The path supports {allowed or 'other methods'} only.",
+        f"The path supports only {allowed or 'other methods'}.",
         headers=headers,
     )
 

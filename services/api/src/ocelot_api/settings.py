@@ -172,7 +172,7 @@ class ApiSettings(
             raise ValueError(
                 f"OCELOT_BODY_BUDGET_BYTES must be at least {2 * largest}. One tenant may use half"
                 f" of it, and the largest request needs {largest}: twice OCELOT_MAX_BULK_BYTES (a"
-                f" compressed body is held twice) and {EVENT_BYTES} for each of"
+                f" compressed body is in memory twice) and {EVENT_BYTES} for each of"
                 " OCELOT_MAX_BULK_EVENTS"
             )
         return self

@@ -24,7 +24,7 @@ TenantOption = Annotated[
     typer.Option(
         "--tenant",
         help="Tenant whose events are sent or read. Required if the token is for several"
-        " tenants. If no token is given and the signing key is available, the command mints one.",
+        " tenants. If no token is given and the signing key is available, the command creates one.",
     ),
 ]
 

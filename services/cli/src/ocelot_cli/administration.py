@@ -79,7 +79,7 @@ async def tenant_of(store: RegistryStore, tenant_id: str) -> Tenant:
     """
     tenant = await store.live_tenant(tenant_id)
     if tenant is None:
-        raise TenantNotFoundError(f"There is no tenant {tenant_id!r}.")
+        raise TenantNotFoundError(f"The tenant {tenant_id!r} does not exist.")
     return tenant
 
 

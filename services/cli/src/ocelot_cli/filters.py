@@ -32,10 +32,11 @@ Where = Annotated[
 ]
 Since = Annotated[
     str | None,
-    typer.Option("--from", metavar="TIME", help="Start: RFC 3339, or -24h for 24 hours ago."),
+    typer.Option("--from", metavar="TIME", help="Start time: RFC 3339, or -24h for 24 hours ago."),
 ]
 Until = Annotated[
-    str | None, typer.Option("--to", metavar="TIME", help="End: RFC 3339, or -1h for an hour ago.")
+    str | None,
+    typer.Option("--to", metavar="TIME", help="End time: RFC 3339, or -1h for one hour ago."),
 ]
 
 #: Parameters that have options of their own, or none.

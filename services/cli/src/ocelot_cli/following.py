@@ -21,19 +21,22 @@ async def follow(
 ) -> Job:
     """Tell how far a job is until it has ended; not on a terminal, only when its phase changes.
 
+    The phases of a rebuild come again with each of its indices.
+
     Args:
         jobs: the store.
         job: to follow.
         progress: what to tell of it.
         wait_sec: return the job as it is after so many seconds.
     """
-    said = ""
+    said: tuple[str, int | None] = ("", None)
     deadline = time.monotonic() + wait_sec
     with err.status("") as status:
         while job.live and time.monotonic() < deadline:
             status.update(plain(progress(job)))
-            if not err.is_terminal and job.phase != said:
-                said = job.phase
+            step = (job.phase, job.progress.get("index"))
+            if not err.is_terminal and job.phase and step != said:
+                said = step
                 say(progress(job))
             await asyncio.sleep(_POLL_SEC)
             job = await jobs.get(job.id) or job

@@ -10,6 +10,7 @@ import structlog
 
 from ocelot_cli.console import NOT_FOUND, UNREACHABLE, fail
 from ocelot_cli.environment import VERBOSE_VARIABLE
+from ocelot_common.telemetry.logs import discard_logs
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         )
         return asyncio.run(work)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    discard_logs()
     try:
         return asyncio.run(work)
     except BrokenPipeError:

@@ -167,7 +167,7 @@ def _entries(candidate: C, entry: IndexRange) -> list[_Entry[C]]:
     routing = f',"routing":"{tenant.uid}"' if tenant.shared else ""
     document = build_search_document(stored)
     if _LF in document or _CR in document or _TAB in document:
-        raise ControlCharacterError("the document holds a control character")
+        raise ControlCharacterError("the document contains a control character")
     document += b"\n"
     entries = []
     for number, alias in enumerate(entry.write_aliases):

@@ -114,13 +114,13 @@ def unpack(message: SignedText) -> Envelope:
     """
     data = _decompressed(message.content())
     if len(data) > _COUNTED_BYTES and sum(map(data.count, _ID_HEADERS)) > MAX_EVENTS:
-        raise MalformedError(f"more than {MAX_EVENTS:,} events")
+        raise MalformedError(f"the envelope has more than {MAX_EVENTS:,} events")
     try:
         envelope = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(str(error)) from None
     if sum(len(segment.events) for segment in envelope.segments) > MAX_EVENTS:
-        raise MalformedError(f"more than {MAX_EVENTS:,} events")
+        raise MalformedError(f"the envelope has more than {MAX_EVENTS:,} events")
     return envelope
 
 
@@ -130,9 +130,12 @@ def _decompressed(compressed: bytes) -> bytes:
         # one that lies about it fails in decompress().
         stated = zstandard.get_frame_parameters(compressed).content_size
         if stated > MAX_UNPACKED_BYTES:
-            raise MalformedError(f"unpacks to {stated:,} bytes")
+            raise MalformedError(
+                f"the envelope has {stated:,} bytes after decompression; the limit is"
+                f" {MAX_UNPACKED_BYTES:,}"
+            )
         return zstandard.ZstdDecompressor().decompress(
             compressed, max_output_size=MAX_UNPACKED_BYTES
         )
     except zstandard.ZstdError as error:
-        raise MalformedError(f"zstd: {error}") from None
+        raise MalformedError(f"the envelope is not valid zstd: {error}") from None

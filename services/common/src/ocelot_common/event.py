@@ -576,7 +576,7 @@ def _decoded(decode: Callable[[bytes], Decoded], raw: bytes) -> Decoded:
         raise _from_validation(str(error)) from None
     except RecursionError:
         raise EventError(
-            "too_deep", "", "The objects and arrays of the event nest too deep."
+            "too_deep", "", "The objects and arrays of the event are nested too deeply."
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EventError(*json_fault(raw, error)) from None

@@ -138,7 +138,7 @@ def check_text(raw: bytes, limits: EventLimits) -> Density:
                 "too_many_containers",
                 "",
                 "The event has too many arrays and objects, including empty ones. The limit for"
-                f" {size:,} bytes is {containers:,}: {FREE_CONTAINERS}, and one per"
+                f" {size:,} bytes is {containers:,}: {FREE_CONTAINERS}, plus one per"
                 f" {BYTES_PER_CONTAINER} bytes.",
             )
         surplus = max(0, openings - counted)
@@ -151,8 +151,8 @@ def check_text(raw: bytes, limits: EventLimits) -> Density:
             "too_many_exponents",
             "",
             f"The event has too many numbers such as 1e23 or 1e-300. The limit for {size:,} bytes"
-            f" is {most:,}: {FREE_EXPONENTS}, and one per {BYTES_PER_EXPONENT} bytes. Write them"
-            " without an exponent or as strings.",
+            f" is {most:,}: {FREE_EXPONENTS}, plus one per {BYTES_PER_EXPONENT} bytes. Write"
+            " them without an exponent or as strings.",
         )
     return Density(exponents, surplus)
 
@@ -305,7 +305,7 @@ def _too_deep(limits: EventLimits) -> EventError:
     return EventError(
         "too_deep",
         "",
-        f"The event nests too deep. The limit is {limits.max_depth} levels.",
+        f"The event is nested too deeply. The limit is {limits.max_depth} levels.",
     )
 
 

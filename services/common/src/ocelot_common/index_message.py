@@ -70,8 +70,8 @@ def unpack_index_message(message: SignedText) -> IndexMessage:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(str(error)) from None
     if len(body.ids) % _ID_BYTES:
-        raise MalformedError("ids that have not 16 bytes each")
+        raise MalformedError(f"an id does not have {_ID_BYTES} bytes")
     if len(body.ids) > MAX_IDS * _ID_BYTES:
-        raise MalformedError(f"more than {MAX_IDS:,} ids")
+        raise MalformedError(f"the message has more than {MAX_IDS:,} ids")
     ids = [body.ids[at : at + _ID_BYTES] for at in range(0, len(body.ids), _ID_BYTES)]
     return IndexMessage(body.uid, ids, body.traceparents[:_MAX_TRACEPARENTS])

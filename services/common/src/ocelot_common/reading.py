@@ -138,24 +138,24 @@ def read_document(document: Mapping[str, Any]) -> Stored:
     if not isinstance(version, int) or version < 1:
         fault = "`v` is not a version"
     elif version > VERSION:
-        fault = f"a newer release wrote it, in version {version}"
+        fault = f"a newer release wrote it in version {version}"
     elif key is None:
         fault = "`_id` is not a key of the tenant"
     elif received_at is None:
-        fault = "`received_at` is not a date, or out of range"
+        fault = "`received_at` is not a date, or is out of range"
     elif occurred_at is None:
-        fault = "`occurred_at` is not a date, or out of range"
+        fault = "`occurred_at` is not a date, or is out of range"
     elif seq is None:
         fault = "`seq` is not a timestamp"
     elif writer is None or not is_unicode(writer):
-        fault = "`writer` is not text, or too long"
+        fault = "`writer` is not a string, or is too long"
     elif not isinstance(rev, int) or not 0 < rev < _MAX_REVISION:
         fault = "`rev` is not a revision"
     elif uid is None:
         fault = "`t` is not the tenant's uid"
     elif text is None:
         size = get(TEXT_BYTES)
-        fault = f"its text has {size:,} bytes" if size else "`event` is not text"
+        fault = f"`event` has {size:,} bytes" if size else "`event` is not a string"
     elif not is_unicode(text):
         fault = "`event` is not valid UTF-8"
     else:
@@ -194,7 +194,7 @@ def read_event(document: Mapping[str, Any]) -> Stored:
             received_at=stored.received_at,
             occurred_at=stored.occurred_at,
             # Not the detail, which may quote a name that the text holds.
-            reason=f"its text is not an event: {error.code}",
+            reason=f"`event` is not the JSON of an event: {error.code}",
         )
     return stored
 
@@ -207,12 +207,12 @@ def decode_text(text: str) -> Event[Any, Any]:
     """
     # JSON allows these between two tokens. In NDJSON a line break would end the event.
     if "\n" in text or "\r" in text or "\t" in text or text[:1] != "{":
-        raise EventError("invalid_json", "", "not a text of record: white space around tokens")
+        raise EventError("invalid_json", "", "The text has white space between tokens.")
     raw = text.encode()
     event = decode_event(raw)
     check_depth(raw, _DEPTH)
     if event.id is not UNSET:
-        raise EventError("unknown_field", "id", "the key of the document is the id")
+        raise EventError("unknown_field", "id", "The id belongs in `_id` of the document.")
     return event
 
 

@@ -86,7 +86,7 @@ class QueueKeySettings(Settings):
     queue_keys_file: Path = Field(
         alias="OCELOT_QUEUE_KEYS_FILE",
         description="File of the keys that sign and verify queue messages: one `kid:base64` of 32"
-        " bytes per line. The first key signs, all keys verify. `ocelot queue-keys new`"
+        " bytes per line. The first key signs. All keys verify. `ocelot queue-keys new`"
         " creates a key.",
     )
 

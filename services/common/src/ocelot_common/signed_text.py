@@ -108,20 +108,22 @@ def parse(text: str) -> SignedText:
     """
     found = _VERSIONED.match(text)
     if found is None:
-        raise ForgedError("the text does not begin with a version")
+        raise ForgedError("the message does not begin with a version")
     version = int(found[1])
     if version > VERSION:
-        raise NewerVersionError(f"version {version}; this release reads version {VERSION}")
+        raise NewerVersionError(
+            f"the message has version {version}; this release reads version {VERSION}"
+        )
     if version < VERSION:
-        raise ForgedError(f"version {version}, which is refused because it is not authenticated")
+        raise ForgedError(f"the message has version {version}, which has no MAC")
     parts = text.split(".", _PARTS - 1)
     if len(parts) != _PARTS:
-        raise ForgedError("the text does not have five parts")
+        raise ForgedError(f"the message does not have {_PARTS} parts")
     _, kid, mac, sent_at, data = parts
     if not (KID.fullmatch(kid) and _MAC.fullmatch(mac) and _SENT_AT.fullmatch(sent_at)):
-        raise ForgedError("the key id, the MAC or the time has another form")
+        raise ForgedError("the key id, the MAC or the time is malformed")
     if int(sent_at) > _LAST_MS:
-        raise ForgedError("the time lies behind the year 9999")
+        raise ForgedError("the time is after the year 9999")
     if not data.isascii():
         raise ForgedError("the data is not ASCII")
     return SignedText(kid, mac, int(sent_at), data)

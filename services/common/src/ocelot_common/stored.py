@@ -193,7 +193,7 @@ def _check_fields(event: TypedFields, text: str, *, internal: bool) -> None:
     # Decoding refuses every other byte below 0x20: only these may stand between two tokens. A line
     # break would end the document in a `_bulk` request.
     if "\n" in text or "\r" in text or "\t" in text:
-        raise ValueError("the text holds a control character")
+        raise ValueError("the text contains a control character")
     if not _ACTOR_KEYS.issuperset(event.actor):
         raise ValueError("the actor has an unknown field")
     if event.source and not _SOURCE_KEYS.issuperset(event.source):

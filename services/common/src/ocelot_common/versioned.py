@@ -38,9 +38,11 @@ def unframe(data: bytes, *, newest: int) -> msgspec.Raw:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MalformedError(str(error)) from None
     if version < 1:
-        raise MalformedError(f"version {version}")
+        raise MalformedError(f"the content has version {version}; the first version is 1")
     if version > newest:
-        raise NewerVersionError(f"version {version}, this release reads up to {newest}")
+        raise NewerVersionError(
+            f"the content has version {version}; this release reads versions up to {newest}"
+        )
     return body
 
 

@@ -128,7 +128,7 @@ class Consumer:
                 continue
             home = await self._snapshot.find_home(work.envelope.uid)
             if home is None:
-                await self._postpone([work], LookupError("unknown tenant"))
+                await self._postpone([work], LookupError("the registry has no such tenant yet"))
                 continue
             if home.tenant.state is not TenantState.DELETED:
                 try:

@@ -245,7 +245,11 @@ def _refuse_unencodable(
             _refuse(arrival, str(error), result)
             continue
         if size > _MAX_DOCUMENT_BYTES:
-            _refuse(arrival, f"its document has {size:,} bytes", result)
+            _refuse(
+                arrival,
+                f"the document has {size:,} bytes; the limit is {_MAX_DOCUMENT_BYTES:,}",
+                result,
+            )
         else:
             encodable.append(arrival)
     return encodable

@@ -30,9 +30,13 @@ async def provision_nothing(stack: Stack, tenant: str, isolation: Isolation) -> 
 
 
 async def provision_demo(stack: Stack, provision: ProvisionTenant = provision_nothing) -> Tokens:
-    """Make the demo tenants, again and again without harm, and return their tokens."""
+    """Create the demo tenants that do not exist, and return the tokens of all."""
     made = {
         tenant: dict(await provision(stack, tenant, isolation))
         for tenant, isolation in DEMO_TENANTS.items()
     }
-    return {tenant: tokens for tenant, tokens in made.items() if tokens}
+    tokens = {tenant: tokens for tenant, tokens in made.items() if tokens}
+    if tokens:
+        named = ", ".join(f"{tenant} ({DEMO_TENANTS[tenant]})" for tenant in tokens)
+        stack.report(f"Demo tenants: {named}")
+    return tokens

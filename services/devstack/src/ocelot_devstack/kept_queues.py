@@ -84,7 +84,7 @@ class KeptQueues:
             return
         if self._stack.backends.sqs.process is None:
             self._report(
-                f"{self._folder} holds messages of a `make dev` with its own SQS. `make dev` sends"
+                f"{self._folder} has messages of a `make dev` with its own SQS. `make dev` sends"
                 " them when it runs without AWS_ENDPOINT_URL_SQS."
             )
             return
@@ -101,8 +101,8 @@ class KeptQueues:
                     ) from error
                 path.unlink()
                 self._report(
-                    f"Sent {_counted(sent)} to the {_label(queue_of(path))} that the last run"
-                    " saved."
+                    f"Sent {_counted(sent)} to the {_label(queue_of(path))}. The last run had saved"
+                    f" {'it' if sent == 1 else 'them'}."
                 )
 
     async def save(self) -> None:
@@ -142,7 +142,7 @@ class KeptQueues:
         """Send the messages of a file; return how many it has."""
         name, urls = queue_of(path), self._stack.queues.as_dict()
         if name not in urls:
-            raise DevstackError(f"The name of {path} must be that of a queue: {', '.join(urls)}.")
+            raise DevstackError(f"{path} must have the name of a queue: {', '.join(urls)}.")
         sent = 0
         for part in batched(read_messages(path), _READ_AT_ONCE):
             routed = [each for message in part for each in routes(name, message, keys)]

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ocelot_common.provisioning.errors import ProvisioningError
 from ocelot_common.renamed_settings import renamed_settings
 from ocelot_common.settings import exit_with
+from ocelot_common.telemetry.logs import discard_logs
 from ocelot_devstack.console import complain
 from ocelot_devstack.dev_run import up
 from ocelot_devstack.errors import DevstackError
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings = DevSettings()
         if arguments.command == "worker":
             become_worker(settings, arguments.service)
+        # Provisioning writes log lines of a service; `up` reports in plain lines.
+        discard_logs()
         raise SystemExit(asyncio.run(up(settings, provision=provision_tenant)))
     except ValidationError as error:
         for fault in error.errors():

@@ -156,9 +156,9 @@ def pytest_terminal_summary(
     for line in ledger.lines:
         terminalreporter.write_line(line)
     if ledger.opensearch_problem is not None:
-        terminalreporter.write_line(f"OpenSearch left out: {ledger.opensearch_problem}")
+        terminalreporter.write_line(f"OpenSearch is not available: {ledger.opensearch_problem}")
     for title, reason in ledger.missing_programs.items():
-        terminalreporter.write_line(f"{title} left out: {reason}")
+        terminalreporter.write_line(f"{title} is not available: {reason}")
     counted = {title for title, _ in ledger.counts}
     programs = [title for title, _ in _PROGRAMS.values() if title in counted]
     for title in (*_MARKS.values(), *programs):

@@ -77,7 +77,7 @@ def read_messages(path: Path) -> Iterator[Outgoing]:
                 yield Outgoing(fields["body"], fields["group"], fields["attributes"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DevstackError(
-            f"{path} holds messages of the last run and cannot be read: {error!r}. Repair the"
+            f"{path} has messages of the last run and cannot be read: {error!r}. Repair the"
             " file, or move it away to start without its messages."
         ) from None
 

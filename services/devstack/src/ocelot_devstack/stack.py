@@ -64,7 +64,7 @@ class Stack:
             DevstackError: the stack was not entered.
         """
         if self._installation is None:
-            raise DevstackError("The stack is not started.")
+            raise DevstackError("The stack was not started.")
         return self._installation
 
     @property

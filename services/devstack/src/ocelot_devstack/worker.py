@@ -22,7 +22,7 @@ def become_worker(
     """
     spec = next((spec for spec in services if spec.name == name), None)
     if spec is None:
-        raise DevstackError(f"There is no service {name}.")
+        raise DevstackError(f"The service {name} does not exist.")
     if not is_locked(settings.state_dir):
         raise DevstackError(f"`make dev` does not run on {settings.state_dir}. Start it first.")
     installation = read_installation(settings)

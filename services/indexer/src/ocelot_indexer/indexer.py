@@ -110,7 +110,7 @@ class Indexer:
             return
         parents = [parent for work in batch if work.body for parent in work.body.traceparents]
         if self._store_monitor.failing or self._search_monitor.failing:
-            _postpone(batch, BackendAwayError("MongoDB or OpenSearch"))
+            _postpone(batch, BackendAwayError("MongoDB or OpenSearch is unavailable"))
             await self._finish(batch)
             return
         with tracer.start_as_current_span("index batch", links=links_to(parents)):
@@ -165,7 +165,7 @@ class Indexer:
     async def _candidates(self, uid: str, works: list[IndexWork]) -> AsyncGenerator[list[AskedFor]]:
         home = await self._snapshot.find_home(uid)
         if home is None:
-            _postpone(works, LookupError("unknown tenant"))
+            _postpone(works, LookupError("the registry has no such tenant yet"))
             return
         if home.tenant.state is TenantState.DELETED or not home.space.search_enabled:
             self._count(Outcome.DROPPED, sum(work.events for work in works))

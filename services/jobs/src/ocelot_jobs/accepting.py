@@ -165,10 +165,10 @@ class Accept:
             return None
         counted = await self._jobs.get(str(job_id))
         if counted is None or counted.state is not JobState.SUCCEEDED:
-            raise JobFailedError(f"The job {job_id} has counted no messages to accept.")
+            raise JobFailedError(f"The job {job_id} did not count messages to accept.")
         digests = counted.checkpoint.get("shown")
         if not isinstance(digests, bytes) or counted.spec.get("kid") != lease.job.spec["kid"]:
-            raise JobFailedError(f"The job {job_id} has counted no messages of this key.")
+            raise JobFailedError(f"The job {job_id} did not count messages of this key.")
         return Shown(digests, lease.job.checkpoint.get("done", b""))
 
     async def _read(self, queue: DeadQueue, lease: Lease, attempt: _Attempt) -> None:
@@ -279,7 +279,7 @@ class Accept:
             await lease.save(checkpoint={"done": shown.done}, progress=attempt.counts)
         await delete(self._sqs, queue.url, accepted)
         if len(sent) < len(signable):
-            raise TryAgainError(f"SQS did not accept {len(signable) - len(sent)} messages")
+            raise TryAgainError(f"SQS did not accept {len(signable) - len(sent)} messages.")
 
 
 def _count(found: Counter[tuple[str, str, str]], attempt: _Attempt) -> None:
@@ -309,7 +309,7 @@ def _of_key(message: DeadMessage, spec: dict[str, Any]) -> SignedText | None:
 def _check_uid(uid: str) -> None:
     # It becomes the message's group, and SQS refuses groups of other characters.
     if not UID.fullmatch(uid):
-        raise MalformedError("the message names no tenant")
+        raise MalformedError("the message does not name a tenant")
 
 
 def _checked(stage: Stage, signed: SignedText) -> Counter[tuple[str, str, str]]:

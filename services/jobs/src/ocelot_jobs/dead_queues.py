@@ -97,7 +97,7 @@ async def delete(sqs: SqsClient, queue_url: str, messages: Sequence[DeadMessage]
     ]
     answer = await sqs.delete_message_batch(QueueUrl=queue_url, Entries=entries)
     if failed := answer.get("Failed"):
-        raise TryAgainError(f"SQS did not delete {len(failed)} messages")
+        raise TryAgainError(f"SQS did not delete {len(failed)} messages.")
 
 
 async def release(sqs: SqsClient, queue_url: str, receipts: Sequence[str]) -> None:

@@ -171,7 +171,7 @@ class Drain:
         log.warning("dead_letter_queue_redriven", queue=queue.name, messages=len(back))
         await delete(self._sqs, queue.url, back)
         if len(back) < len(moved):
-            raise TryAgainError(f"SQS did not accept {len(moved) - len(back)} messages")
+            raise TryAgainError(f"SQS did not accept {len(moved) - len(back)} messages.")
 
     async def _note(
         self, queue: DeadQueue, unauthentic: Sequence[tuple[DeadMessage, Fault]]

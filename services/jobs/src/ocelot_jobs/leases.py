@@ -30,7 +30,7 @@ class LeaseLostError(Exception):
 
 
 class TryAgainError(Exception):
-    """This attempt at a job can't succeed, and a later one may."""
+    """This attempt at a job can't succeed, and a later one may; the message says why."""
 
 
 class JobFailedError(Exception):
@@ -83,13 +83,20 @@ class Lease:
             changes["progress"] = dict(progress)
         await self._write({"$set": changes}, session)
 
-    async def enter(self, phase: str) -> None:
+    async def enter(self, phase: str, progress: Mapping[str, int] | None = None) -> None:
         """Tell people what is done from now on; the attempt has got no further by that.
+
+        Args:
+            phase: the name.
+            progress: in place of the one before; None leaves that.
 
         Raises:
             LeaseLostError: it is another's.
         """
-        await self._write({"$set": {"phase": str(phase)}})
+        changes: Document = {"phase": str(phase)}
+        if progress is not None:
+            changes["progress"] = dict(progress)
+        await self._write({"$set": changes})
 
     async def finish(self, state: JobState, *, error: str | None = None) -> None:
         """End the job; a recurring one waits for its next time, whatever became of this one.

@@ -130,7 +130,9 @@ class Rebuild:
             except (_StartOverError, IndexGoneError) as error:
                 await self.tidy(lease)
                 await lease.save(checkpoint={})
-                raise TryAgainError(f"begins anew: {error}") from error
+                raise TryAgainError(
+                    f"The rebuild starts again from the beginning. {error}"
+                ) from error
 
     async def tidy(self, lease: Lease) -> None:
         """Undo what was marked and not switched; finish what was."""
@@ -238,7 +240,7 @@ class Rebuild:
                 made = await self._indices.ensure_period(space.name, moment)
                 entry = made.range_at(moment)
                 if entry is None:
-                    raise JobFailedError(f"no index covers {moment.isoformat()}")
+                    raise JobFailedError(f"No index covers {moment.isoformat()}.")
                 after = to_ms(entry.end)
 
     async def _mark(self, lease: Lease, spec: RebuildSpec) -> None:
@@ -268,7 +270,7 @@ class Rebuild:
         if await self._indices.exists(target.index):
             return
         if target.copied or _entry(space, target).beside != target.index:
-            raise _StartOverError(f"the index {target.index} was deleted")
+            raise _StartOverError(f"The index {target.index} was deleted.")
         await self._indices.make_next(space, target.index)
         # Its tenant may have been purged while it was made, and nothing would remove it.
         present = await self._store.space(space.name)
@@ -298,17 +300,17 @@ class Rebuild:
         for each in sections.values():
             total += sum([await self._sections.count(section) for section in each])
         progress = _Progress(lease, total=total)
-        for target in targets:
+        for number, target in enumerate(targets, 1):
             if target.switched:
                 continue
             into = msgspec.structs.replace(_entry(space, target), index=target.index, beside=None)
             if not target.copied:
-                await lease.enter(RebuildPhase.COPYING)
+                await progress.enter(RebuildPhase.COPYING, number, len(targets))
                 await self._walk(lease, sections[target.start], into, self._sections.copy, progress)
                 checkpoint = _noted(_checkpoint(lease), target.start, copied=True)
                 await lease.save(checkpoint=_document(checkpoint))
             await self._opensearch.indices.refresh(index=target.index)
-            await lease.enter(RebuildPhase.COMPARING)
+            await progress.enter(RebuildPhase.COMPARING, number, len(targets))
             await self._walk(lease, sections[target.start], into, self._sections.confirm, progress)
             await self._switch(lease, spec, target, sections[target.start], into, progress)
 
@@ -366,7 +368,7 @@ class Rebuild:
         def switched(present: Space) -> Space:
             entry = _entry(present, target)
             if (entry.index, entry.beside) != (target.replaces, target.index):
-                raise _StartOverError(f"The index of {entry.alias} was replaced meanwhile.")
+                raise _StartOverError(f"Another process replaced the index of {entry.alias}.")
             return present.with_range(
                 msgspec.structs.replace(
                     entry, index=target.index, beside=target.replaces, building=False
@@ -442,6 +444,11 @@ class _Progress:
         self._numbers["total"] = total
         self._unsaved = 0
 
+    async def enter(self, phase: RebuildPhase, index: int, indices: int) -> None:
+        """Tell what is done from now on, and with which index, from 1: each has the same phases."""
+        self._numbers |= {"index": index, "indices": indices}
+        await self._lease.enter(phase, self._numbers)
+
     async def add(self, done: Done) -> None:
         """Count one step; what is compared was copied before, and counts apart."""
         comparing = self._lease.job.phase == RebuildPhase.COMPARING
@@ -493,7 +500,7 @@ def _entry(space: Space, target: Target) -> IndexRange:
     for entry in space.indices:
         if entry.start == target.start:
             return entry
-    raise _StartOverError(f"the period of {target.index} does not exist now")
+    raise _StartOverError(f"The registry no longer has the period of {target.index}.")
 
 
 def _noted(checkpoint: Checkpoint, start: datetime, **changes: bool) -> Checkpoint:

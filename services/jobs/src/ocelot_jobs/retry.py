@@ -85,7 +85,7 @@ class Retry:
             failed += await self._retry(letters, counts, new_id=bool(spec.get("new_id")))
             await lease.save(progress=counts)
         if failed:
-            raise TryAgainError(f"SQS did not accept {failed} dead letters")
+            raise TryAgainError(f"SQS did not accept {failed} dead letters.")
 
     async def tidy(self, lease: Lease) -> None:
         """There is nothing to undo."""
@@ -146,7 +146,7 @@ class Retry:
         tenant = await self._store.tenant(letter["t"])
         if tenant is None:
             # A deleted tenant has its tombstone. The registry may have lost this one.
-            raise UnknownTenantError(f"the registry has no tenant of the uid {letter['t']}")
+            raise UnknownTenantError(f"the registry has no tenant with the uid {letter['t']}")
         if tenant.state is TenantState.DELETED:
             return True
         received = letter.get("received_at")

@@ -184,7 +184,8 @@ class JobRunner:
 
     async def _fail(self, lease: Lease, work: Work, error: Exception) -> str:
         job = lease.job
-        detail = str(error) if isinstance(error, JobFailedError) else repr(error)
+        told = isinstance(error, JobFailedError | TryAgainError)
+        detail = str(error) if told else repr(error)
         log.warning("job_attempt_failed", job=job.id, kind=job.kind, error=detail[:500])
         final = isinstance(error, JobFailedError) or (
             not _heals(error) and job.attempts + 1 >= _MAX_ATTEMPTS

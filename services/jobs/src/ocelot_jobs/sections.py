@@ -397,7 +397,7 @@ class Sections:
                 await asyncio.sleep(_BUSY_PAUSE_SEC * 2 ** min(attempt, 4))
             result = await self._writer.write(pending)
             if result.homeless:
-                raise IndexGoneError(into.index)
+                raise IndexGoneError(f"The index {into.index} was deleted.")
             letters += [
                 DeadLetter.not_indexable(candidate.stored, reason)
                 for candidate, reason in result.refused
@@ -406,7 +406,7 @@ class Sections:
             if not pending:
                 await self._dead_letters.put(letters)
                 return len(letters)
-        raise BusyError("OpenSearch is busy")
+        raise BusyError("OpenSearch rejects writes because it is busy.")
 
     async def _write_surely(
         self, home: Home, into: IndexRange, events: Sequence[StoredEvent]
@@ -429,7 +429,9 @@ class Sections:
         )
         absent = sum(not found.get("found", False) for found in answer["docs"])
         if absent > refused:
-            raise TryAgainError(f"{absent - refused} events were deleted a moment ago")
+            raise TryAgainError(
+                f"OpenSearch deleted {absent - refused:,} events less than a minute ago."
+            )
         return refused
 
     async def _indexed(
@@ -466,7 +468,7 @@ class Sections:
         try:
             return await ask(index=index, body=body, params=_routing(section.home))
         except NotFoundError:
-            raise IndexGoneError(index) from None
+            raise IndexGoneError(f"The index {index} was deleted.") from None
 
     async def _add(self, home: Home, into: IndexRange, lacking: set[Position]) -> tuple[int, int]:
         added = refused = 0
@@ -524,7 +526,7 @@ async def remove_from_index(
         return
     statuses = {item["delete"]["status"] for item in answer["items"]}
     if wrong := {status for status in statuses if status >= 400} - {_MISSING}:
-        raise BusyError(f"OpenSearch answers {sorted(wrong)} to a delete")
+        raise BusyError(f"OpenSearch answered deletes with {', '.join(map(str, sorted(wrong)))}.")
 
 
 def _indexed_query(section: Section, after: Position | None, upto: Position | None) -> Document:

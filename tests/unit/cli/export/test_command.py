@@ -15,7 +15,7 @@ AWAY = {"OCELOT_API_URL": "http://127.0.0.1:9", "OCELOT_TOKEN": "t", "OCELOT_DEV
     [
         (["--columns", "id"], 2, "--columns"),
         (["--resume"], 2, "--resume needs the --output FILE"),
-        (["--resume", "-o", "none"], 2, "to resume"),
+        (["--resume", "-o", "none"], 2, "does not exist"),
         (["-o", "there"], 2, "exists already"),
         (["-o", "no/such/folder"], 1, "No such file or directory"),
         (["--format", "xml"], 2, "xml"),

@@ -170,7 +170,7 @@ async def test_an_answer_that_is_not_what_was_sent_is_refused(
 
 
 async def test_another_service_is_refused(tmp_path: Path):
-    with opened(tmp_path) as output, pytest.raises(RefusedError, match="api of Ocelot"):
+    with opened(tmp_path) as output, pytest.raises(RefusedError, match="is not an"):
         await Scene(lambda _: httpx.Response(200, content=b"<html>"), output).download.run()
 
 

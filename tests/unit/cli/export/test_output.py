@@ -80,7 +80,7 @@ def test_a_finished_one_leaves_nothing_beside_it(tmp_path: Path):
         output.finish(b"end\n")
     assert list(tmp_path.glob("out*")) == [path]
     assert path.read_bytes() == b"one\nend\n"
-    with pytest.raises(UnusableFileError, match="to resume"):
+    with pytest.raises(UnusableFileError, match="does not exist"):
         Output.resume(str(path), {"action": ["a"]})
 
 
@@ -107,7 +107,7 @@ def test_other_options_are_named(tmp_path: Path):
     ("spoil", "reason"),
     [
         (lambda path: path.write_bytes(b"o"), "is shorter than"),
-        (lambda path: path.unlink(), "to resume"),
+        (lambda path: path.unlink(), "does not exist"),
         (lambda path: sidecar_of(str(path)).write_bytes(b"{"), "be read"),
         (lambda path: sidecar_of(str(path)).write_bytes(b"{}"), "be read"),
     ],

@@ -15,13 +15,13 @@ GOOD = "action: what\nactor: {id: who}\n"
     ("event", "more", "line", "key", "expected"),
     [
         pytest.param("actor: {id: who}", "", 4, "event.action", "required", id="missing key"),
-        pytest.param(GOOD + "acton: x", "", 7, "event.acton", "no such key", id="unknown key"),
+        pytest.param(GOOD + "acton: x", "", 7, "event.acton", "lists the keys", id="unknown key"),
         pytest.param(
             "action: what\nactor: {id: who, nmae: x}",
             "",
             6,
             "event.actor.nmae",
-            "no such key",
+            "lists the keys",
             id="unknown inner key",
         ),
         pytest.param(
@@ -56,7 +56,7 @@ GOOD = "action: what\nactor: {id: who}\n"
             "",
             5,
             "event.action",
-            "lower() takes 1 value(s)",
+            "lower() takes 1 ",
             id="too many values",
         ),
         pytest.param(
@@ -64,7 +64,7 @@ GOOD = "action: what\nactor: {id: who}\n"
             "",
             5,
             "event.action",
-            "join() takes 2 value(s)",
+            "join() takes 2 ",
             id="too few values of a function of JMESPath",
         ),
         pytest.param(
@@ -141,7 +141,9 @@ GOOD = "action: what\nactor: {id: who}\n"
         ),
         pytest.param(GOOD + "message: []", "", 7, "event.message", "list", id="no alternatives"),
         pytest.param(GOOD + "action: again", "", 7, "event.action", "key", id="twice"),
-        pytest.param(GOOD, "requird: []", 3, "requird", "no such key", id="unknown key at the top"),
+        pytest.param(
+            GOOD, "requird: []", 3, "requird", "lists the keys", id="unknown key at the top"
+        ),
     ],
 )
 def test_a_fault_names_file_line_key_and_what_was_expected(

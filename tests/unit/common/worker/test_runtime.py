@@ -82,7 +82,7 @@ async def test_a_job_that_fails_ends_the_process() -> None:
 async def test_a_job_that_ends_by_itself_is_a_failure() -> None:
     job = Job()
     job._stop.set()
-    with pytest.raises(RuntimeError, match="by itself"):
+    with pytest.raises(RuntimeError, match="loop ended"):
         await run_job(job, stopping=asyncio.Event(), drain_timeout_sec=1)
 
 

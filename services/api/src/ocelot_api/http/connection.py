@@ -339,9 +339,9 @@ class Connection(asyncio.BufferedProtocol):
             raise HeadError(
                 bad_request(
                     "too_many_pipelined",
-                    f"Over {MAX_PIPELINED} requests of this connection wait for answers, or over"
-                    f" {MAX_PIPELINED_HEADERS:,} of their headers. Read the answers before you send"
-                    " more.",
+                    f"The connection has over {MAX_PIPELINED} requests without an answer, or they"
+                    f" have over {MAX_PIPELINED_HEADERS:,} headers. Read the answers before you"
+                    " send more requests.",
                 )
             )
         method, version = parser.get_method(), parser.get_http_version()

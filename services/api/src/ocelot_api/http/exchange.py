@@ -219,7 +219,7 @@ class Exchange:
         head.append(b"\r\n")
         block = b"".join(head)
         if block.count(b"\n") != lines or block.count(b"\r") != lines or b"\0" in block:
-            raise RuntimeError("a header of the answer holds a control character")
+            raise RuntimeError("a response header contains a control character")
         return block
 
     def _write(self, body: bytes | memoryview, *, last: bool) -> None:

@@ -86,7 +86,7 @@ def check_head(method: bytes, version: str, framing: Headers) -> None:
                 Problem(
                     417,
                     "unsupported_expectation",
-                    "The service supports no other expectation than `100-continue`. Remove the"
+                    "The service supports only the expectation `100-continue`. Remove the"
                     " Expect header.",
                 )
             )
@@ -105,11 +105,11 @@ def _unsupported_version(version: str) -> Problem:
 def _check_host(hosts: list[bytes], version: str) -> None:
     """RFC 9112 §3.2."""
     if len(hosts) > 1:
-        raise HeadError(bad_request("invalid_host", "The request must have one Host header only."))
+        raise HeadError(bad_request("invalid_host", "The request must have only one Host header."))
     if not hosts:
         if version == "1.1":
             raise HeadError(
-                bad_request("invalid_host", "A request of HTTP/1.1 must have a Host header.")
+                bad_request("invalid_host", "An HTTP/1.1 request must have a Host header.")
             )
         return
     if not _HOST.fullmatch(hosts[0].strip(b" \t")):
@@ -124,7 +124,7 @@ def _check_codings(codings: list[bytes], version: str) -> None:
         raise HeadError(
             bad_request(
                 "invalid_http",
-                "A request of HTTP/1.0 must not have a Transfer-Encoding header. Send HTTP/1.1.",
+                "An HTTP/1.0 request must not have a Transfer-Encoding header. Send HTTP/1.1.",
             )
         )
     names = [name.strip(b" \t").lower() for name in b",".join(codings).split(b",")]
@@ -135,7 +135,7 @@ def _check_codings(codings: list[bytes], version: str) -> None:
             Problem(
                 501,
                 "unsupported_transfer_coding",
-                "The service supports no other transfer coding than `chunked`.",
+                "The service supports only the transfer coding `chunked`.",
             )
         )
     raise HeadError(bad_request("invalid_http", "The last transfer coding must be `chunked`."))

@@ -73,7 +73,7 @@ class TooManyFaultsError(Exception):
     """
 
     def __init__(self, rejected: int, errors: list[ItemError]) -> None:
-        super().__init__(f"{rejected} faulty events")
+        super().__init__(f"{rejected} invalid events")
         self.rejected = rejected
         self.errors = errors
 

@@ -298,7 +298,7 @@ def _rejected(accepted: Accepted, *, atomic: bool) -> Problem:
             " whole request."
         )
     else:
-        detail = f"None of the {total:,} events is valid. `errors` lists why."
+        detail = f"None of the {total:,} events is valid. `errors` lists their faults."
     return Problem(
         422,
         "events_rejected",
@@ -318,7 +318,7 @@ def _too_faulty(total: int, found: TooManyFaultsError) -> Problem:
         "too_many_faults",
         f"{found.rejected:,} of the first {found.errors[-1].index + 1:,} of {total:,} events are"
         " not valid, so the service rejected the whole request. The limit is"
-        f" {FREE_FAULTS}, and one more per {BYTES_PER_FAULT} bytes of events; an event of up to"
+        f" {FREE_FAULTS}, plus one per {BYTES_PER_FAULT} bytes of events. An event of up to"
         f" {SMALL_BYTES:,} bytes with more than {MANY_OPENINGS} arrays and objects counts as"
         f" {FAULTS_OF_DENSE}. Correct the events in `errors`, or send fewer events per request.",
         members={
@@ -335,7 +335,7 @@ def _too_dense(total: int) -> Problem:
         422,
         "too_many_containers",
         f"The {total:,} events have too many arrays and objects, so the service rejected the"
-        f" whole request. The limit is {MAX_SURPLUS:,}, and one more per"
+        f" whole request. The limit is {MAX_SURPLUS:,}, plus one per"
         f" {BYTES_PER_CONTAINER_OF_SMALL} bytes. Send fewer events per request.",
         members={"accepted": 0, "rejected": total, "ids": [None] * total, "errors": []},
     )

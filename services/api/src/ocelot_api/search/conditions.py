@@ -87,18 +87,18 @@ class Allowance:
             self._addresses += len(values)
             if self._addresses > MAX_ADDRESSES:
                 raise invalid_parameter(
-                    name, f"may have at most {MAX_ADDRESSES} addresses and blocks per request"
+                    name, f"must have at most {MAX_ADDRESSES} addresses and blocks per request"
                 )
         elif name == "q":
             self._chars += len(values[0])
             if self._chars > MAX_Q_CHARS:
                 raise invalid_parameter(
-                    name, f"may have at most {MAX_Q_CHARS:,} characters per request"
+                    name, f"must have at most {MAX_Q_CHARS:,} characters per request"
                 )
             self._terms += count_terms(values[0])
             if self._terms > MAX_TERMS:
                 raise invalid_parameter(
-                    name, f"may have at most {MAX_TERMS} words and signs per request"
+                    name, f"must have at most {MAX_TERMS} words and signs per request"
                 )
 
 

@@ -84,7 +84,7 @@ _FILTERS: Final[dict[str, tuple[str, Schema, Any]]] = {
     ),
     "q": (
         (
-            'Full text over all strings of an event: words, "a phrase", -word, one OR another,'
+            'Full-text search in all strings of an event: words, "a phrase", -word, one OR another,'
             " prefix*."
         ),
         {"type": "string", "format": "text-query", "minLength": 1, "maxLength": MAX_CHARS},

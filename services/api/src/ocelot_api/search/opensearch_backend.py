@@ -106,7 +106,9 @@ class OpenSearchBackend:
             except AnswerTooLargeError as error:
                 held.shrink_to(before)
                 if size == 1:
-                    raise SearchUnavailableError("one event is too large", away=False) from None
+                    raise SearchUnavailableError(
+                        "an event is too large for one answer", away=False
+                    ) from None
                 size = max(1, min(size // 2, size * MAX_ANSWER_BYTES // error.size))
                 self._remember(uid, size)
                 if time.monotonic() > deadline:
@@ -153,9 +155,9 @@ class OpenSearchBackend:
     async def _ask(self, query: TenantQuery, body: dict[str, Any], held: Reservation) -> bytearray:
         ranges = indices_for(query)
         if not ranges:
-            raise SearchUnavailableError("no index has been made")
+            raise SearchUnavailableError("the tenant has no index yet")
         if building := [entry.alias for entry in ranges if entry.building]:
-            raise SearchUnavailableError(f"being built: {', '.join(building)}")
+            raise SearchUnavailableError(f"indices are being built: {', '.join(building)}")
         params: dict[str, Any] = {
             "allow_partial_search_results": "false",
             "request_timeout": self._timeout_sec + 1,
@@ -192,7 +194,7 @@ class OpenSearchBackend:
                 # takes for wrong: other searches may fare better, and the store can answer.
                 return SearchUnavailableError(reason, away=False)
         if not await self._answers():
-            return SearchUnavailableError(f"OpenSearch is away: {reason}", away=True)
+            return SearchUnavailableError(f"OpenSearch is unavailable: {reason}", away=True)
         if isinstance(error, ConnectionTimeout) or error.status_code == _GATEWAY_TIMEOUT:
             return search_timeout()
         return SearchUnavailableError(reason, away=False)
@@ -248,7 +250,9 @@ def _read(decoder: "msgspec.json.Decoder[A]", text: bytearray) -> A:
     try:
         answer = decoder.decode(text)
     except (msgspec.MsgspecError, ValueError) as error:
-        raise SearchUnavailableError("the answer can't be read", away=False) from error
+        raise SearchUnavailableError(
+            "the answer of OpenSearch cannot be decoded", away=False
+        ) from error
     if answer.timed_out:
         raise search_timeout()
     return answer

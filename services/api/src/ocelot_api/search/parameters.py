@@ -141,7 +141,7 @@ class _Tree:
 
 
 def _too_deep() -> Problem:
-    return _tree_fault("filter", f"must nest at most {MAX_DEPTH} levels deep")
+    return _tree_fault("filter", f"must have at most {MAX_DEPTH} levels")
 
 
 def _tree_fault(path: str, rule: str) -> Problem:

@@ -134,7 +134,7 @@ def read_cursor(text: str, query: SearchQuery) -> Position:
 
 def _not_a_cursor() -> Problem:
     return bad_request(
-        "invalid_cursor", "`cursor` must be the `next_cursor` of a page before.", path="cursor"
+        "invalid_cursor", "`cursor` must be the `next_cursor` of the previous page.", path="cursor"
     )
 
 

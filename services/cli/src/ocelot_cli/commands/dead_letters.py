@@ -90,7 +90,9 @@ async def desk() -> AsyncIterator[Desk]:
 
 @app.command(name="list")
 def list_letters(
-    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="List only dead letters of this tenant.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of dead letters.")] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -152,7 +154,9 @@ def retry(
         typer.Argument(metavar="KEY…", help="Keys of dead letters, or unique prefixes."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Retry all dead letters.")] = False,
-    tenant: Annotated[str | None, typer.Option(help="With --all: only of this tenant.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="With --all, retry only dead letters of this tenant.")
+    ] = None,
     new_id: Annotated[
         bool,
         typer.Option(
@@ -209,9 +213,9 @@ def accept(
     """Store events whose messages cannot be authenticated because their key is lost.
 
     A job reads the messages from the dead letter queues and counts their events per tenant, writer
-    and hour. Compare the numbers with what your writers sent: a sender that can write to the queue
-    can name any key. After your confirmation, a second job signs these messages again and sends
-    them. Messages that arrived later are left for the next run.
+    and hour. Compare the numbers with those that your writers sent: a sender that can write to the
+    queue can name any key. After your confirmation, a second job signs these messages again and
+    sends them. Messages that arrived later are left for the next run.
 
     Example: ocelot dead-letters accept --kid q1a2b3c4d5e6
     """
@@ -273,7 +277,7 @@ def outcome_lines(job: Job) -> Iterator[str]:
     for queue, number in job.checkpoint.get("unread", {}).items():
         yield (
             f"Read only {counted(number, 'message')} of the {queue} dead letter queue, which may"
-            " hold more. Run the command again."
+            " have more. Run the command again."
         )
 
 
@@ -318,7 +322,7 @@ async def _one(at: Desk, key: str) -> Letter:
         raise ValueError("KEY must not be empty. `ocelot dead-letters list` shows the keys.")
     found = [letter async for letter in at.letters.find(keys=[key], limit=2)]
     if not found:
-        raise NotFoundError(f"There is no dead letter {key!r}.")
+        raise NotFoundError(f"The dead letter {key!r} does not exist.")
     if len(found) > 1:
         raise ValueError(f"Several dead letters begin with {key!r}. Give more of the key.")
     return found[0]

@@ -57,7 +57,7 @@ def place(
 
 @app.command(name="list")
 def list_holds(
-    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="List only holds of this tenant.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List legal holds, oldest first.
@@ -106,7 +106,7 @@ def lift(
             holds = HoldStore(admin.store.database)
             hold = next((each for each in await holds.find() if each.id == hold_id), None)
             if hold is None:
-                raise NotFoundError(f"There is no hold {hold_id!r}.")
+                raise NotFoundError(f"The hold {hold_id!r} does not exist.")
             if hold.owner != owner:
                 raise ProvisioningError(
                     f"The hold belongs to {hold.owner!r}. Only the owner may lift it."

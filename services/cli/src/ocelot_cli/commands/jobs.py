@@ -35,6 +35,7 @@ from ocelot_common.jobs.store import JobExistsError, JobStore, to_document
 from ocelot_common.provisioning.errors import TenantNotFoundError
 from ocelot_common.registry.model import Home
 
+_OF_EACH_INDEX: Final = (RebuildPhase.COPYING, RebuildPhase.COMPARING)
 _COLUMNS: Final = (
     Column("id", whole=True),
     Column("begun", whole=True),
@@ -55,7 +56,7 @@ JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job, or a un
 
 @app.command(name="list")
 def list_jobs(
-    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="List only jobs of this tenant.")] = None,
     kind: Annotated[
         list[JobKind] | None,
         typer.Option(
@@ -65,7 +66,8 @@ def list_jobs(
         ),
     ] = None,
     state: Annotated[
-        list[JobState] | None, typer.Option(help="Only in this state. Repeat for several.")
+        list[JobState] | None,
+        typer.Option(help="List only jobs in this state. Repeat for several."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 50,
     as_json: AsJson = False,
@@ -140,7 +142,7 @@ def cancel(job_id: JobId) -> None:
     elif job.state is JobState.CANCELLED:
         say(f"Cancelled the job {job.id}.")
     else:
-        fail(f"The job {job.id} has ended already: {job.state}.")
+        fail(f"The job {job.id} has already ended: {job.state}.")
 
 
 @app.command()
@@ -220,14 +222,14 @@ async def _home(admin: Administration, tenant_id: str) -> Home:
     tenant = await tenant_of(admin.store, tenant_id)
     space = await admin.store.space(tenant.space)
     if space is None:
-        raise TenantNotFoundError(f"There is no tenant {tenant_id!r}.")
+        raise TenantNotFoundError(f"The tenant {tenant_id!r} does not exist.")
     return Home(tenant, space)
 
 
 async def _one(jobs: JobStore, job_id: str) -> Job:
     found = await jobs.find(prefix=job_id, limit=2) if job_id else []
     if not found:
-        raise NotFoundError(f"There is no job {job_id!r}.")
+        raise NotFoundError(f"The job {job_id!r} does not exist.")
     if len(found) > 1:
         raise ValueError(f"Several jobs begin with {job_id!r}. Give more of the id.")
     return found[0]
@@ -244,13 +246,21 @@ def _state(job: Job) -> str:
 
 
 def _progress(job: Job) -> str:
-    """The phase and its numbers, such as `copying, 12,000 of 200,000`."""
+    """The phase and its numbers, such as `copying index 1 of 2, 12,000 of 200,000`."""
     counted = "compared" if job.phase == RebuildPhase.COMPARING else "done"
     done, total = job.progress.get(counted), job.progress.get("total")
-    parts = [phase_name(job.phase)] if job.phase else []
+    parts = [_phase(job)] if job.phase else []
     if done is not None:
         parts.append(f"{done:,}" if total is None else f"{done:,} of {total:,}")
     return ", ".join(parts) or "-"
+
+
+def _phase(job: Job) -> str:
+    index, indices = job.progress.get("index"), job.progress.get("indices", 1)
+    # A rebuild copies and compares one index after the other.
+    if index is None or indices == 1 or job.phase not in _OF_EACH_INDEX:
+        return phase_name(job.phase)
+    return f"{phase_name(job.phase)} index {index:,} of {indices:,}"
 
 
 def _json(job: Job) -> bytes:

@@ -48,9 +48,9 @@ def new(
 ) -> None:
     """Create a key, write it as the first line of FILE, and record its fingerprint.
 
-    The first key signs, all keys verify. Give the file to api, consumer, indexer and jobs
-    (OCELOT_QUEUE_KEYS_FILE); they read it again when it changes. A process that still lacks the key
-    waits for it.
+    The first key signs. All keys verify. Give the file to api, consumer, indexer and jobs
+    (OCELOT_QUEUE_KEYS_FILE). They read it again when it changes. A process that does not have the
+    key yet waits for it.
 
     Example: ocelot queue-keys new queue-keys
     """
@@ -72,11 +72,11 @@ def record(
         Path, typer.Argument(metavar="FILE", help="Key file with one kid:base64 per line.")
     ],
 ) -> None:
-    """Record the fingerprint of every key of FILE that the registry lacks. Safe to repeat.
+    """Record the fingerprints of the keys of FILE that the registry does not have yet.
 
-    A process signs only with a key that is recorded. Use this for a key file that something other
-    than `ocelot queue-keys new` made, such as a Kubernetes Secret. The keys themselves are neither
-    stored nor printed.
+    A process signs only with a recorded key. Use this command for a key file that
+    `ocelot queue-keys new` did not create, such as a Kubernetes Secret. The command neither stores
+    nor prints the keys. You can repeat it.
 
     Example: ocelot queue-keys record queue-keys
     """
@@ -130,8 +130,8 @@ def list_keys(
 def retire(kid: KeyId) -> None:
     """Record that a key is no longer needed. Then remove it from the key files.
 
-    Rejected until 15 days after the key last signed, because its messages may wait in a queue until
-    then.
+    The command fails until 15 days after the key last signed, because messages of the key may wait
+    in a queue until then.
 
     Example: ocelot queue-keys retire q1a2b3c4d5e6
     """

@@ -239,5 +239,5 @@ async def _get(http: httpx.AsyncClient, path: str, params: list[tuple[str, str]]
     try:
         body: dict[str, Any] = msgspec.json.decode(answer.content, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        fail(f"{http.base_url} is not an api of Ocelot. {problem_text(answer)}")
+        fail(f"{http.base_url} is not an Ocelot api. {problem_text(answer)}")
     return body

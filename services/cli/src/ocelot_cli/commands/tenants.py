@@ -176,8 +176,8 @@ def update(
         int | None,
         typer.Option(
             min=1,
-            help="Days after which events are deleted. A shorter retention takes effect after"
-            " OCELOT_RETENTION_DELAY_SEC (1 day), a longer one immediately.",
+            help="Days after which events are deleted. A longer retention takes effect immediately."
+            " A shorter one takes effect after OCELOT_RETENTION_DELAY_SEC (1 day).",
         ),
     ] = None,
     no_retention: Annotated[bool, typer.Option("--no-retention", help="Keep events for ever.")] = (
@@ -297,11 +297,11 @@ def _json(shown: object) -> bytes:
 def _retention(tenant: Tenant) -> str:
     """How long a tenant's events are kept, now and later."""
     days = tenant.retention_days_at(now_ms())
-    now = "keeps events for ever" if days is None else f"keeps events {days} days"
+    now = "keeps events for ever" if days is None else f"keeps events for {days} days"
     pending = tenant.pending_retention
     if pending is None or pending.days == days:
         return now
-    return f"{now}, from {time_text(pending.effective_at)} on {pending.days} days"
+    return f"{now}, and from {time_text(pending.effective_at)} for {pending.days} days"
 
 
 def _day(moment: datetime) -> str:

@@ -132,7 +132,7 @@ class Download:
             self._state.stored_until = answer.headers["Ocelot-Stored-Until"]
             self._state.complete_until = answer.headers["Ocelot-Complete-Until"]
         except KeyError:
-            raise RefusedError(f"{self._http.base_url} is not an api of Ocelot.") from None
+            raise RefusedError(f"{self._http.base_url} is not an Ocelot api.") from None
         await asyncio.to_thread(self._output.write, self._form.begin())
         await asyncio.to_thread(self._output.save)
 

@@ -109,7 +109,7 @@ class Output:
             file = Path(name).open("r+b")  # noqa: SIM115 - it stays open
         except FileNotFoundError as error:
             raise UnusableFileError(
-                f"There is no export to resume, because {error.filename} does not exist."
+                f"The export cannot be resumed, because {error.filename} does not exist."
             ) from None
         except msgspec.DecodeError as error:
             raise UnusableFileError(f"{sidecar} cannot be read: {error}.") from None

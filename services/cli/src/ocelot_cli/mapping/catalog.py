@@ -63,7 +63,7 @@ def load_mapping(name_or_path: str, *, zone: str | None = None) -> Mapping:
         raise MappingError(
             name_or_path,
             "",
-            f"There is no mapping of this name. The shipped mappings are {known}. "
+            f"No shipped mapping has this name. The shipped mappings are {known}. "
             "The name of a mapping file must end with .yaml.",
         )
     text = resource.read_text(encoding="utf-8")

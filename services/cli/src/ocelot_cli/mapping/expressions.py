@@ -10,7 +10,7 @@ import jmespath.exceptions
 import jmespath.functions
 import jmespath.visitor
 
-from ocelot_cli.mapping.functions import FUNCTIONS, arity_fault, is_nothing
+from ocelot_cli.mapping.functions import FUNCTIONS, arguments, arity_fault, is_nothing
 
 _Node = dict[str, Any]
 _WITH_PATTERN = frozenset({"regex"})
@@ -119,7 +119,9 @@ def _check(node: _Node, text: str) -> None:
     else:
         near = difflib.get_close_matches(name, [*FUNCTIONS, *_functions.builtin], 1)
         hint = f" Did you mean {near[0]}()?" if near else ""
-        raise ExpressionError(f"There is no function {name}().{hint} The expression is: {text}")
+        raise ExpressionError(
+            f"The function {name}() does not exist.{hint} The expression is: {text}"
+        )
 
 
 def _check_builtin(name: str, count: int, text: str) -> None:
@@ -127,7 +129,7 @@ def _check_builtin(name: str, count: int, text: str) -> None:
     variadic = bool(signature) and bool(signature[-1].get("variadic"))
     if count < len(signature) or (count > len(signature) and not variadic):
         raise ExpressionError(
-            f"The function {name}() takes {len(signature)} value(s), got {count}: {text}"
+            f"The function {name}() takes {arguments(len(signature))}, got {count}: {text}"
         )
 
 

@@ -189,5 +189,10 @@ def arity_fault(function: Callable[..., object], count: int) -> str | None:
     open_ended = len(fixed) < len(parameters)
     if count == len(fixed) or (open_ended and count > len(fixed)):
         return None
-    wanted = f"{len(fixed)} or more" if open_ended else str(len(fixed))
-    return f"takes {wanted} value(s), got {count}"
+    least = "at least " if open_ended else ""
+    return f"takes {least}{arguments(len(fixed))}, got {count}"
+
+
+def arguments(number: int) -> str:
+    """Return a number of arguments in words, for people."""
+    return f"{number} argument" if number == 1 else f"{number} arguments"

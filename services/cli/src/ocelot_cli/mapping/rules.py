@@ -113,7 +113,7 @@ class Alternative:
     def tried(self, event: object) -> list[str]:
         """What each expression found, for people."""
         if self._when is not None and not self._when.holds(event):
-            return [f"not tried, because {self._when.text} does not hold"]
+            return [f"not tried, because {self._when.text} is false"]
         return [
             f"{expression.text} ({self._found(expression(event))})"
             for expression in self._expressions

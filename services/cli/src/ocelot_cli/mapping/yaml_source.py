@@ -118,7 +118,7 @@ class MappingSource:
         path = path.removeprefix(".")
         if unknown := _UNKNOWN.fullmatch(what):
             key = f"{path}.{unknown[1]}".removeprefix(".")
-            return self.fault(key, "There is no such key. docs/mappings.md lists the keys.")
+            return self.fault(key, "The key is unknown. docs/mappings.md lists the keys.")
         if missing := _MISSING.fullmatch(what):
             key = f"{path}.{missing[1]}".removeprefix(".")
             return self.fault(key, "The key is required.")

@@ -119,7 +119,7 @@ class _ZstdReader(io.RawIOBase):
             packed = self._packed or self._file.read(_CHUNK_BYTES)
             if not packed:
                 if self._frame is not None:
-                    raise EOFError("The file ends within its last zstd frame.")
+                    raise EOFError("The last zstd frame of the file is incomplete.")
                 return 0
             frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
             self._plain = memoryview(frame.decompress(packed))

@@ -101,7 +101,9 @@ def _decoded(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
         reason = "The line is not a JSON object." if text.startswith("Expected `object`") else text
         raise UnusableLineError(reason) from None
     except RecursionError:
-        raise UnusableLineError("The objects and arrays of the line nest too deep.") from None
+        raise UnusableLineError(
+            "The objects and arrays of the line are nested too deeply."
+        ) from None
     except UnicodeDecodeError:
         raise UnusableLineError("The line is not valid UTF-8.") from None
     except ValueError as error:  # msgspec's own, or Python's of a number of too many digits

@@ -58,7 +58,7 @@ class Transfer:
             for line in source.lines():
                 self._account.read += 1
                 if line.too_long:
-                    self._account.reject_line(line, "longer than 1 MiB")
+                    self._account.reject_line(line, "The line is longer than 1 MiB.")
                     continue
                 if not line.raw or line.raw.isspace():
                     self._account.blank += 1

@@ -238,7 +238,7 @@ class TokenVerifier:
             raise TokenError(KEY_REVOKED)
         # The algorithm is the key's, never the token's (RFC 8725 §3.1).
         if header.get("alg") != row.alg:
-            raise TokenError("The algorithm of the token is not that of its key.")
+            raise TokenError("The token's algorithm is not the algorithm of its key.")
         parsed = self._parsed.get(kid)
         if parsed is None:
             parsed = self._parsed[kid] = jwt.PyJWK(row.jwk, algorithm=row.alg)
@@ -271,14 +271,14 @@ def _object(part: str) -> dict[str, Any]:
     raw = base64url_decode(part)
     # The decoder calls itself for each level.
     if raw.count(b"{") + raw.count(b"[") > _MAX_CONTAINERS:
-        raise ValueError("nested too deep")
+        raise ValueError("it is nested too deeply")
     content = json.loads(
         raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
     )
     if _depth(content) > _MAX_DEPTH:
-        raise ValueError("nested too deep")
+        raise ValueError("it is nested too deeply")
     if not isinstance(content, dict):
-        raise ValueError("no object")
+        raise ValueError("it is not an object")
     return content
 
 
@@ -296,7 +296,7 @@ def _no_constant(name: str) -> Any:
 
 def _reason(error: jwt.InvalidTokenError) -> str:
     if isinstance(error, jwt.MissingRequiredClaimError):
-        return f"it lacks the claim `{error.claim}`"
+        return f"it does not have the claim `{error.claim}`"
     known: dict[type[jwt.InvalidTokenError], str] = {
         jwt.InvalidSignatureError: "its signature is wrong",
         jwt.InvalidIssuerError: "its issuer is wrong",

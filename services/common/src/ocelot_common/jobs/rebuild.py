@@ -16,7 +16,10 @@ MAX_IDS: Final = 10_000
 
 
 class RebuildPhase(StrEnum):
-    """What a rebuild is at (ADR 0017), in this order; what is mended in place has one phase."""
+    """What a rebuild is at (ADR 0017), in this order; what is mended in place has one phase.
+
+    Each new index is copied, compared and switched before the next one is copied.
+    """
 
     SETTLING = "settling"  # until every process knows of the new index
     COPYING = "copying"

@@ -164,7 +164,7 @@ class TenantClaims:
         document = await self._store.database[space.collection].find_one({}, {"t": 1})
         if document is not None:
             uid = str(document.get("t"))[:40]
-            return f"the collection {space.collection!r} holds events of the uid {uid}"
+            return f"the collection {space.collection!r} contains events of the uid {uid}"
         if self._indices is not None and (found := await self._indices.present(space)):
             return f"the index {min(found)!r} exists"
         return None

@@ -200,7 +200,9 @@ class IndexMaker:
                     return behind[0]
             else:
                 return name
-        raise RuntimeError(f"{_MAX_GENERATIONS} indices of {alias} exist and none has its alias")
+        raise RuntimeError(
+            f"{_MAX_GENERATIONS} indices of {alias} exist, but the alias points to none of them"
+        )
 
     async def _check_ours(self, space: Space, index: str) -> None:
         if not await self._is_ours(space, index):

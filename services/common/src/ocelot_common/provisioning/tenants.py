@@ -216,7 +216,7 @@ class Provisioner:
     async def _live(self, tenant_id: str, owner: str) -> Tenant:
         tenant = await self._store.live_tenant(tenant_id)
         if tenant is None:
-            raise TenantNotFoundError(f"There is no tenant {tenant_id!r}.")
+            raise TenantNotFoundError(f"The tenant {tenant_id!r} does not exist.")
         self._check_owner(tenant, owner)
         return tenant
 
@@ -241,7 +241,7 @@ class Provisioner:
         async def work(transaction: RegistryTransaction) -> None:
             tenant = await transaction.get(Tenant, uid)
             if tenant is None or (expected is not None and tenant.state is not expected):
-                raise TenantNotFoundError(f"The tenant of uid {uid} was restored meanwhile.")
+                raise TenantNotFoundError(f"The tenant with the uid {uid} has been restored.")
             if await self._holds.held(uid, transaction.session):
                 raise HeldError(f"The tenant {tenant.id!r} has a legal hold. Nothing was deleted.")
             await transaction.replace(
@@ -283,7 +283,7 @@ class Provisioner:
         async def work(transaction: RegistryTransaction) -> Tenant:
             tenant = await transaction.get(Tenant, uid)
             if tenant is None:
-                raise TenantNotFoundError(f"There is no tenant of uid {uid}.")
+                raise TenantNotFoundError(f"No tenant has the uid {uid}.")
             changed = change(tenant)
             await transaction.replace(changed)
             return changed

@@ -37,7 +37,7 @@ class AheadError(Exception):
     """
 
     def __init__(self, ahead_ms: int) -> None:
-        super().__init__(f"its times lie {ahead_ms / 1000:.1f} s ahead of this process's clock")
+        super().__init__(f"its times are {ahead_ms / 1000:.1f} s ahead of this process's clock")
         self.wait_sec = max(1, -(-ahead_ms // _SECOND_MS))
 
 
@@ -65,12 +65,12 @@ def check_times(segments: Sequence[Segment], *, sent_at: int, now: int) -> None:
     for segment in segments:
         received_at = segment.received_at
         if received_at > sent_at + MAX_RECEIVED_AFTER_SENT_MS:
-            raise TimesError("received_at lies more than 5 minutes after the message was signed")
+            raise TimesError("received_at is more than 5 minutes after the message was signed")
         if received_at < sent_at - MAX_RECEIVED_BEFORE_SENT_MS and segment.origin is Origin.API:
-            raise TimesError("received_at lies more than 1 hour before the message was signed")
+            raise TimesError("received_at is more than 1 hour before the message was signed")
         latest = max(latest, received_at)
     ahead = latest - now
     if ahead > MAX_AHEAD_MS:
-        raise TimesError("a time lies more than 1 hour ahead of this process's clock")
+        raise TimesError("a time is more than 1 hour ahead of this process's clock")
     if ahead > CLOCK_TOLERANCE_MS:
         raise AheadError(ahead)

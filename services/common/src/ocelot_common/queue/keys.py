@@ -113,7 +113,7 @@ def parse_keys(text: str) -> tuple[QueueKey, ...]:
             raise ValueError(f"line {number}: the key {kid} is not base64 of {KEY_BYTES} bytes")
         keys[kid] = QueueKey(kid, secret)
     if not keys:
-        raise ValueError("it holds no key; `ocelot queue-keys new` makes one")
+        raise ValueError("it has no key; `ocelot queue-keys new` creates one")
     return tuple(keys.values())
 
 
@@ -275,7 +275,7 @@ class QueueKeys:
         if not message.is_signed_with(key, purpose):
             if self.find(message.kid) is None:  # the file's key is not the registry's
                 raise UnknownKeyError(message.kid)
-            raise ForgedError("the MAC is wrong")
+            raise ForgedError("the MAC does not match the message")
         self._note_use(message)
         return message
 

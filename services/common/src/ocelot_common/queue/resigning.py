@@ -68,5 +68,5 @@ def sendable(envelope: Envelope, key: QueueKey) -> Outgoing:
     """
     message = Outgoing(pack(envelope, key, sent_at=now_ms()), envelope.uid or _NO_TENANT)
     if message.size > MAX_MESSAGE_BYTES:
-        raise NotResignableError(f"its message has {message.size:,} bytes; SQS takes 1 MiB")
+        raise NotResignableError(f"its message is {message.size:,} bytes; SQS accepts 1 MiB")
     return message

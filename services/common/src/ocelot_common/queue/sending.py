@@ -91,7 +91,7 @@ async def send_all(sqs: SqsClient, queue_url: str, messages: Iterable[Outgoing])
     sent = 0
     for call in calls_of(messages):
         if refused := await send_call(sqs, queue_url, call):
-            raise SendError(f"SQS refused {len(refused)} of {len(call)} messages")
+            raise SendError(f"SQS rejected {len(refused)} of {len(call)} messages")
         sent += len(call)
     return sent
 

@@ -55,6 +55,11 @@ def configure_logs(*, service: str, level: str) -> None:
     logging.getLogger("opensearch").setLevel(logging.ERROR)
 
 
+def discard_logs() -> None:
+    """Print no log lines below CRITICAL, in a command that reports and raises what people need."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
 def _log_uncaught(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:

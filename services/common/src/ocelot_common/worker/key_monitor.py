@@ -111,7 +111,7 @@ class KeyMonitor:
     def _show(self) -> None:
         if self._missing:
             named = ", ".join(sorted(self._missing))
-            self._gate.hold(_MISSING, f"OCELOT_QUEUE_KEYS_FILE lacks {named}")
+            self._gate.hold(_MISSING, f"OCELOT_QUEUE_KEYS_FILE does not have {named}")
         elif _MISSING in self._gate.causes:
             log.info("queue_key_found")
             self._gate.release(_MISSING)

@@ -174,7 +174,7 @@ async def run_job(job: Job, *, stopping: asyncio.Event, drain_timeout_sec: float
     if work.done():
         stop.cancel()
         work.result()
-        raise RuntimeError("the worker's loop ended by itself")
+        raise RuntimeError("the worker's loop ended unexpectedly")
     log.info("worker_draining", timeout_sec=drain_timeout_sec)
     job.stop()
     work_sec = drain_timeout_sec * (1 - _RELEASE_SHARE - _CLOSE_SHARE)
