@@ -189,9 +189,50 @@ def test_a_large_body_of_few_events_is_no_bomb():
     assert body.count(b",") > 10_000 * 20
     assert split(body) == [dense] * 50
     assert split(b'{"logs":' + body + b"}") == [dense] * 50
-    for mixed in ([dense] * 4 + [b"1"], [b"1"] * 9_000):
+    for mixed in ([A, b"1"], [b"1"] * 9_000):
         assert split(b"[" + b",".join(mixed) + b"]") == mixed
         assert split(b'{"logs":[' + b",".join(mixed) + b"]}") == mixed
+        more = b"[" + b",".join([*mixed, dense]) + b"]"
+        for dense_body in (more, b'{"logs":' + more + b"}"):
+            assert problem_of(dense_body).code == "invalid_bulk"
+
+
+def test_logs_that_are_written_several_times_are_split_once():
+    body = b'{"logs":[' + b"{}," * 900_000 + b'{}],"logs":[{"a":1}]}'
+    tracemalloc.start()
+    try:
+        assert split(body) == [b'{"a":1}']
+        assert tracemalloc.get_traced_memory()[1] < 8 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "content", ['"' + "a" * 2**20 + '"', '"' + '\\"' * 2**19 + '"', " " * 2**20]
+)
+def test_a_body_of_values_is_refused_without_a_look_at_each(content: str):
+    body = b"[0," + content.encode() + b",0" * 250_010 + b"]"
+    began = time.thread_time()
+    assert problem_of(body).code in ("invalid_bulk", "invalid_json")
+    took = time.thread_time() - began
+    print(f"{took:.3f} s of CPU time")  # noqa: T201 - in the report of `-rP`
+    assert took < 6 * STEP_SEC
+
+
+def test_a_large_body_that_is_cut_off_is_refused_soon():
+    body = b'[{"a":"' + b"\\ud83e\\udd8a" * 2**20
+    began = time.thread_time()
+    assert problem_of(body).code == "invalid_json"
+    took = time.thread_time() - began
+    print(f"{took:.3f} s of CPU time")  # noqa: T201 - in the report of `-rP`
+    assert took < 6 * STEP_SEC
+
+
+def test_a_line_keeps_its_size_whatever_stands_beside_it():
+    short = b'{"a":"' + b"x" * 300 + b'"}'
+    alone = split(short + b"\n" + short + b"\n", NDJSON)
+    beside = split(short + b"\n" + b'{"a":"' + b"x" * 2_000 + b'"}\n', NDJSON)
+    assert alone[0] == beside[0]
 
 
 def test_items_that_are_no_objects_are_not_counted_among_millions_of_values():
