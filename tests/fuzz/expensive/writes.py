@@ -110,7 +110,8 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         depth: arrays around the fragments.
         member: stands in each event beside them.
         fault: stands at the end of each event, or of the last one.
-        fault_everywhere: it stands in each.
+        fault_everywhere: it stands in each,
+        fault_every: or in each of so many.
         keyed: an `Idempotency-Key` comes with the request.
     """
 
@@ -125,6 +126,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     member: str = ""
     fault: str = ""
     fault_everywhere: bool = False
+    fault_every: int = 1
     keyed: bool = False
 
     def sample(self) -> Sample:
@@ -178,7 +180,11 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
             case 7:
                 return {"member": random.choice(MEMBERS)}
             case 8:
-                return {"fault": random.choice(FAULTS), "fault_everywhere": random.random() < 0.7}
+                return {
+                    "fault": random.choice(FAULTS),
+                    "fault_everywhere": random.random() < 0.7,
+                    "fault_every": random.choice((1, 1, 2, 8, 10, 16, 100, 128)),
+                }
             case 9:
                 return {"form": random.choice(_FORMS), "encoding": random.choice(_ENCODINGS)}
             case _:
@@ -189,13 +195,15 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         separator = b"\n" if self.form == "ndjson" else b","
         items = []
         size = 20
-        item = b""
+        made: dict[bool, bytes] = {}
         count = 1 if self.single else self.events
         numbered = "%d" in "".join((*self.pattern, self.member, self.fault))
         for number in range(count):
             last = number == count - 1
-            if numbered or number == 0 or last:
-                item = self._item(number, faulty=self.fault_everywhere or last)
+            faulty = last or (self.fault_everywhere and number % self.fault_every == 0)
+            if numbered or faulty not in made:
+                made[faulty] = self._item(number, faulty=faulty)
+            item = made[faulty]
             size += len(item) + 1
             if size > limit:
                 break
@@ -382,6 +390,42 @@ SEEDS: Final[dict[str, Write]] = {
         form="logs",
         encoding="zstd-unsized",
         keyed=True,
+    ),
+    "a fault in each of sixteen small events": _seed(
+        pattern=("0",),
+        size=1,
+        events=10_000,
+        fault=FAULTS[13],
+        fault_everywhere=True,
+        fault_every=16,
+    ),
+    "a fault in each of eight events with numbers that take long to read": _seed(
+        pattern=("1e300", '"' + "." * 98 + '"'),
+        size=130,
+        events=10_000,
+        fault=FAULTS[13],
+        fault_everywhere=True,
+        fault_every=8,
+    ),
+    "numbers that take long to read beside dots": _seed(
+        single=True, pattern=('"' + "." * 55 + '"', "1e300"), size=60_000
+    ),
+    "a long integer behind strings that nest deep": _seed(
+        pattern=('"\\""',),
+        size=60_000,
+        depth=27,
+        events=100,
+        fault=FAULTS[10],
+        fault_everywhere=True,
+    ),
+    "a long key behind many values": _seed(
+        pattern=("0",), size=60_000, events=250, fault=FAULTS[12], fault_everywhere=True
+    ),
+    "empty objects behind a long string with quotes": _seed(
+        pattern=("{}", "99"),
+        size=60_000,
+        events=250,
+        member=',"metadata":{"s":"' + '\\"' + "[" * 1_100 + '"}',
     ),
     "events that nest deep and are all refused": _seed(
         pattern=('"\\\\"',),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ocelot_common.event_limits import (
     EventError,
     EventLimits,
+    PlaceFinder,
     check_depth,
     check_integers,
     check_key_lengths,
@@ -29,11 +30,17 @@ def event(metadata: str) -> bytes:
 
 
 def check_contents(metadata: bytes, limits: EventLimits) -> None:
-    """What an event's metadata is held to beyond its text."""
-    if may_have_long_integer(metadata, limits):
-        check_integers({"metadata": metadata}, limits)
-    if may_have_long_key(metadata, limits):
-        check_key_lengths(json.loads(metadata), "metadata", limits)
+    """What an event's metadata is held to beyond its text; the error has the whole path."""
+    places = PlaceFinder(limits)
+    try:
+        if may_have_long_integer(metadata, limits):
+            check_integers({"metadata": metadata}, limits)
+        if may_have_long_key(metadata, limits):
+            check_key_lengths(json.loads(metadata), "metadata", limits)
+    except EventError as error:
+        find = places.long_key if error.code == "key_too_long" else places.long_integer
+        error.path += find(metadata)
+        raise
 
 
 def code_of(raw: bytes, limits: EventLimits = LIMITS) -> str:

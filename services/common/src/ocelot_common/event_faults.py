@@ -20,6 +20,7 @@ from msgspec import Raw, Struct, UnsetType
 from ocelot_common.event import (
     EventAcceptor,
     WholeEvent,
+    free_form_texts,
     join_path,
     missing_field,
     read_validation,
@@ -97,6 +98,7 @@ class FaultFinder:
     def __init__(self, acceptor: EventAcceptor) -> None:
         self._acceptor = acceptor
         self._bytes_left = acceptor.max_event_bytes
+        self._places = acceptor.place_finder()
         self._suggestions_left = _MAX_SUGGESTIONS
         self._values_left = _MAX_VALUES
 
@@ -108,7 +110,7 @@ class FaultFinder:
             first: why it was rejected. This fault alone is returned if it is one of the event as a
                 whole, and once the request's events may not be read again.
         """
-        known = EventFault.of(first)
+        known = self._located(EventFault.of(first), raw)
         if not known.path or self._bytes_left <= 0:
             return [known]
         self._bytes_left -= max(len(raw), _LEAST_BYTES)
@@ -118,6 +120,17 @@ class FaultFinder:
             if len(found) == MAX_FAULTS:
                 break
         return list(found.values())
+
+    def _located(self, known: EventFault, raw: bytes) -> EventFault:
+        """Tell where in `changes` or `metadata` a fault stands that is known by its part."""
+        find = {
+            "integer_too_long": self._places.long_integer,
+            "key_too_long": self._places.long_key,
+        }.get(known.code)
+        if find is None:
+            return known
+        text = free_form_texts(raw).get(known.path)
+        return known if text is None else known._replace(path=known.path + find(text))
 
     def _of_members(
         self, members: dict[str, Raw], path: str, fields: dict[str, _Field]

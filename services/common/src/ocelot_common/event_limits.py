@@ -7,7 +7,7 @@ a fault.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import accumulate, islice, repeat
 from typing import Any, Final, NamedTuple, Self
@@ -20,8 +20,10 @@ _NOT_OPENING: Final = bytes(code for code in range(256) if code not in _OPENING)
 _NOT_BRACKETS_OR_QUOTES: Final = bytes(code for code in range(256) if code not in b'{}[]"')
 _AS_PARENTHESES: Final = bytes.maketrans(b"{[]}", b"(())")
 _MANY_QUOTES: Final = b'"' * 16
-#: Backslashes that are counted before a quote.
-_LOOK_BACK: Final = 16
+_TWO_BACKSLASHES: Final = rb"\\"
+#: Backslashes before a quote that are counted, and escaped quotes that are passed over.
+_BACKSLASHES: Final = 16
+_QUOTES: Final = 8
 #: Brackets that close and open as many levels.
 _VALLEYS: Final = tuple(b")" * depth + b"(" * depth for depth in (16, 8, 4, 2, 1))
 _DIGITS: Final = b"0123456789"
@@ -32,8 +34,13 @@ _EXPONENTS: Final = tuple(
     re.compile(rb"%b(?<=[0-9]%b)(?:\+?[0-9]{2,}+|-[0-9]{3,}+)[\s,\]}]" % (letter, letter))
     for letter in (b"e", b"E")
 )
-#: A superset of them. Each pattern begins with a letter, so that `re` uses `memchr`, and what
-#: follows it is rare in words: 0.4 µs per event of 600 bytes.
+#: Of these, the numbers that can take the longest to read, up to 14 µs.
+_SLOW_NUMBERS: Final = tuple(
+    re.compile(rb"%b(?<=[0-9]%b)[-+]?[0-9]{3,}+[\s,\]}]" % (letter, letter))
+    for letter in (b"e", b"E")
+)
+#: A superset of all of them. Each pattern begins with a letter, so that `re` uses `memchr`, and
+#: what follows it is rare in words: 0.4 µs per event of 600 bytes.
 _LIKELY_EXPONENTS: Final = tuple(
     re.compile(rb"%b[-+0-9](?<=[0-9]%b.)[0-9]++[\s,\]}]" % (letter, letter))
     for letter in (b"e", b"E")
@@ -54,6 +61,9 @@ BYTES_PER_CONTAINER_OF_SMALL: Final = 10
 _FREE_CONTAINERS_OF_SMALL: Final = 6
 _SMALL_BYTES: Final = 1_000
 BYTES_PER_EXPONENT: Final = 64
+#: What is looked at of one request to tell where faults stand: to split an array of 64 KiB into its
+#: items takes 3 ms.
+PLACE_BYTES: Final = 16_384
 
 
 class EventLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,6 +213,8 @@ def may_have_long_integer(text: bytes, limits: EventLimits) -> bool:
 def check_integers(texts: Mapping[str, bytes], limits: EventLimits) -> None:
     """Refuse an event with an integer that is too long by its texts, before any is decoded.
 
+    The path of the fault is that of the part; `PlaceFinder` tells more.
+
     Args:
         texts: the valid JSON texts of the free-form parts, by their path.
         limits: the bounds.
@@ -215,7 +227,7 @@ def check_integers(texts: Mapping[str, bytes], limits: EventLimits) -> None:
         if _holds_long_integer(text, most):
             raise EventError(
                 "integer_too_long",
-                path + _path_of_long_integer(text, most),
+                path,
                 f"The integer is too long. The limit is {most:,} digits. Write it as a string.",
             )
 
@@ -244,6 +256,11 @@ def count_exponents(text: bytes, enough: int) -> int:
     return sum(sum(1 for _ in islice(each.finditer(text), enough)) for each in _EXPONENTS)
 
 
+def count_slow_numbers(text: bytes) -> int:
+    """How many numbers such as 1e300 there are; text in strings may look like one."""
+    return sum(sum(1 for _ in each.finditer(text)) for each in _SLOW_NUMBERS)
+
+
 def _most_exponents(size: int) -> int:
     return FREE_EXPONENTS + size // BYTES_PER_EXPONENT
 
@@ -256,7 +273,8 @@ def may_have_long_key(text: bytes, limits: EventLimits) -> bool:
 def check_key_lengths(value: Any, path: str, limits: EventLimits) -> None:
     """Refuse an event whose free-form part holds a key that is too long.
 
-    Walks it level by level: no path is built, and no function is called per item.
+    Walks it level by level: no path is built, and no function is called per item. The path of the
+    fault is that of the part; `PlaceFinder` tells more.
 
     Args:
         value: the decoded part.
@@ -273,12 +291,15 @@ def check_key_lengths(value: Any, path: str, limits: EventLimits) -> None:
         # One comprehension per level: one per container would take three times as long.
         for each in level:
             # Most have no key that is worth a closer look.
-            if (
-                type(each) is dict
-                and max(map(len, each), default=0) > short
-                and any(_is_long(key, limits) for key in each)
-            ):
-                raise _long_key_in(value, path, limits)
+            if type(each) is dict and each and max(map(len, each)) > short:
+                for key in each:
+                    if _is_long(key, limits):
+                        raise EventError(
+                            "key_too_long",
+                            path,
+                            f"The key that begins with {key[:20]!r} is too long. The limit is"
+                            f" {limits.max_key_bytes:,} bytes.",
+                        )
         level = [
             item
             for each in level
@@ -353,11 +374,19 @@ def openings_of_each(texts: Sequence[bytes]) -> list[int]:
     return list(map(len, map(bytes.translate, texts, repeat(None), repeat(_NOT_OPENING))))
 
 
+def has_too_many_openings(texts: Sequence[bytes], openings: Sequence[int]) -> bool:
+    """Whether `check_text` may refuse one of these texts for its arrays and objects."""
+    return any(
+        number > FREE_CONTAINERS + len(text) // BYTES_PER_CONTAINER
+        for text, number in zip(texts, openings, strict=True)
+    )
+
+
 def sum_of_surplus(texts: Sequence[bytes], openings: Sequence[int]) -> int:
     """Count the surplus of arrays and objects (see `Density`) of all texts together.
 
     Args:
-        texts: of parts of small events.
+        texts: of small events.
         openings: of each, as `openings_of_each` counts them.
     """
     return sum(
@@ -379,9 +408,13 @@ def _outside_strings(raw: bytes) -> bytes:
 
 def _without_escapes(raw: bytes) -> bytes:
     """The text without the escapes that hide where a string ends. They occur in strings only."""
-    if _has_escaped_quote(raw):
-        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
-    return raw
+    if b'\\"' not in raw:
+        return raw
+    if _TWO_BACKSLASHES in raw:
+        if not _has_escaped_quote(raw):
+            return raw
+        raw = raw.replace(_TWO_BACKSLASHES * 2, b"").replace(_TWO_BACKSLASHES, b"")
+    return raw.replace(b'\\"', b"")
 
 
 def _has_escaped_quote(text: bytes) -> bool:
@@ -419,56 +452,52 @@ def _has_long_integer(raw: bytes, most: int) -> bool:
     return False
 
 
-def _path_of_long_integer(text: bytes, most: int) -> str:
-    """Where in a part its first integer that is too long stands; empty for the part itself.
-
-    It goes down level by level and leaves the texts of the items as they are, so it takes a tenth
-    of decoding the part and walking it.
-    """
-    names: list[str] = []
-    children: Iterable[tuple[str, msgspec.Raw]]
-    while True:
-        if text.startswith(b"{"):
-            children = ((f".{key}", value) for key, value in _members.decode(text).items())
-        elif text.startswith(b"["):
-            children = ((f"[{index}]", value) for index, value in enumerate(_items.decode(text)))
-        else:
-            break
-        for name, value in children:
-            if len(value) > most and _holds_long_integer(child := bytes(value), most):
-                names.append(name)
-                text = child
-                break
-        else:  # the key is written again behind it
-            break
-    return "".join(names)
-
-
 def _has_long_key(text: bytes, most: int) -> bool:
     """Whether there may be a key of more bytes than `most`.
 
     As `_has_long_integer`, it looks at few places; the pattern alone would look behind each quote.
     """
     for at in range(most, len(text), most + 1):
-        begin, end = text.rfind(b'"', 0, at), text.find(b'"', at)
-        # The pattern ends at any quote, so where one is escaped the keys have to be measured.
-        if _may_be_escaped(text, begin) or _may_be_escaped(text, end):
-            return True
-        if end - begin > most:
-            return b'\\"' in text or _long_key(most + 1).search(text) is not None
+        if _end_of_string(text, at) - _begin_of_string(text, at) > most:
+            if _has_escaped_quote(text):
+                # The pattern ends at any quote. No key is longer than its text.
+                text = text.replace(_TWO_BACKSLASHES, b"__").replace(b'\\"', b"__")
+            return _long_key(most + 1).search(text) is not None
     return False
 
 
-def _may_be_escaped(text: bytes, at: int) -> bool:
-    """Whether the character at a place of a string may stand behind an escaping backslash."""
-    before = text[max(0, at - _LOOK_BACK) : max(0, at)]
+def _begin_of_string(text: bytes, at: int) -> int:
+    """Where the nearest quote before a place is that is not escaped; far away if there are many."""
+    for _ in range(_QUOTES):
+        at = text.rfind(b'"', 0, at)
+        if at < 0 or not _is_escaped(text, at):
+            return at
+    return -len(text)
+
+
+def _end_of_string(text: bytes, at: int) -> int:
+    """Where the nearest quote from a place on is that is not escaped; far away if there are many.
+
+    It is -1 if there is none.
+    """
+    for _ in range(_QUOTES):
+        at = text.find(b'"', at)
+        if at < 0 or not _is_escaped(text, at):
+            return at
+        at += 1
+    return 2 * len(text)
+
+
+def _is_escaped(text: bytes, at: int) -> bool:
+    """Whether a quote in a string stands behind an escaping backslash; also if many stand there."""
+    before = text[max(0, at - _BACKSLASHES) : at]
     backslashes = len(before) - len(before.rstrip(b"\\"))
-    return backslashes % 2 == 1 or backslashes == _LOOK_BACK
+    return backslashes % 2 == 1 or backslashes == _BACKSLASHES
 
 
 @cache
 def _long_key(size: int) -> re.Pattern[bytes]:
-    """A string of at least so many bytes, without escaped quotes, that may be a key."""
+    """A key of at least so many bytes without quotes."""
     return re.compile(rb"\"[^\"]{%d}[^\"]*+\"[ \t\r\n]*+:" % size)
 
 
@@ -476,42 +505,75 @@ def _is_long(key: str, limits: EventLimits) -> bool:
     return len(key.encode()) > limits.max_key_bytes
 
 
-def _long_key_in(value: Any, path: str, limits: EventLimits) -> EventError:
-    """The fault of a value that has a key that is too long, with its path.
+class _Fault(NamedTuple):
+    """What `PlaceFinder` looks for.
 
-    A second walk, in the same order: only this one notes where each item stands.
+    Attributes:
+        longer_than: bytes that the text of what holds it exceeds.
+        may_hold: whether a text may hold it.
+        is_key: whether a key is it.
+        elsewhere: the path below a text none of whose items holds it. It is empty where `may_hold`
+            is certain: the fault is then a value whose key is written again behind it.
     """
-    level: list[tuple[Any, Any, _Place | None]] = [(value, "", None)]
-    while level:
-        inner: list[tuple[Any, Any, _Place | None]] = []
-        for item, name, parent in level:
-            place = _Place(name, parent)
-            if type(item) is dict:
-                for key in item:
-                    if _is_long(key, limits):
-                        return EventError(
-                            "key_too_long",
-                            path + place.text(),
-                            f"The key that begins with {key[:20]!r} is too long. The"
-                            f" limit is {limits.max_key_bytes:,} bytes.",
-                        )
-                inner += [(each, f".{key}", place) for key, each in item.items()]
-            elif type(item) is list:
-                inner += [(each, index, place) for index, each in enumerate(item)]
-        level = inner
-    raise AssertionError("the value has no fault")
+
+    longer_than: int
+    may_hold: Callable[[bytes], bool]
+    is_key: Callable[[str], bool]
+    elsewhere: str | None
 
 
-class _Place(NamedTuple):
-    """Where an item stands: its name in its container, and where that stands."""
+class PlaceFinder:
+    """Tells where in the parts of a request's events a fault stands.
 
-    name: Any
-    parent: Any
+    It goes down level by level, leaves the texts of the items as they are, and ends once it has
+    looked at `PLACE_BYTES`. The path is then that of an array or an object around the fault.
 
-    def text(self) -> str:
-        names: list[str] = []
-        place = self
-        while place is not None:
-            names.append(f"[{place.name}]" if type(place.name) is int else place.name)
-            place = place.parent
-        return "".join(reversed(names))
+    Args:
+        limits: that the events break.
+    """
+
+    def __init__(self, limits: EventLimits) -> None:
+        self._bytes_left = PLACE_BYTES
+        digits = limits.max_integer_digits
+        self._long_integer = _Fault(
+            digits, lambda text: _holds_long_integer(text, digits), lambda _: False, ""
+        )
+        self._long_key = _Fault(
+            limits.max_key_bytes,
+            lambda text: may_have_long_key(text, limits),
+            lambda key: _is_long(key, limits),
+            None,
+        )
+
+    def long_integer(self, text: bytes) -> str:
+        """Return the path from a part to its first integer that is too long."""
+        return self._path(text, self._long_integer) or ""
+
+    def long_key(self, text: bytes) -> str:
+        """Return the path from a part to the object that has a key that is too long."""
+        return self._path(text, self._long_key) or ""
+
+    def _path(self, text: bytes, fault: _Fault) -> str | None:
+        """Return the path from a text to a fault; None if the fault is not there."""
+        self._bytes_left -= len(text)
+        if self._bytes_left < 0:
+            return ""
+        children: Iterable[tuple[str | int, msgspec.Raw]]
+        try:
+            if text.startswith(b"{"):
+                members = _members.decode(text)
+                if any(map(fault.is_key, members)):
+                    return ""
+                children = members.items()
+            elif text.startswith(b"["):
+                children = enumerate(_items.decode(text))
+            else:
+                return ""
+        except (ValueError, RecursionError):  # decoding all of it will say what is wrong
+            return ""
+        for name, value in children:
+            if len(value) > fault.longer_than and fault.may_hold(child := bytes(value)):
+                below = self._path(child, fault)
+                if below is not None:
+                    return (f"[{name}]" if type(name) is int else f".{name}") + below
+        return fault.elsewhere

@@ -19,7 +19,7 @@ from ocelot_api.ingest.accepting import (
     TooDenseError,
     TooManyFaultsError,
 )
-from ocelot_common.event import EventAcceptor
+from ocelot_common.event import EventAcceptor, TooManySlowNumbersError
 from ocelot_common.event_limits import EventLimits
 from ocelot_common.ids import format_id
 from ocelot_common.registry.model import Tenant
@@ -207,8 +207,7 @@ def test_dense_events_that_nest_deep_are_taken_up_to_a_number_per_request(
 ):
     deep = json.loads("[" * 28 + "]" * 28)
     raw = event(metadata={"a": [deep, deep] if twice else deep}).replace(b" ", b"")
-    text = raw if twice else raw[raw.index(b'{"a"') : -1]
-    surplus = text.count(b"[") + text.count(b"{") - 6 - len(text) // 10
+    surplus = raw.count(b"[") + raw.count(b"{") - 6 - len(raw) // 10
     most = MAX_SURPLUS // surplus
     assert len(accept(principal, [raw] * most).events) == most
     with pytest.raises(TooDenseError):
@@ -238,3 +237,84 @@ def test_a_small_faulty_event_that_nests_deep_counts_as_several(principal: Princ
     with pytest.raises(TooManyFaultsError) as caught:
         accept(principal, [raw] * 3 * number)
     assert number < caught.value.rejected < 2 * number
+
+
+BASE = '{"action":"a","actor":{"id":"u"}'
+#: Each was judged by what stood beside it.
+ALONE_OR_NOT = {
+    "exponents in both parts": BASE
+    + ',"metadata":{"a":[1e23,1e23,1e23,1e23]},"changes":{"before":[1e23,1e23,1e23,1e23]}}',
+    "many targets beside a deep part": BASE
+    + f',"targets":[{",".join(["{}"] * 290)}],"metadata":{{"a":[[[[[[]]]]]]}}}}',
+    "a deep part that is written again": BASE
+    + f',"metadata":{"[" * 40}{"]" * 40},"metadata":{{"a":[[[[[[]]]]]]}}}}',
+    "exponents in a part that is written again": BASE
+    + ',"metadata":{"a":[1e23,1e23,1e23,1e23,1e23,1e23]},"metadata":{"a":[[[[[[]]]]]]}}',
+    "many arrays": BASE + f',"metadata":{{"a":[{",".join(["{}"] * 28)}]}}}}',
+}
+
+
+@pytest.mark.parametrize("raw", ALONE_OR_NOT.values(), ids=ALONE_OR_NOT)
+def test_an_event_is_judged_as_if_it_were_alone(principal: Principal, raw: str) -> None:
+    text = raw.encode()
+    alone = [error.code for error in accept(principal, [text]).errors]
+    beside = [b"{}", event(metadata={"a": [[[[[[[1]]]]]]]}), event(metadata={"a": 1e300}), event()]
+    for other in (text, *beside):
+        errors = accept(principal, [other, text]).errors
+        assert [error.code for error in errors if error.index == 1] == alone
+
+
+def test_a_request_leaves_nothing_behind_for_the_next_one(principal: Principal) -> None:
+    """One tenant's events that nest deep had those of others counted, and refused, for a second."""
+    acceptor = EventAcceptor(now_ms=NOW, limits=EventLimits())
+    dense = [(BASE + f',"metadata":{{"a":[{",".join(["{}"] * 28)}]}}}}').encode()] * 200
+
+    def accepted() -> int:
+        accepting = Accepting(principal=principal, acceptor=acceptor, key=None)
+        for _ in accepting.steps(dense):
+            pass
+        return len(accepting.accepted.events)
+
+    assert accepted() == 200
+    other = Accepting(principal=principal, acceptor=acceptor, key=None)
+    for _ in other.steps([event(metadata={"a": [[[[[[[1]]]]]]]}), (BASE + "}").encode()]):
+        pass
+    assert accepted() == 200
+
+
+@pytest.mark.parametrize("part", ['"metadata":{"a":{%s}}', '"changes":{"before":{%s}}'])
+def test_a_key_that_is_not_utf_8_beside_a_long_integer_is_a_fault_of_its_event(
+    principal: Principal, part: str
+) -> None:
+    text = (BASE + "," + part % ('"\xff":' + "9" * 1_001) + "}").encode("latin-1")
+    for raws in ([text], [event(), text]):
+        errors = accept(principal, raws).errors
+        assert [error.code for error in errors] == ["integer_too_long"]
+
+
+def test_numbers_that_take_long_to_read_are_counted_over_the_whole_request(
+    principal: Principal,
+) -> None:
+    slow = (BASE + ',"metadata":{"a":[1e300,1e300,1e300,1e300]}}').encode()
+    assert len(accept(principal, [slow] * 16).events) == 16
+    for others in ([], [b"{}"]):
+        with pytest.raises(TooManySlowNumbersError):
+            accept(principal, [*others, *[slow] * 40])
+    single = (BASE + f',"metadata":{{"a":[{",".join(["1e300"] * 900)}]}}}}').encode()
+    assert [error.code for error in accept(principal, [single]).errors] == ["too_many_exponents"]
+
+
+def test_faults_among_the_smallest_events_are_named_up_to_a_number(principal: Principal) -> None:
+    small, faulty = (BASE + "}").encode(), (BASE + ',"changes":1}').encode()
+    few = [faulty if number % 16 == 0 else small for number in range(160)]
+    assert accept(principal, few).rejected == 10
+    with pytest.raises(TooManyFaultsError):
+        accept(principal, few * 20)
+
+
+def test_ordinary_events_with_faults_everywhere_are_named_one_by_one(principal: Principal) -> None:
+    def ordinary(number: int) -> bytes:
+        fields: dict[str, Any] = {"changes": {"before": {"n": number}, "after": {"n": [1, {}]}}}
+        return event(message="m" * 200, **({"changes": 1} if number % 3 == 0 else fields))
+
+    assert accept(principal, [ordinary(number) for number in range(3_000)]).rejected == 1_000

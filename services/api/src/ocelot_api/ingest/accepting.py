@@ -8,9 +8,15 @@ import msgspec
 from ocelot_api.authentication import Principal
 from ocelot_common.batching import batched
 from ocelot_common.envelope import PackedEvent
-from ocelot_common.event import AcceptedEvent, EventAcceptor
+from ocelot_common.event import AcceptedEvent, BulkAcceptor, EventAcceptor
 from ocelot_common.event_faults import FaultFinder
-from ocelot_common.event_limits import EventError, EventFault, count_openings
+from ocelot_common.event_limits import (
+    EventError,
+    EventFault,
+    count_openings,
+    count_slow_numbers,
+    has_exponents,
+)
 from ocelot_common.ids import IdsByKey, format_id, format_ids, new_id_and_text, new_ids_and_texts
 
 #: Decoded together; decoded events take ten times the bytes of their texts.
@@ -30,7 +36,22 @@ SMALL_BYTES: Final = 1_000
 MANY_OPENINGS: Final = 16
 FAULTS_OF_DENSE: Final = 3
 #: A part has many faults if one of so many of its events is faulty.
-_MANY_FAULTS: Final = 4
+_MANY_FAULTS: Final = 16
+#: What a request may cost beyond decoding its events once, all together: small events that were
+#: decoded in vain, because one beside them was not plain, and those that were read one by one. The
+#: unit is to decode the smallest event, 1 µs. Events of 100 bytes and more never reach this bound,
+#: unless they nest deep beside faulty ones.
+FREE_UNITS: Final = 600
+BYTES_PER_UNIT: Final = 40
+_UNITS_ONE_BY_ONE: Final = 2
+#: Beside a faulty event, what an array or object beyond one per so many bytes adds.
+_UNITS_PER_CONTAINER: Final = 1.5
+_BYTES_PER_FREE_CONTAINER: Final = 25
+#: Of one event. With more, it is refused before it is decoded.
+_MOST_CONTAINERS: Final = 32
+#: Numbers such as 1e300, which take 8 µs each to read, of all events together.
+FREE_SLOW_NUMBERS: Final = 64
+BYTES_PER_SLOW_NUMBER: Final = 512
 #: Arrays and objects beyond one per 10 bytes, which each event may have a few of: the events of a
 #: request, together. Each takes 0.1 µs and more.
 MAX_SURPLUS: Final = 1_024
@@ -105,10 +126,22 @@ class Accepting:
         self._texts: dict[bytes, bytes] = {}  # by the ids that clients gave
         self._surplus = 0
         self._weight_of_faults = 0
+        self._total_bytes = 0
+        self._units = 0.0
         self.text_bytes = 0
 
     def one(self, raw: bytes) -> Accepted:
         """Validate the only event of a request."""
+        size = len(raw)
+        if size > self._acceptor.small_bytes and has_exponents(raw):
+            most = most_slow_numbers(size)
+            if count_slow_numbers(raw) > most:
+                detail = (
+                    f"The event has too many numbers such as 1e300. The limit for {size:,} bytes is"
+                    f" {most:,}. Write them without an exponent or as strings."
+                )
+                self._reject([EventFault("too_many_exponents", "", detail)])
+                return self.accepted
         try:
             event = self._acceptor.accept(raw)
         except EventError as error:
@@ -134,38 +167,41 @@ class Accepting:
         Raises:
             TooManyFaultsError: nothing of the request may be stored.
             TooDenseError: the same.
+            TooManySlowNumbersError: the same.
         """
         if len(raws) == 1:
             self.one(bytes(raws[0]))
             return
+        bulk = self._acceptor.bulk()
         # Copies of the parts of a body are made as they are needed.
         texts: Iterable[bytes] = map(bytes, raws)
-        total_bytes = 0
-        likely_plain = True
+        # Faults are seldom alone, and many are seldom followed by none.
+        likely_whole = likely_plain = True
         for part in batched(texts, _PLAIN_EVENTS):
-            if total_bytes:
+            if self._total_bytes:
                 yield
             size = sum(map(len, part))
-            total_bytes += size
-            most_faults = FREE_FAULTS + total_bytes // BYTES_PER_FAULT
-            if likely_plain and self._accept_plain(part):
+            self._total_bytes += size
+            if likely_whole and self._accept_plain(bulk, part):
                 continue
+            before = self.accepted.rejected
             for piece in _pieces(part, size):
                 if piece is not part:
                     yield
                 for few in batched(piece, _FEW_EVENTS):
-                    if likely_plain and self._accept_plain(few):
+                    if likely_plain and self._accept_plain(bulk, few):
                         continue
-                    before = self.accepted.rejected
-                    self._accept_each(few, most_faults)
-                    # Many faults are seldom followed by none.
-                    faults = self.accepted.rejected - before
-                    likely_plain = faults * _MANY_FAULTS < len(few)
+                    before_few = self.accepted.rejected
+                    self._accept_each(bulk, few)
+                    likely_plain = (self.accepted.rejected - before_few) * _MANY_FAULTS < len(few)
+            likely_whole = self.accepted.rejected == before
 
-    def _accept_plain(self, raws: Sequence[bytes]) -> bool:
+    def _accept_plain(self, bulk: BulkAcceptor, raws: Sequence[bytes]) -> bool:
         """Accept events that are all plain; else do nothing and return False."""
-        plain = self._acceptor.accept_plain(raws)
+        plain = bulk.accept_plain(raws, most_slow_numbers=most_slow_numbers(self._total_bytes))
         if plain is None:
+            if max(map(len, raws)) <= self._acceptor.small_bytes:
+                self._spend(len(raws))
             return False
         self._add_surplus(plain.surplus)
         self.text_bytes += sum(map(len, plain.texts))
@@ -177,17 +213,30 @@ class Accepting:
             self._add_all(list(map(AcceptedEvent, plain.ids, plain.texts)))
         return True
 
+    def _spend(self, units: float) -> None:
+        """Count what takes longer than decoding all events once, together."""
+        self._units += units
+        if self._units > FREE_UNITS + self._total_bytes // BYTES_PER_UNIT:
+            if self.accepted.errors:
+                raise TooManyFaultsError(self.accepted.rejected, self.accepted.errors)
+            raise TooDenseError
+
     def _add_surplus(self, surplus: int) -> None:
         self._surplus += surplus
         if self._surplus > MAX_SURPLUS:
             raise TooDenseError
 
-    def _accept_each(self, raws: Sequence[bytes], most_faults: int) -> None:
+    def _accept_each(self, bulk: BulkAcceptor, raws: Sequence[bytes]) -> None:
         """Accept events one by one, until the request has more faulty ones than it may have."""
+        small = [raw for raw in raws if len(raw) <= self._acceptor.small_bytes]
+        self._spend(len(small) * _UNITS_ONE_BY_ONE)
         accept = self._acceptor.accept
         outcomes: list[AcceptedEvent | list[EventFault]] = []
+        most_faults = FREE_FAULTS + self._total_bytes // BYTES_PER_FAULT
         left = most_faults - self._weight_of_faults
         for raw in raws:
+            if has_exponents(raw):
+                bulk.count_slow_numbers([raw], most_slow_numbers(self._total_bytes))
             try:
                 event = accept(raw)
             except EventError as error:
@@ -199,10 +248,16 @@ class Accepting:
                 outcomes.append(event)
                 self._add_surplus(event.surplus)
                 self.text_bytes += len(event.text)
+        before = self.accepted.rejected
         self._add_all(outcomes)
         self._weight_of_faults = most_faults - left
         if left < 0:
             raise TooManyFaultsError(self.accepted.rejected, self.accepted.errors)
+        if self.accepted.rejected > before:
+            text = b"".join(small)
+            containers = count_openings(text) - len(text) // _BYTES_PER_FREE_CONTAINER
+            counted = min(max(0, containers), len(small) * _MOST_CONTAINERS)
+            self._spend(counted * _UNITS_PER_CONTAINER)
 
     def _add_all(self, outcomes: Sequence[AcceptedEvent | list[EventFault]]) -> None:
         # Many ids at once cost half as much as one by one.
@@ -241,6 +296,11 @@ class Accepting:
             return
         ids.append(format_id(event_id))
         events.append(PackedEvent(event_id, text))
+
+
+def most_slow_numbers(size: int) -> int:
+    """Return how many numbers that take long to read so many bytes of events may hold."""
+    return FREE_SLOW_NUMBERS + size // BYTES_PER_SLOW_NUMBER
 
 
 def _weight(raw: bytes) -> int:

@@ -15,8 +15,10 @@ from ocelot_api.bodies import read_body
 from ocelot_api.budget import EVENT_BYTES, FairPool, Reservation
 from ocelot_api.ingest.accepting import (
     BYTES_PER_FAULT,
+    BYTES_PER_SLOW_NUMBER,
     FAULTS_OF_DENSE,
     FREE_FAULTS,
+    FREE_SLOW_NUMBERS,
     MANY_OPENINGS,
     MAX_SURPLUS,
     SMALL_BYTES,
@@ -43,7 +45,7 @@ from ocelot_api.settings import ApiSettings
 from ocelot_api.timers import TimeLimits
 from ocelot_common.auth.scopes import LOGS_WRITE
 from ocelot_common.envelope import Segment
-from ocelot_common.event import EventAcceptor
+from ocelot_common.event import EventAcceptor, TooManySlowNumbersError
 from ocelot_common.event_limits import BYTES_PER_CONTAINER_OF_SMALL
 from ocelot_common.queue.keys import NoSigningKeyError
 from ocelot_common.registry.snapshot import RegistrySnapshot
@@ -205,6 +207,9 @@ class Ingest:
         except TooDenseError:
             self._metrics.count_rejected(len(raws))
             raise _too_dense(len(raws)) from None
+        except TooManySlowNumbersError:
+            self._metrics.count_rejected(len(raws))
+            raise _too_slow(len(raws)) from None
         return accepting.accepted
 
     async def _writer(self, headers: dict[bytes, bytes]) -> Principal:
@@ -337,6 +342,17 @@ def _too_dense(total: int) -> Problem:
         f"The {total:,} events have too many arrays and objects, so the service rejected the"
         f" whole request. The limit is {MAX_SURPLUS:,}, plus one per"
         f" {BYTES_PER_CONTAINER_OF_SMALL} bytes. Send fewer events per request.",
+        members={"accepted": 0, "rejected": total, "ids": [None] * total, "errors": []},
+    )
+
+
+def _too_slow(total: int) -> Problem:
+    return Problem(
+        422,
+        "too_many_exponents",
+        f"The {total:,} events have too many numbers such as 1e23 or 1e-300, so the service"
+        f" rejected the whole request. The limit is {FREE_SLOW_NUMBERS}, plus one per"
+        f" {BYTES_PER_SLOW_NUMBER} bytes of events. Write them without an exponent or as strings.",
         members={"accepted": 0, "rejected": total, "ids": [None] * total, "errors": []},
     )
 
