@@ -546,14 +546,15 @@ class BulkAcceptor:
         """
         openings = openings_of_each(raws)
         deepest = self._limits.max_depth
-        for event, number in zip(events, openings, strict=True):
-            # The event itself is a level. What is outside of the parts nests by itself.
-            parts = [count_openings(bytes(part)) for part in _parts(event)]
-            if max(parts, default=0) >= deepest or number - sum(parts) > deepest:
-                raise ValueError("one may nest too deep")
-        if has_too_many_openings(raws, openings):
-            raise ValueError("one may hold too many arrays and objects")
-        if any_has_many_exponents(raws):
+        if max(openings) > deepest:
+            for event, number in zip(events, openings, strict=True):
+                # The event itself is a level. What is outside of the parts nests by itself.
+                parts = [count_openings(bytes(part)) for part in _parts(event)]
+                if max(parts, default=0) >= deepest or number - sum(parts) > deepest:
+                    raise ValueError("one may nest too deep")
+            if has_too_many_openings(raws, openings):
+                raise ValueError("one may hold too many arrays and objects")
+        if has_exponents(b"".join(raws)) and any_has_many_exponents(raws):
             raise ValueError("one may hold too many numbers that take long to read")
         return sum_of_surplus(raws, openings)
 

@@ -392,7 +392,8 @@ def sum_of_surplus(texts: Sequence[bytes], openings: Sequence[int]) -> int:
     return sum(
         max(0, _pairs_outside_strings(text).count(b"(") - _counted_from(len(text)))
         for text, number in zip(texts, openings, strict=True)
-        if number > _counted_from(len(text))
+        # Most have few, and a call for each would take 0.2 µs.
+        if number > _FREE_CONTAINERS_OF_SMALL and number > _counted_from(len(text))
     )
 
 
