@@ -17,15 +17,18 @@ def invalid_json(body: bytes, error: Exception) -> Problem:
     return bad_request("invalid_json", json_fault(body, error)[2])
 
 
-def invalid_body(code: str, error: msgspec.ValidationError, *, rule: str = "") -> Problem:
+def invalid_body(
+    code: str, error: msgspec.ValidationError, *, rule: str = "", parent: str = ""
+) -> Problem:
     """Return the problem of a body that is JSON of another form.
 
     Args:
         code: of the problem.
         error: the first fault.
         rule: what the body must be, a sentence that comes first.
+        parent: path of the value that was decoded; empty for the body.
     """
-    fault = read_validation(str(error))
+    fault = read_validation(str(error), parent)
     if fault.code == "unknown_field":
         detail = f"The body has no member `{fault.path}`."
     elif fault.path:

@@ -235,7 +235,7 @@ def _bulk() -> Iterator[Row]:
         ("10,001 events", b"[" + b",".join([b"{}"] * 10_001) + b"]", 413, "too_many_events", JSON),
         ("10,001 lines", b"{}\n" * 10_001, 413, "too_many_events", NDJSON),
         ("8 million numbers", b"[" + b"1," * 8_000_000 + b"1]", 422, "too_many_values", JSON),
-        ("a million numbers", b"[" + b"1," * 1_000_000 + b"1]", 413, "too_many_events", JSON),
+        ("a million numbers", b"[" + b"1," * 1_000_000 + b"1]", 400, "invalid_bulk", JSON),
         ("16 million blank lines", b"\n" * 16_000_000, 413, "too_many_events", NDJSON),
     ):
         path = _PATHS.get(name)

@@ -169,10 +169,13 @@ def _array_of(body: bytes) -> bytes | msgspec.Raw:
 
 
 def _split_json(body: bytes) -> list[msgspec.Raw]:
+    parent = ""
     try:
-        return _array.decode(_array_of(body))
+        array = _array_of(body)
+        parent = "" if array is body else "logs"
+        return _array.decode(array)
     except msgspec.ValidationError as error:
-        raise invalid_body("invalid_bulk", error, rule=_FORMS) from None
+        raise invalid_body("invalid_bulk", error, rule=_FORMS, parent=parent) from None
     except RecursionError:
         raise bad_request("too_deep", NESTED_TOO_DEEP) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
