@@ -73,12 +73,13 @@ class TokenSecrets:
             The clients that have a token, and the names of Secrets that belong to somebody else.
 
         Raises:
-            KubernetesError: a Secret could not be written; the others may have been.
+            KubernetesError: a Secret could not be written; the others were.
         """
         namespace, uid = resource.metadata.namespace, resource.metadata.uid
         found = await self._kubernetes.secrets(namespace, label=_TENANT_UID, value=uid)
         own = {each["metadata"]["name"]: each for each in found if _is_own(each, uid)}
         served, foreign = [], []
+        failed: KubernetesError | None = None
         for client in resource.clients:
             spec = TokenSpec(
                 subject=f"{client.name}@{tenant.id}",
@@ -98,15 +99,18 @@ class TokenSecrets:
                 expires_at = await keep_token(
                     self._kubernetes, present, metadata=metadata, data=data, spec=spec, mint=mint
                 )
-            except ConflictError:
-                if present is not None:
-                    raise  # it changed meanwhile; the next pass reads it again
-                foreign.append(client.secret_name)
+            except KubernetesError as error:
+                if present is None and isinstance(error, ConflictError):
+                    foreign.append(client.secret_name)
+                else:
+                    failed = error
             else:
                 served.append(ClientToken(client, expires_at))
         for rest in own.values():
             await self._kubernetes.delete_secret(rest)
             log.info("token_secret_deleted", namespace=namespace, secret=rest["metadata"]["name"])
+        if failed is not None:
+            raise failed
         return served, foreign
 
 

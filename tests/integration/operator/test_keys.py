@@ -86,7 +86,7 @@ async def keys_of(cluster: Any, names: Names, secret_texts: Any) -> tuple[str, s
 async def test_keys_are_made_once_and_recorded(
     cluster: Any, start: Any, store: Any, names: Names, secret_texts: Any
 ):
-    operator = await start()
+    operator = await start(OCELOT_CLUSTER_ID="")  # it asks for the uid of kube-system
     await operator.wait_ready(180)
 
     signing, queue = await keys_of(cluster, names, secret_texts)
