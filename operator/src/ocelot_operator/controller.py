@@ -45,12 +45,14 @@ class TenantController:
         self._changed: dict[Key, asyncio.Event] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
 
-    def see(self, namespace: str, name: str) -> None:
-        """Make a pass over a Tenant soon, and from now on."""
+    def see(self, namespace: str, name: str, *, changed: bool = True) -> None:
+        """Make passes over a Tenant from now on, and one soon if it is new here or has changed."""
         key = (namespace, name)
-        self._changed.setdefault(key, asyncio.Event()).set()
         if key not in self._tasks:
+            self._changed[key] = asyncio.Event()
             self._tasks[key] = asyncio.create_task(self._keep(key), name="/".join(key))
+        elif changed:
+            self._changed[key].set()
 
     async def close(self) -> None:
         """End all passes where they are."""

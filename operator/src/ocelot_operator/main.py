@@ -174,23 +174,27 @@ def _handlers(controller: TenantController, readiness: ProcessReadiness) -> kopf
     async def ready(**_: Any) -> None:
         readiness.release("starting")
 
-    async def see(*, namespace: str | None, name: str | None, **_: Any) -> None:
+    async def see(
+        *,
+        namespace: str | None,
+        name: str | None,
+        meta: Mapping[str, Any],
+        status: Mapping[str, Any],
+        **_: Any,
+    ) -> None:
         if namespace and name:
-            controller.see(namespace, name)
+            # The operator's own write of the status is no reason for another pass.
+            changed = meta.get("generation") != status.get("observedGeneration")
+            controller.see(namespace, name, changed=changed)
 
     async def close(**_: Any) -> None:
         await controller.close()  # kopf would wait for its tasks
 
     kopf.on.login(registry=handlers)(login)
     kopf.on.startup(registry=handlers)(ready)
-    kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers, when=_is_news)(see)
+    kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)(see)
     kopf.on.cleanup(registry=handlers)(close)
     return handlers
-
-
-def _is_news(*, meta: Mapping[str, Any], status: Mapping[str, Any], **_: Any) -> bool:
-    """Return whether a Tenant has changed, other than by the status that the operator wrote."""
-    return bool(meta.get("generation") != status.get("observedGeneration"))
 
 
 async def _require_tenants(kubernetes: KubernetesClient) -> None:

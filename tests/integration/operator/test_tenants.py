@@ -332,6 +332,21 @@ async def test_an_operator_that_is_killed_during_creates_finishes_them(
         assert [row.uid for row in rows] == [status["uid"]]
 
 
+async def test_an_operator_that_starts_looks_at_every_tenant(
+    running: Any, cluster: Any, operator: Any, tenant_id: str
+):
+    del running
+    namespace = await cluster.namespace()
+    await cluster.create_tenant(namespace, tenant_id, auth={"clients": [WRITER]})
+    await cluster.until_reason(namespace, tenant_id, "Reconciled")
+
+    await operator.stop()
+    await cluster.delete_secret(namespace, "app-token")
+    await operator.start()
+
+    await cluster.until_secret(namespace, "app-token")
+
+
 async def test_a_change_after_a_restart_of_the_api_server_takes_effect(
     running: Any, cluster: Any, operator: Any, control_plane: Any, tenant_id: str
 ):

@@ -85,6 +85,18 @@ async def test_a_change_does_not_wait_for_the_interval(passes: Passes, make: Mak
     await passes.until(2)
 
 
+async def test_a_tenant_that_is_new_here_has_a_pass_although_it_did_not_change(
+    passes: Passes, make: Make
+) -> None:
+    """As every one is to an operator that has just started; what does not change is left alone."""
+    controller = make(3_600)
+    controller.see("team", "acme", changed=False)
+    await passes.until(1)
+    controller.see("team", "acme", changed=False)
+    await asyncio.sleep(0.1)
+    assert passes.made == 1
+
+
 async def test_a_change_during_a_pass_has_another_one_behind_it(passes: Passes, make: Make) -> None:
     controller = make(3_600)
     passes.release.clear()
