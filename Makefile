@@ -9,7 +9,7 @@ export UV_PROJECT_ENVIRONMENT ?= .venv
 RUN := $(UV) run --frozen
 BESIDE := $(RUN) --no-sync python scripts/beside.py
 
-.PHONY: help setup dev sqs-worker test test-unit test-devstack test-cli test-services test-faults test-members bench faults fuzz contract lint format env-example postman clean
+.PHONY: help setup dev sqs-worker dev-kube test test-unit test-devstack test-cli test-services test-faults test-members bench faults fuzz contract lint format env-example postman clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ dev: setup ## Run everything on this machine: MongoDB, SQS, OpenSearch, api, con
 
 sqs-worker: setup ## Run one more consumer against a running `make dev`
 	@exec $(RUN) --no-sync python -m ocelot_devstack worker consumer
+
+dev-kube: setup ## Run a Kubernetes API server and the operator beside a running `make dev`
+	@exec $(RUN) --no-sync python -m ocelot_devstack kube
 
 test: setup ## Run all tests, on real backends
 	@$(BESIDE) "$(MAKE) --keep-going test-cli test-unit test-devstack" "$(MAKE) --keep-going test-services test-faults"

@@ -10,6 +10,7 @@ from ocelot_common.settings import ProvisioningSettings, Settings, SigningSettin
 from ocelot_consumer.settings import ConsumerSettings
 from ocelot_indexer.settings import IndexerSettings
 from ocelot_jobs.settings import JobsSettings
+from ocelot_operator.settings import OperatorSettings
 
 TARGET: Final = Path(__file__).resolve().parent.parent / ".env.example"
 PROCESSES: Final[dict[str, type[Settings]]] = {
@@ -17,6 +18,7 @@ PROCESSES: Final[dict[str, type[Settings]]] = {
     "consumer": ConsumerSettings,
     "indexer": IndexerSettings,
     "jobs": JobsSettings,
+    "operator": OperatorSettings,
     "cli": ProvisioningSettings,
     "cli, tokens create": SigningSettings,
 }

@@ -9,7 +9,11 @@ import pytest
 from ocelot_api.app import openapi_document
 
 ROOT = Path(__file__).parents[2]
-PROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("services/*/pyproject.toml"))]
+PROJECTS = [
+    ROOT / "pyproject.toml",
+    ROOT / "operator/pyproject.toml",
+    *sorted(ROOT.glob("services/*/pyproject.toml")),
+]
 
 
 def newest_version() -> str:

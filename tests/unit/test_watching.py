@@ -11,10 +11,15 @@ from ocelot_common.build_info import build_info, export_build_info
 from ocelot_consumer.metrics import ConsumerMetrics
 from ocelot_indexer.metrics import IndexerMetrics
 from ocelot_jobs.metrics import JobsMetrics
+from ocelot_operator.metrics import OperatorMetrics
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operations/watching.md").read_text()
-SOURCE = "\n".join(path.read_text() for path in (ROOT / "services").glob("*/src/**/*.py"))
+SOURCE = "\n".join(
+    path.read_text()
+    for folder in ("services/*/src", "operator/src")
+    for path in ROOT.glob(f"{folder}/**/*.py")
+)
 
 
 def exported() -> set[str]:
@@ -25,6 +30,7 @@ def exported() -> set[str]:
     ConsumerMetrics(registry)
     IndexerMetrics(registry)
     JobsMetrics(registry)
+    OperatorMetrics(registry)
     export_build_info(build_info("api"), registry)
     names = {
         family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")

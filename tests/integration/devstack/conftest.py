@@ -48,6 +48,10 @@ class MakeDev:
         self.env["OCELOT_DEV_OPENSEARCH"] = "true"
         await self._start("-m", "ocelot_devstack", "up")
 
+    async def start_kube(self) -> None:
+        """Start a control plane and the operator beside a running one."""
+        await self._start("-m", "ocelot_devstack", "kube")
+
     async def _start(self, *arguments: str) -> None:
         self.output = ""
         self.process = await asyncio.create_subprocess_exec(

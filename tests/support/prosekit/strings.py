@@ -21,6 +21,8 @@ from ocelot_indexer.metrics import IndexerMetrics
 from ocelot_indexer.settings import IndexerSettings
 from ocelot_jobs.metrics import JobsMetrics
 from ocelot_jobs.settings import JobsSettings
+from ocelot_operator.metrics import OperatorMetrics
+from ocelot_operator.settings import OperatorSettings
 
 Strings = Iterator[tuple[str, str]]
 
@@ -30,10 +32,18 @@ _SETTINGS: Final = (
     ConsumerSettings,
     IndexerSettings,
     JobsSettings,
+    OperatorSettings,
     ProvisioningSettings,
     SigningSettings,
 )
-_METRICS: Final = (ApiMetrics, EdgeMetrics, ConsumerMetrics, IndexerMetrics, JobsMetrics)
+_METRICS: Final = (
+    ApiMetrics,
+    EdgeMetrics,
+    ConsumerMetrics,
+    IndexerMetrics,
+    JobsMetrics,
+    OperatorMetrics,
+)
 #: Functions and exceptions whose texts are printed by a command or sent to a client.
 _TOLD: Final = frozenset(
     {"say", "note", "complain", "fail", "prompt", "confirm", "report", "_report"}

@@ -80,6 +80,19 @@ def read_installation(settings: DevSettings) -> Installation:
         raise DevstackError(f"{path} cannot be read: {error!r}") from None
 
 
+def read_api_url(settings: DevSettings) -> str:
+    """Return where clients of a running make dev connect.
+
+    Raises:
+        DevstackError: there is no such file, or it cannot be understood.
+    """
+    path = settings.state_dir / _NAME
+    try:
+        return str(json.loads(path.read_text())["api_url"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DevstackError(f"{path} cannot be read: {error!r}") from None
+
+
 def remove_dev_file(state_dir: Path) -> None:
     """It goes when make dev ends."""
     (state_dir / _NAME).unlink(missing_ok=True)

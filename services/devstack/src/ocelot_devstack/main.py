@@ -1,4 +1,4 @@
-"""The command line: `up` for make dev, `worker` for make sqs-worker."""
+"""The command line: `up` for make dev, `worker` for make sqs-worker, `kube` for make dev-kube."""
 
 import argparse
 import asyncio
@@ -12,6 +12,7 @@ from ocelot_common.renamed_settings import renamed_settings
 from ocelot_common.settings import exit_with
 from ocelot_common.telemetry.logs import discard_logs
 from ocelot_devstack.console import complain
+from ocelot_devstack.dev_kube import dev_kube
 from ocelot_devstack.dev_run import up
 from ocelot_devstack.errors import DevstackError
 from ocelot_devstack.provisioning import provision_tenant
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     commands.add_parser("up", help="Start backends and services. Ctrl-C stops them.")
     worker = commands.add_parser("worker", help="Start one more worker of a running `up`.")
     worker.add_argument("service", choices=[spec.name for spec in SERVICES if spec.drains])
+    commands.add_parser("kube", help="Run a Kubernetes API server and the operator beside `up`.")
     arguments = parser.parse_args(argv)
     if renamed := renamed_settings(os.environ):
         exit_with(renamed)
@@ -34,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings = DevSettings()
         if arguments.command == "worker":
             become_worker(settings, arguments.service)
+        if arguments.command == "kube":
+            asyncio.run(dev_kube(settings))
+            return
         # Provisioning writes log lines of a service; `up` reports in plain lines.
         discard_logs()
         raise SystemExit(asyncio.run(up(settings, provision=provision_tenant)))

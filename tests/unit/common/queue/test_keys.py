@@ -75,6 +75,13 @@ def test_a_refusal_does_not_show_a_key() -> None:
     assert secret not in str(caught.value)
 
 
+def test_a_refusal_does_not_show_a_secret_that_stands_without_its_key_id() -> None:
+    secret = "0f" * 16  # would be a key id if a colon followed
+    with pytest.raises(ValueError, match="line 1") as caught:
+        parse_keys(secret)
+    assert secret not in str(caught.value)
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"k1:x", b"#" * (MAX_FILE_BYTES + 1)])
 def test_a_process_with_a_wrong_file_ends_with_one_clear_message(
     path: Path, content: bytes, capsys: pytest.CaptureFixture[str]

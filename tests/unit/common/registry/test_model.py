@@ -1,15 +1,19 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from ocelot_common.registry.model import (
     IndexRange,
     Isolation,
+    Owner,
     PendingRetention,
+    ResourceOwner,
     Space,
     Tenant,
     TenantState,
+    is_owner,
 )
 from ocelot_common.timestamps import now_ms, to_ms
 
@@ -126,3 +130,24 @@ def test_a_space_finds_the_one_range_of_a_moment() -> None:
     assert space.range_at(month(11).start) == month(11)
     assert space.range_at(datetime(2026, 10, 15, tzinfo=UTC)) is None
     assert space.range_at(month(11).end) is None
+
+
+RESOURCE = ResourceOwner(kind="Tenant", cluster="c", namespace="team", name="acme", uid="1")
+OWNERS: dict[str, tuple[Owner, Owner, bool]] = {
+    "the same text": ("cli", "cli", True),
+    "another text": ("cli", "team/acme", False),
+    "the same resource": (RESOURCE, RESOURCE, True),
+    "the resource made again": (RESOURCE, msgspec.structs.replace(RESOURCE, uid="2"), True),
+    "another kind": (RESOURCE, msgspec.structs.replace(RESOURCE, kind="Other"), False),
+    "another cluster": (RESOURCE, msgspec.structs.replace(RESOURCE, cluster="d"), False),
+    "another namespace": (RESOURCE, msgspec.structs.replace(RESOURCE, namespace="other"), False),
+    "another name": (RESOURCE, msgspec.structs.replace(RESOURCE, name="other"), False),
+    "a person who names the resource": (RESOURCE, "Tenant/c/team/acme", True),
+    "a person who names another": (RESOURCE, "Tenant/c/team/other", False),
+    "a resource that a person's text names": ("Tenant/c/team/acme", RESOURCE, False),
+}
+
+
+@pytest.mark.parametrize(("recorded", "asking", "allowed"), OWNERS.values(), ids=OWNERS)
+def test_an_owner_is(recorded: Owner, asking: Owner, *, allowed: bool) -> None:
+    assert is_owner(recorded, asking) is allowed

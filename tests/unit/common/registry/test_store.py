@@ -16,6 +16,7 @@ from ocelot_common.registry.model import (
     KeyState,
     PendingRetention,
     Placement,
+    ResourceOwner,
     Space,
     Tenant,
     TenantState,
@@ -29,13 +30,16 @@ AT = datetime(2026, 11, 24, 12, 0, 0, 123_000, tzinfo=UTC)
 text = st.text(st.characters(codec="utf-8"), max_size=10)
 # MongoDB keeps milliseconds.
 moments = st.integers(-(10**12), 10**13).map(lambda ms: datetime.fromtimestamp(ms // 1000, UTC))
+owners = text | st.builds(
+    ResourceOwner, kind=text, cluster=text, namespace=text, name=text, uid=text
+)
 tenants = st.builds(
     Tenant,
     uid=text,
     id=text,
     version=st.integers(0, 2**40),
     display_name=text,
-    owner=text,
+    owner=owners,
     isolation=st.sampled_from(Isolation),
     state=st.sampled_from(TenantState),
     space=text,

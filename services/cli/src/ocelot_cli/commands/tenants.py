@@ -136,7 +136,7 @@ def list_tenants(
             _day(tenant.created_at),
             tenant.uid,
             tenant.isolation,
-            tenant.owner,
+            str(tenant.owner),
         )
         for tenant in tenants
     ]

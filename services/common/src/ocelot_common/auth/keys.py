@@ -46,22 +46,40 @@ def load_signing_key(path: Path) -> SigningKey:
         ValueError: the file holds no key that Ocelot can sign with.
         OSError: the file can't be read.
     """
+    return read_signing_key(path.read_bytes(), where=str(path))
+
+
+def read_signing_key(pem: bytes, *, where: str) -> SigningKey:
+    """Read a private key from PEM (PKCS#8 or traditional, unencrypted).
+
+    Args:
+        pem: of the key.
+        where: it was found, for the message of an error.
+
+    Raises:
+        ValueError: this is no key that Ocelot can sign with.
+    """
     try:
-        private = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        private = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} must have an unencrypted private key in PEM: {error}") from None
+        raise ValueError(f"{where} must have an unencrypted private key in PEM: {error}") from None
     if not isinstance(private, PrivateKey):
-        raise ValueError(f"{path}: the key must be EC P-256, Ed25519 or RSA.")
+        raise ValueError(f"{where}: the key must be EC P-256, Ed25519 or RSA.")
     return SigningKey(private)
 
 
-def save_signing_key(key: SigningKey, path: Path) -> None:
-    """Write a private key as PKCS#8 PEM, readable by its owner alone."""
-    pem = key.private.private_bytes(
+def signing_key_pem(key: SigningKey) -> bytes:
+    """Return a private key as PKCS#8 PEM."""
+    return key.private.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
+
+
+def save_signing_key(key: SigningKey, path: Path) -> None:
+    """Write a private key as PKCS#8 PEM, readable by its owner alone."""
+    pem = signing_key_pem(key)
     path.touch(mode=0o600)
     path.chmod(0o600)  # one that was there keeps its mode
     path.write_bytes(pem)

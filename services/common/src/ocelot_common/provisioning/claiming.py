@@ -12,7 +12,7 @@ from ocelot_common.names import Period
 from ocelot_common.provisioning.collections import ensure_collection
 from ocelot_common.provisioning.errors import LeftoverDataError, ProvisioningError
 from ocelot_common.provisioning.indices import IndexMaker
-from ocelot_common.registry.model import Isolation, Space, Tenant, TenantState
+from ocelot_common.registry.model import Isolation, Owner, Space, Tenant, TenantState
 from ocelot_common.registry.store import RegistryStore, RegistryTransaction
 from ocelot_common.telemetry.logs import get_logger
 
@@ -23,14 +23,14 @@ class TenantSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a tenant is asked to be.
 
     Attributes:
-        owner: `cli`, or `namespace/name` of a Tenant resource.
+        owner: who may change the tenant.
         isolation: can't be changed later.
         period, shards: of a Dedicated tenant's indices.
         replicas: the same; None: one where there is more than one data node, else none.
     """
 
     id: str
-    owner: str
+    owner: Owner
     display_name: str = ""
     isolation: Isolation = Isolation.DEDICATED
     retention_days: int | None = None

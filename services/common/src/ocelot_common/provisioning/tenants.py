@@ -21,7 +21,7 @@ from ocelot_common.provisioning.errors import (
 )
 from ocelot_common.provisioning.indices import IndexMaker
 from ocelot_common.provisioning.removal import DataRemoval
-from ocelot_common.registry.model import Space, Tenant, TenantState
+from ocelot_common.registry.model import Owner, ResourceOwner, Space, Tenant, TenantState, is_owner
 from ocelot_common.registry.store import RegistryStore, RegistryTransaction
 from ocelot_common.telemetry.logs import get_logger
 
@@ -90,7 +90,7 @@ class Provisioner:
         self,
         tenant_id: str,
         *,
-        owner: str,
+        owner: Owner,
         display_name: str | UnsetType = UNSET,
         retention_days: int | UnsetType | None = UNSET,
     ) -> Tenant:
@@ -135,21 +135,23 @@ class Provisioner:
         if existing.state in (TenantState.DELETING, TenantState.ORPHANED):
             existing = await self._update(existing.uid, state=TenantState.ACTIVE, purge_after=None)
             log.info("tenant_restored", tenant=existing.id, uid=existing.uid)
+        if isinstance(spec.owner, ResourceOwner) and existing.owner != spec.owner:
+            existing = await self._update(existing.uid, owner=spec.owner)  # made again: a new uid
         return existing
 
-    async def suspend(self, tenant_id: str, *, owner: str) -> Tenant:
+    async def suspend(self, tenant_id: str, *, owner: Owner) -> Tenant:
         """Refuse a tenant's requests; what was acknowledged is still stored."""
         tenant = await self._kept(tenant_id, owner)
         return await self._update(tenant.uid, state=TenantState.SUSPENDED)
 
-    async def resume(self, tenant_id: str, *, owner: str) -> Tenant:
+    async def resume(self, tenant_id: str, *, owner: Owner) -> Tenant:
         """End a suspension."""
         tenant = await self._live(tenant_id, owner)
         if tenant.state is not TenantState.SUSPENDED:
             return tenant
         return await self._update(tenant.uid, state=TenantState.ACTIVE)
 
-    async def delete(self, tenant_id: str, *, owner: str, now: bool = False) -> Tenant:
+    async def delete(self, tenant_id: str, *, owner: Owner, now: bool = False) -> Tenant:
         """Delete a tenant: in seven days, or at once and for good with `now`.
 
         Raises:
@@ -213,14 +215,14 @@ class Provisioner:
             raise ProvisioningError(f"The space {tenant.space!r} of {tenant.id!r} is missing.")
         return space
 
-    async def _live(self, tenant_id: str, owner: str) -> Tenant:
+    async def _live(self, tenant_id: str, owner: Owner) -> Tenant:
         tenant = await self._store.live_tenant(tenant_id)
         if tenant is None:
             raise TenantNotFoundError(f"The tenant {tenant_id!r} does not exist.")
         self._check_owner(tenant, owner)
         return tenant
 
-    async def _kept(self, tenant_id: str, owner: str) -> Tenant:
+    async def _kept(self, tenant_id: str, owner: Owner) -> Tenant:
         """Return a live tenant that is not being deleted."""
         tenant = await self._live(tenant_id, owner)
         if tenant.state is TenantState.DELETING:
@@ -228,11 +230,11 @@ class Provisioner:
         return tenant
 
     @staticmethod
-    def _check_owner(tenant: Tenant, owner: str) -> None:
-        if tenant.owner != owner:
+    def _check_owner(tenant: Tenant, owner: Owner) -> None:
+        if not is_owner(tenant.owner, owner):
             raise OwnerError(
-                f"The tenant {tenant.id!r} belongs to {tenant.owner!r}. Only the owner may change"
-                " it."
+                f"The tenant {tenant.id!r} belongs to {str(tenant.owner)!r}. Only the owner may"
+                " change it."
             )
 
     async def _end(self, uid: str, *, expected: TenantState | None = None) -> None:

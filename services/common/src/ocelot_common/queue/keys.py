@@ -100,8 +100,8 @@ def parse_keys(text: str) -> tuple[QueueKey, ...]:
         line = line.strip()  # noqa: PLW2901 - the same line without what surrounds it
         if not line or line.startswith("#"):
             continue
-        kid, _, encoded = line.partition(":")
-        if not KID.fullmatch(kid):
+        kid, colon, encoded = line.partition(":")
+        if not colon or not KID.fullmatch(kid):  # without a colon, the line may be a key's secret
             raise ValueError(f"line {number} does not begin with a key id and a colon")
         if kid in keys:
             raise ValueError(f"line {number}: the key id {kid} occurs twice")

@@ -53,6 +53,44 @@ class Placement(msgspec.Struct, frozen=True):
     queue: str = "default"
 
 
+class ResourceOwner(msgspec.Struct, frozen=True, kw_only=True):
+    """A Kubernetes resource that owns a tenant.
+
+    Attributes:
+        kind: of the resource, `Tenant`.
+        cluster: names the cluster; by default the uid of its namespace `kube-system`.
+        namespace, name: of the resource.
+        uid: of the resource. It changes when the resource is deleted and made again.
+    """
+
+    kind: str
+    cluster: str
+    namespace: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        """Name the resource for people, and for the option `--owner`: all but its uid."""
+        return f"{self.kind}/{self.cluster}/{self.namespace}/{self.name}"
+
+
+#: Who may change a tenant: `cli` or another text that a person chose, or a Kubernetes resource.
+Owner = str | ResourceOwner
+
+
+def is_owner(recorded: Owner, asking: Owner) -> bool:
+    """Return whether `asking` may change what belongs to `recorded`.
+
+    A resource that was deleted and made again under its name in its cluster is the same owner. A
+    person is the owner who gives the owner's text.
+    """
+    if isinstance(recorded, ResourceOwner) and isinstance(asking, ResourceOwner):
+        return msgspec.structs.replace(recorded, uid=asking.uid) == asking
+    if isinstance(asking, ResourceOwner):
+        return False  # a person can choose any text
+    return str(recorded) == asking
+
+
 class PendingRetention(msgspec.Struct, frozen=True, kw_only=True):
     """A shorter retention that is announced and not yet in force: a typo can be corrected.
 
@@ -72,7 +110,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
         uid: names the incarnation, never reused.
         id: the name that people use; of all incarnations with one id, one is not Deleted.
         version: of the registry when this document was written; grows.
-        owner: who may change or recreate it: `cli`, or `namespace/name` of a Tenant resource.
+        owner: who may change or recreate it.
         space: where its events live.
         retention_days: age at which events end, by `received_at`; None keeps them.
         pending_retention: replaces `retention_days` from its time on.
@@ -86,7 +124,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     version: int
     display_name: str
-    owner: str
+    owner: Owner
     isolation: Isolation
     state: TenantState
     space: str

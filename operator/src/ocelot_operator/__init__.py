@@ -1,0 +1,1 @@
+"""The operator: tenants, token Secrets and keys on Kubernetes."""

@@ -1,0 +1,236 @@
+"""Token Secrets: one per client of a Tenant, and one for the administrator.
+
+A Secret is the operator's own if it has the operator's label with the Tenant's uid and an
+ownerReference to the Tenant. Every other Secret is left alone, and is not even read: a name that is
+taken is noticed when the create is refused.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from ocelot_common.registry.model import Tenant
+from ocelot_common.telemetry.logs import get_logger
+from ocelot_operator.kubernetes import (
+    GROUP,
+    KIND,
+    VERSION,
+    ConflictError,
+    KubernetesClient,
+    KubernetesError,
+    Object,
+)
+from ocelot_operator.minting import Mint, TokenSpec
+from ocelot_operator.resource import Client, TenantResource
+
+MANAGER: Final = "ocelot-operator"
+_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+_TENANT_UID: Final = f"{GROUP}/tenant-uid"
+_COMPONENT: Final = "app.kubernetes.io/component"
+_UNPROCESSABLE: Final = 422
+
+log = get_logger(__name__)
+
+
+class ClientToken(NamedTuple):
+    """A client whose Secret has a token.
+
+    Attributes:
+        expires_at: when the token ends.
+    """
+
+    client: Client
+    expires_at: datetime
+
+
+class SecretNotOwnedError(Exception):
+    """A Secret is somebody else's; it was not touched."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The Secret {name} exists and is not the operator's. Delete it.")
+
+
+class TokenSecrets:
+    """Keeps the Secrets of a Tenant's clients as its spec says.
+
+    Args:
+        kubernetes: to write them.
+        api_url: written into each.
+    """
+
+    def __init__(self, kubernetes: KubernetesClient, *, api_url: str) -> None:
+        self._kubernetes = kubernetes
+        self._api_url = api_url
+
+    async def ensure(
+        self, resource: TenantResource, tenant: Tenant, mint: Mint
+    ) -> tuple[list[ClientToken], list[str]]:
+        """Create, renew and delete Secrets so that each client has one with a good token.
+
+        Returns:
+            The clients that have a token, and the names of Secrets that belong to somebody else.
+
+        Raises:
+            KubernetesError: a Secret could not be written; the others were.
+        """
+        namespace, uid = resource.metadata.namespace, resource.metadata.uid
+        found = await self._kubernetes.secrets(namespace, label=_TENANT_UID, value=uid)
+        own = {each["metadata"]["name"]: each for each in found if _is_own(each, uid)}
+        served, foreign = [], []
+        failed: KubernetesError | None = None
+        for client in resource.clients:
+            spec = TokenSpec(
+                subject=f"{client.name}@{tenant.id}",
+                tenants=[tenant],
+                scopes=sorted(set(client.scopes)),
+                ttl=client.lifetime,
+            )
+            metadata = {
+                "namespace": namespace,
+                "name": client.secret_name,
+                "labels": {_MANAGED_BY: MANAGER, _TENANT_UID: uid},
+                "ownerReferences": [_owner_reference(resource)],
+            }
+            data = {"tenant": tenant.id, "url": self._api_url}
+            present = own.pop(client.secret_name, None)
+            try:
+                expires_at = await keep_token(
+                    self._kubernetes, present, metadata=metadata, data=data, spec=spec, mint=mint
+                )
+            except KubernetesError as error:
+                if present is None and isinstance(error, ConflictError):
+                    foreign.append(client.secret_name)
+                else:
+                    failed = error
+            else:
+                served.append(ClientToken(client, expires_at))
+        for rest in own.values():
+            await self._kubernetes.delete_secret(rest)
+            log.info("token_secret_deleted", namespace=namespace, secret=rest["metadata"]["name"])
+        if failed is not None:
+            raise failed
+        return served, foreign
+
+
+async def keep_admin_token(
+    kubernetes: KubernetesClient,
+    mint: Mint,
+    *,
+    namespace: str,
+    name: str,
+    api_url: str,
+    spec: TokenSpec,
+) -> None:
+    """Keep the Secret of the administrator's token.
+
+    Raises:
+        SecretNotOwnedError: it is somebody else's.
+        KubernetesError: it could not be read or written.
+    """
+    labels = {_MANAGED_BY: MANAGER, _COMPONENT: "admin-token"}
+    present = await kubernetes.secret(namespace, name)
+    if present is not None and not _has_labels(present, labels):
+        raise SecretNotOwnedError(name)
+    metadata = {"namespace": namespace, "name": name, "labels": labels}
+    await keep_token(
+        kubernetes, present, metadata=metadata, data={"url": api_url}, spec=spec, mint=mint
+    )
+
+
+async def keep_token(
+    kubernetes: KubernetesClient,
+    present: Object | None,
+    *,
+    metadata: Object,
+    data: Mapping[str, str],
+    spec: TokenSpec,
+    mint: Mint,
+) -> datetime:
+    """Write a Secret unless it has a good token and `data`; returns when the token ends.
+
+    Args:
+        kubernetes: to write it.
+        present: the Secret as it was read, the operator's own; None to create it.
+        metadata: of the Secret.
+        data: what it has beside `token` and `expires`.
+        spec: of the token.
+        mint: makes the token.
+
+    Raises:
+        ConflictError: another Secret has the name, or this one was changed since it was read.
+        KubernetesError: it could not be written.
+    """
+    held = _data_of(present) if present is not None else {}
+    if (expires_at := mint.expiry(held.get("token", ""), spec)) is not None:
+        wanted = {**data, "token": held["token"], "expires": _text(expires_at)}
+        if held == wanted:
+            return expires_at
+    token = mint.mint(spec)
+    expires_at = mint.expiry(token, spec)
+    if expires_at is None:
+        raise RuntimeError("a new token is not what was asked for")
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": dict(metadata),
+        "stringData": {**data, "token": token, "expires": _text(expires_at)},
+    }
+    if present is None:
+        await kubernetes.create_secret(secret)
+    else:
+        await _replace(kubernetes, present, secret)
+    log.info("token_secret_written", namespace=metadata["namespace"], secret=metadata["name"])
+    return expires_at
+
+
+async def _replace(kubernetes: KubernetesClient, present: Object, secret: Object) -> None:
+    version = present["metadata"]["resourceVersion"]
+    try:
+        await kubernetes.replace_secret(
+            {**secret, "metadata": {**secret["metadata"], "resourceVersion": version}}
+        )
+    except KubernetesError as error:
+        if error.status != _UNPROCESSABLE:
+            raise
+        # Somebody made it immutable or of another type, which no update can change.
+        await kubernetes.delete_secret(present)
+        await kubernetes.create_secret(secret)
+
+
+def _owner_reference(resource: TenantResource) -> Object:
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": KIND,
+        "name": resource.metadata.name,
+        "uid": resource.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def _is_own(secret: Object, uid: str) -> bool:
+    references = secret["metadata"].get("ownerReferences", [])
+    owned = any(each.get("kind") == KIND and each.get("uid") == uid for each in references)
+    return owned and _has_labels(secret, {_MANAGED_BY: MANAGER, _TENANT_UID: uid})
+
+
+def _has_labels(secret: Object, labels: Mapping[str, str]) -> bool:
+    return labels.items() <= (secret["metadata"].get("labels") or {}).items()
+
+
+def _data_of(secret: Mapping[str, Any]) -> dict[str, str]:
+    """Return a Secret's data as text; what is not text is left out."""
+    texts = {}
+    for name, value in (secret.get("data") or {}).items():
+        try:
+            texts[name] = base64.b64decode(value, validate=True).decode()
+        except (binascii.Error, ValueError):
+            texts[name] = ""
+    return texts
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,73 @@
+"""The operator's settings."""
+
+from pydantic import Field
+
+from ocelot_common.settings import (
+    ProbesSettings,
+    ProvisioningSettings,
+    TelemetrySettings,
+    TokenSettings,
+)
+
+_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+
+
+class OperatorSettings(ProvisioningSettings, TokenSettings, TelemetrySettings, ProbesSettings):
+    """Environment variables of the operator."""
+
+    api_url: str = Field(
+        alias="OCELOT_API_URL",
+        max_length=2_048,
+        description="URL of the api, written into each token Secret.",
+    )
+    namespace: str = Field(
+        alias="OCELOT_OPERATOR_NAMESPACE",
+        pattern=_NAME,
+        description="Namespace of the operator, which has the Secrets of the keys and of the"
+        " administrator's token.",
+    )
+    cluster_id: str = Field(
+        default="",
+        alias="OCELOT_CLUSTER_ID",
+        pattern=r"^[A-Za-z0-9._-]{0,63}$",
+        description="Name of the cluster in the owner on record of each tenant. Never change it. If"
+        " not set, the uid of the namespace kube-system.",
+    )
+    signing_key_secret: str = Field(
+        default="ocelot-signing-key",
+        alias="OCELOT_SIGNING_KEY_SECRET",
+        pattern=_NAME,
+        description="Secret whose key `signing-key.pem` has the private key that signs tokens.",
+    )
+    create_signing_key: bool = Field(
+        default=True,
+        alias="OCELOT_CREATE_SIGNING_KEY",
+        description="Create the Secret of the signing key if it is missing and the registry has no"
+        " signing key yet.",
+    )
+    queue_keys_secret: str = Field(
+        default="ocelot-queue-keys",
+        alias="OCELOT_QUEUE_KEYS_SECRET",
+        pattern=_NAME,
+        description="Secret whose key `queue-keys` has the file of the queue keys.",
+    )
+    create_queue_keys: bool = Field(
+        default=True,
+        alias="OCELOT_CREATE_QUEUE_KEYS",
+        description="Create the Secret of the queue keys if it is missing and the registry has no"
+        " queue key yet.",
+    )
+    admin_token_secret: str = Field(
+        default="ocelot-admin-token",
+        alias="OCELOT_ADMIN_TOKEN_SECRET",
+        pattern=_NAME,
+        description="Secret in which the operator keeps a token of the role installation-admin,"
+        " valid for 1 h.",
+    )
+    interval_sec: float = Field(
+        default=60.0,
+        alias="OCELOT_OPERATOR_INTERVAL_SEC",
+        ge=1,
+        le=3_600,
+        description="Seconds between two passes over the same Tenant, and over the keys.",
+    )

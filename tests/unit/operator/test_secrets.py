@@ -1,0 +1,139 @@
+"""Which Secrets the operator writes and deletes. The API server is a fake that can refuse."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from ocelot_common.auth.keys import new_signing_key
+from ocelot_common.registry.model import Isolation, Tenant, TenantState
+from ocelot_common.timestamps import EPOCH
+from ocelot_operator.kubernetes import ConflictError, KubernetesError, Object
+from ocelot_operator.minting import Mint
+from ocelot_operator.resource import read_resource
+from ocelot_operator.secrets import TokenSecrets
+
+UID = "11111111-2222-3333-4444-555555555555"
+LABELS = {"app.kubernetes.io/managed-by": "ocelot-operator", "ocelot.dev/tenant-uid": UID}
+OWNER = {"apiVersion": "ocelot.dev/v1alpha1", "kind": "Tenant", "name": "acme", "uid": UID}
+TENANT = Tenant(
+    uid="0123456789abcdef",
+    id="acme",
+    version=1,
+    display_name="Acme",
+    owner="cli",
+    isolation=Isolation.DEDICATED,
+    state=TenantState.ACTIVE,
+    space="logs_acme",
+    created_at=EPOCH,
+)
+MINT = Mint(new_signing_key(), issuer="ocelot", audience="ocelot")
+
+
+class Api:
+    """The Secrets of one namespace."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Object] = {}
+        self.refused: set[str] = set()
+        self.writes = 0
+
+    def put(self, name: str, **metadata: Any) -> Object:
+        whole = {"namespace": "team", "name": name, "uid": name, "resourceVersion": "1", **metadata}
+        self.kept[name] = {"metadata": whole, "data": {"password": "dGhlaXJz"}}
+        return self.kept[name]
+
+    async def secrets(self, namespace: str, *, label: str, value: str) -> list[Object]:
+        assert namespace == "team"
+        return [
+            each
+            for each in self.kept.values()
+            if each["metadata"].get("labels", {}).get(label) == value
+        ]
+
+    async def create_secret(self, secret: Object) -> None:
+        name = secret["metadata"]["name"]
+        if name in self.kept:
+            raise ConflictError(409, "AlreadyExists")
+        self._write(secret)
+
+    async def replace_secret(self, secret: Object) -> None:
+        self._write(secret)
+
+    async def delete_secret(self, secret: Object) -> None:
+        del self.kept[secret["metadata"]["name"]]
+
+    def _write(self, secret: Object) -> None:
+        self.writes += 1
+        metadata = secret["metadata"]
+        if metadata["name"] in self.refused:
+            raise KubernetesError(403, "Forbidden")
+        made = self.put(**{**metadata, "uid": metadata["name"], "resourceVersion": "2"})
+        made["data"] = {
+            name: base64.b64encode(value.encode()).decode()
+            for name, value in secret["stringData"].items()
+        }
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+async def ensure(api: Api, *names: str) -> tuple[list[str], list[str]]:
+    """Make a pass with a client for each Secret; the names that were served, and the foreign."""
+    clients = [{"name": name, "scopes": ["logs:read"], "secretName": name} for name in names]
+    resource = read_resource(
+        {
+            "metadata": {"namespace": "team", "name": "acme", "uid": UID},
+            "spec": {"auth": {"clients": clients}},
+        }
+    )
+    secrets = TokenSecrets(api, api_url="http://api")  # type: ignore[arg-type]
+    served, foreign = await secrets.ensure(resource, TENANT, MINT)
+    return [each.client.name for each in served], foreign
+
+
+async def test_a_good_secret_is_not_written_again(api: Api) -> None:
+    assert await ensure(api, "a", "b") == (["a", "b"], [])
+    assert await ensure(api, "a", "b") == (["a", "b"], [])
+    assert api.writes == 2
+    metadata = api.kept["a"]["metadata"]
+    assert metadata["labels"] == LABELS
+    assert metadata["ownerReferences"][0]["uid"] == UID
+
+
+FOREIGN: dict[str, dict[str, Any]] = {
+    "nothing of the operator": {},
+    "its labels alone": {"labels": LABELS},
+    "an ownerReference alone": {"ownerReferences": [OWNER]},
+    "an ownerReference of an earlier resource": {
+        "labels": LABELS,
+        "ownerReferences": [OWNER | {"uid": "other"}],
+    },
+    "another manager": {
+        "labels": LABELS | {"app.kubernetes.io/managed-by": "helm"},
+        "ownerReferences": [OWNER],
+    },
+}
+
+
+@pytest.mark.parametrize("metadata", FOREIGN.values(), ids=FOREIGN)
+async def test_a_secret_stays_that_has(api: Api, metadata: dict[str, Any]) -> None:
+    api.put("a", **metadata)
+    api.put("unnamed", **metadata)
+    before = dict(api.kept)
+
+    assert await ensure(api, "a", "b") == (["b"], ["a"])
+
+    assert {name: api.kept[name] for name in before} == before
+
+
+async def test_a_secret_that_cannot_be_written_keeps_no_other_from_being_written(api: Api) -> None:
+    await ensure(api, "old")
+    api.refused = {"a"}
+
+    with pytest.raises(KubernetesError):
+        await ensure(api, "a", "b")
+
+    assert api.kept.keys() == {"b"}
