@@ -6,7 +6,8 @@ free ports, so that several sessions run side by side. A running backend is used
 
 A test that needs search is marked `opensearch`. Where OpenSearch cannot run it is skipped with the
 reason, or fails if `OCELOT_REQUIRE_BACKENDS=1` or `CI=true`. The same holds for tests marked
-`nginx` (a proxy in front of the api) and `java` (a client of the api), which need that program.
+`nginx` (a proxy in front of the api), `java` (a client of the api) and `helm` (the chart), which
+need that program.
 """
 
 import os
@@ -24,6 +25,8 @@ import pytest_asyncio
 from ocelot_devstack.backends import Backend, Backends
 from ocelot_devstack.backends.java import find_java
 from ocelot_devstack.commands import run_command
+from ocelot_devstack.errors import DevstackError
+from ocelot_devstack.helm import find_helm
 from ocelot_devstack.services import SERVICES, ServiceSpec
 from ocelot_devstack.settings import DevSettings
 from ocelot_devstack.stack import Stack
@@ -40,6 +43,7 @@ _BY_FIXTURE: Final = {
     "sqs_endpoint_url": ("SQS",),
     "nginx_program": ("nginx",),
     "java_program": ("Java",),
+    "helm_program": ("Helm",),
 }
 #: Without Java's second compiler, which is still busy when a session's tests are over, OpenSearch
 #: starts with half the CPU time and indexes 72,000 events with a seventh less. Slower in the long
@@ -47,7 +51,11 @@ _BY_FIXTURE: Final = {
 _SHORT_LIVED_JAVA: Final = "-XX:TieredStopAtLevel=1"
 _MARKS: Final = {"mongodb": "MongoDB", "sqs": "SQS", "opensearch": "OpenSearch"}
 #: Marks of tests that need a program of this machine, and the fixtures that find it.
-_PROGRAMS: Final = {"nginx": ("nginx", "nginx_program"), "java": ("Java", "java_program")}
+_PROGRAMS: Final = {
+    "nginx": ("nginx", "nginx_program"),
+    "java": ("Java", "java_program"),
+    "helm": ("Helm", "helm_program"),
+}
 #: Where Debian keeps nginx, off the path of users other than root.
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"
 #: The first with a long-term support in which every client feature of the tests is there.
@@ -243,6 +251,18 @@ async def java_program(request: pytest.FixtureRequest) -> str:
     if "jdk.compiler" not in modules:
         _without(request, "Java", f"{program} has no compiler: install a JDK, not a runtime alone")
     return program
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def helm_program(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The path of Helm, built if need be; skips the test, or fails it, where that is impossible."""
+    settings = dev_settings(tmp_path_factory.mktemp("helm"))
+    try:
+        return str(await find_helm(settings.cache_dir, print))
+    except DevstackError as error:
+        _without(request, "Helm", str(error))
 
 
 @pytest_asyncio.fixture(loop_scope="session")
