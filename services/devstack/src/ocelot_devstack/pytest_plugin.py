@@ -259,8 +259,14 @@ async def helm_program(
 ) -> str:
     """The path of Helm, built if need be; skips the test, or fails it, where that is impossible."""
     settings = dev_settings(tmp_path_factory.mktemp("helm"))
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+
+    def report(line: str) -> None:
+        if reporter is not None:
+            reporter.write_line(f"\n{line}")
+
     try:
-        return str(await find_helm(settings.cache_dir, print))
+        return str(await find_helm(settings.cache_dir, report))
     except DevstackError as error:
         _without(request, "Helm", str(error))
 
