@@ -170,10 +170,12 @@ def test_the_operator_and_the_workers_name_the_same_key_secrets(helm: Any, make_
         )
 
     made = helm.render()
-    given = helm.render(*make_flags(queueKeys__existingSecret="q", signingKey__existingSecret="s"))
+    queue = helm.render(*make_flags(queueKeys__existingSecret="q"))
+    signing = helm.render(*make_flags(signingKey__existingSecret="s"))
 
     assert names(made) == ("shop-queue-keys", "shop-queue-keys", "true", "shop-signing-key", "true")
-    assert names(given) == ("q", "q", "false", "s", "false")
+    assert names(queue) == ("q", "q", "false", "shop-signing-key", "true")
+    assert names(signing) == ("shop-queue-keys", "shop-queue-keys", "true", "s", "false")
 
 
 def test_without_the_operator_nothing_of_it_is_installed(
