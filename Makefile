@@ -9,7 +9,7 @@ export UV_PROJECT_ENVIRONMENT ?= .venv
 RUN := $(UV) run --frozen
 BESIDE := $(RUN) --no-sync python scripts/beside.py
 
-.PHONY: help setup dev sqs-worker dev-kube test test-unit test-devstack test-cli test-services test-faults test-members bench faults fuzz contract lint format env-example postman clean
+.PHONY: help setup dev sqs-worker dev-kube test test-unit test-devstack test-cli test-services test-faults test-members bench faults fuzz contract lint format env-example postman images clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,14 @@ env-example: setup ## Write .env.example from the settings classes
 
 postman: setup ## Write docs/postman_collection.json from the OpenAPI document
 	$(RUN) --no-sync python scripts/postman.py
+
+IMAGE_TOOL ?= $(notdir $(firstword $(shell command -v docker podman buildah 2>/dev/null) docker))
+BASE_IMAGE ?= docker.io/library/python:3.11-slim-bookworm
+IMAGE ?= localhost/ocelot
+TAG ?= $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+MEMBERS ?= api consumer indexer jobs $(wildcard operator) cli
+images: ## Build a container image per member: make images IMAGE_TOOL=podman BASE_IMAGE=… TAG=… MEMBERS="api cli"
+	@IMAGE_TOOL="$(IMAGE_TOOL)" BASE_IMAGE="$(BASE_IMAGE)" IMAGE="$(IMAGE)" TAG="$(TAG)" MEMBERS="$(MEMBERS)" scripts/images
 
 clean: ## Remove what was made here; the cache and .ocelot stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -18,6 +18,10 @@ def test_proxy(nginx_program):
 def test_client(java_program):
     assert java_program
 
+@pytest.mark.helm
+def test_chart(helm_program):
+    assert helm_program
+
 @pytest.mark.nginx
 def test_that_only_says_so():
     pass
@@ -46,7 +50,7 @@ def run(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def without_programs(tmp_path: Path) -> dict[str, str]:
-    """An environment in which neither nginx nor Java is found."""
+    """An environment in which no program is found."""
     hide = tmp_path / "sitecustomize.py"
     hide.write_text(
         "import shutil, pathlib\nshutil.which = lambda *a, **k: None\n"
@@ -64,6 +68,7 @@ def test_missing_programs_are_named(tmp_path: Path, without_programs: dict[str, 
     assert ": no Java 17 or later" in ran.stdout
     assert "tests on nginx: 2 skipped" in ran.stdout
     assert "tests on Java: 1 skipped" in ran.stdout
+    assert "Helm left out: There is no helm on the path" in ran.stdout
 
 
 def test_missing_programs_fail_where_they_are_required(
@@ -75,4 +80,4 @@ def test_missing_programs_fail_where_they_are_required(
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert "nginx is not available" in ran.stdout
     assert "Java is not available" in ran.stdout
-    assert "3 errors" in ran.stdout
+    assert "4 errors" in ran.stdout

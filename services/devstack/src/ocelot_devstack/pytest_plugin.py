@@ -6,8 +6,9 @@ free ports, so that several sessions run side by side. A running backend is used
 
 A test that needs search is marked `opensearch`. Where OpenSearch cannot run it is skipped with the
 reason, or fails if `OCELOT_REQUIRE_BACKENDS=1` or `CI=true`. The same holds for tests marked
-`nginx` (a proxy in front of the api) and `java` (a client of the api), which need that program, and
-for those marked `kubernetes`: a control plane without a node, built with Go the first time.
+`nginx` (a proxy in front of the api), `java` (a client of the api) and `helm` (the chart), which
+need that program, and for those marked `kubernetes`: a control plane without a node. Helm and the
+control plane are built with Go the first time.
 """
 
 import os
@@ -25,6 +26,8 @@ import pytest_asyncio
 from ocelot_devstack.backends import Backend, Backends
 from ocelot_devstack.backends.java import find_java
 from ocelot_devstack.commands import run_command
+from ocelot_devstack.errors import DevstackError
+from ocelot_devstack.helm import find_helm
 from ocelot_devstack.kubernetes import ControlPlane
 from ocelot_devstack.kubernetes.programs import KubernetesMissingError, find_programs
 from ocelot_devstack.services import SERVICES, ServiceSpec
@@ -44,6 +47,7 @@ _BY_FIXTURE: Final = {
     "nginx_program": ("nginx",),
     "java_program": ("Java",),
     "control_plane": ("Kubernetes",),
+    "helm_program": ("Helm",),
 }
 #: Without Java's second compiler, which is still busy when a session's tests are over, OpenSearch
 #: starts with half the CPU time and indexes 72,000 events with a seventh less. Slower in the long
@@ -55,6 +59,7 @@ _PROGRAMS: Final = {
     "nginx": ("nginx", "nginx_program"),
     "java": ("Java", "java_program"),
     "kubernetes": ("Kubernetes", "control_plane"),
+    "helm": ("Helm", "helm_program"),
 }
 #: Where Debian keeps nginx, off the path of users other than root.
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -277,6 +282,24 @@ async def control_plane(
         state_dir, cache_dir=settings.cache_dir, report=lambda _: None
     ) as started:
         yield started
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def helm_program(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The path of Helm, built if need be; skips the test, or fails it, where that is impossible."""
+    settings = dev_settings(tmp_path_factory.mktemp("helm"))
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+
+    def report(line: str) -> None:
+        if reporter is not None:
+            reporter.write_line(f"\n{line}")
+
+    try:
+        return str(await find_helm(settings.cache_dir, report))
+    except DevstackError as error:
+        _without(request, "Helm", str(error))
 
 
 @pytest_asyncio.fixture(loop_scope="session")
