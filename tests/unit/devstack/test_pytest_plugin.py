@@ -68,7 +68,7 @@ def test_missing_programs_are_named(tmp_path: Path, without_programs: dict[str, 
     assert ": no Java 17 or later" in ran.stdout
     assert "tests on nginx: 2 skipped" in ran.stdout
     assert "tests on Java: 1 skipped" in ran.stdout
-    assert "Helm left out: Helm and Go are not on the path" in ran.stdout
+    assert ": Helm and Go are not on the path" in ran.stdout
 
 
 def test_missing_programs_fail_where_they_are_required(
