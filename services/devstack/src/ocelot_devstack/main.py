@@ -1,4 +1,7 @@
-"""The command line: `up` for make dev, `worker` for make sqs-worker, `kube` for make dev-kube."""
+"""The command line: `up` for make dev, `worker` for make sqs-worker, `kube` for make dev-kube.
+
+`tools` builds what tests need and what takes minutes: CI starts it first, beside the tests.
+"""
 
 import argparse
 import asyncio
@@ -15,6 +18,8 @@ from ocelot_devstack.console import complain
 from ocelot_devstack.dev_kube import dev_kube
 from ocelot_devstack.dev_run import up
 from ocelot_devstack.errors import DevstackError
+from ocelot_devstack.helm import find_helm
+from ocelot_devstack.kubernetes.programs import find_programs
 from ocelot_devstack.provisioning import provision_tenant
 from ocelot_devstack.services import SERVICES
 from ocelot_devstack.settings import ENV_PREFIX, DevSettings
@@ -29,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     worker = commands.add_parser("worker", help="Start one more worker of a running `up`.")
     worker.add_argument("service", choices=[spec.name for spec in SERVICES if spec.drains])
     commands.add_parser("kube", help="Run a Kubernetes API server and the operator beside `up`.")
+    commands.add_parser("tools", help="Build Helm and the Kubernetes control plane, only once.")
     arguments = parser.parse_args(argv)
     if renamed := renamed_settings(os.environ):
         exit_with(renamed)
@@ -38,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             become_worker(settings, arguments.service)
         if arguments.command == "kube":
             asyncio.run(dev_kube(settings))
+            return
+        if arguments.command == "tools":
+            asyncio.run(_build_tools(settings))
             return
         # Provisioning writes log lines of a service; `up` reports in plain lines.
         discard_logs()
@@ -50,3 +59,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (DevstackError, ProvisioningError) as error:
         complain(str(error))
     raise SystemExit(1)
+
+
+async def _build_tools(settings: DevSettings) -> None:
+    """Build one after the other: each uses all cores."""
+    await find_programs(settings.cache_dir, report=print)
+    await find_helm(settings.cache_dir, print)
