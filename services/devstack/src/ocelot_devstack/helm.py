@@ -29,7 +29,9 @@ async def find_helm(cache_dir: Path, report: Callable[[str], None]) -> Path:
         return Path(on_path)
     go = shutil.which("go")
     if go is None:
-        raise DevstackError("Helm and Go are not on the path. Install Helm, or Go, which builds it.")
+        raise DevstackError(
+            "Helm and Go are not on the path. Install Helm, or Go, which builds it."
+        )
 
     async def build(into: Path) -> None:
         report(f"Helm: building {VERSION}, only once; it takes one to ten minutes")
