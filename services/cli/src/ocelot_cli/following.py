@@ -21,7 +21,7 @@ async def follow(
 ) -> Job:
     """Tell how far a job is until it has ended; not on a terminal, only when its phase changes.
 
-    The phases of a rebuild come again with each of its indices.
+    A rebuild has the same phases for each of its indices.
 
     Args:
         jobs: the store.

@@ -535,25 +535,26 @@ class PlaceFinder:
     """
 
     def __init__(self, limits: EventLimits) -> None:
+        # Every request makes one, and few need it: the rest is made for a fault.
+        self._limits = limits
         self._bytes_left = PLACE_BYTES
-        digits = limits.max_integer_digits
-        self._long_integer = _Fault(
-            digits, lambda text: _holds_long_integer(text, digits), lambda _: False, ""
-        )
-        self._long_key = _Fault(
-            limits.max_key_bytes,
-            lambda text: may_have_long_key(text, limits),
-            lambda key: _is_long(key, limits),
-            None,
-        )
 
     def long_integer(self, text: bytes) -> str:
         """Return the path from a part to its first integer that is too long."""
-        return self._path(text, self._long_integer) or ""
+        most = self._limits.max_integer_digits
+        fault = _Fault(most, lambda each: _holds_long_integer(each, most), lambda _: False, "")
+        return self._path(text, fault) or ""
 
     def long_key(self, text: bytes) -> str:
         """Return the path from a part to the object that has a key that is too long."""
-        return self._path(text, self._long_key) or ""
+        limits = self._limits
+        fault = _Fault(
+            limits.max_key_bytes,
+            lambda each: may_have_long_key(each, limits),
+            lambda key: _is_long(key, limits),
+            None,
+        )
+        return self._path(text, fault) or ""
 
     def _path(self, text: bytes, fault: _Fault) -> str | None:
         """Return the path from a text to a fault; None if the fault is not there."""

@@ -49,7 +49,7 @@ _UNITS_PER_CONTAINER: Final = 1.5
 _BYTES_PER_FREE_CONTAINER: Final = 25
 #: Of one event. With more, it is refused before it is decoded.
 _MOST_CONTAINERS: Final = 32
-#: Numbers such as 1e300, which take 8 µs each to read, of all events together.
+#: Numbers such as 1e300, of which some take 14 µs each to read, of all events together.
 FREE_SLOW_NUMBERS: Final = 64
 BYTES_PER_SLOW_NUMBER: Final = 512
 #: Arrays and objects beyond one per 10 bytes, which each event may have a few of: the events of a
