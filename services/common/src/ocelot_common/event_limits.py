@@ -17,6 +17,7 @@ import msgspec
 _OPENING: Final = b"{["
 _OPENED: Final = ord("(")
 _NOT_OPENING: Final = bytes(code for code in range(256) if code not in _OPENING)
+_NOT_OPENING_OR_NEWLINE: Final = _NOT_OPENING.replace(b"\n", b"")
 _NOT_BRACKETS_OR_QUOTES: Final = bytes(code for code in range(256) if code not in b'{}[]"')
 _AS_PARENTHESES: Final = bytes.maketrans(b"{[]}", b"(())")
 _MANY_QUOTES: Final = b'"' * 16
@@ -87,10 +88,13 @@ class EventError(ValueError):
     """
 
     def __init__(self, code: str, path: str, detail: str) -> None:
-        super().__init__(f"{path or 'event'}: {detail}")
         self.code = code
         self.path = path
         self.detail = detail
+
+    def __str__(self) -> str:
+        # Made when it is asked for: most errors become faults of an answer.
+        return f"{self.path or 'event'}: {self.detail}"
 
 
 class EventFault(NamedTuple):
@@ -141,10 +145,10 @@ def check_text(raw: bytes, limits: EventLimits) -> Density:
     if count_openings(raw) > counted:
         pairs = _pairs_outside_strings(raw)
         openings = pairs.count(b"(")
-        if openings - size // BYTES_PER_CONTAINER > FREE_CONTAINERS:
+        containers = most_openings(size)
+        if openings > containers:
             if _begins_deep(pairs, limits.max_depth):
                 raise _too_deep(limits)
-            containers = FREE_CONTAINERS + size // BYTES_PER_CONTAINER
             raise EventError(
                 "too_many_containers",
                 "",
@@ -244,10 +248,11 @@ def any_has_many_exponents(texts: Sequence[bytes]) -> bool:
     """Whether an event of at least one of these texts may have more of them than it is allowed."""
     # A look that takes 0.1 µs per text, and suffices for most.
     letters = sum(max(map(bytes.count, texts, repeat(letter))) for letter in (b"e", b"E"))
-    return letters > FREE_EXPONENTS and any(map(_has_many_exponents, texts))
+    return letters > FREE_EXPONENTS and any(map(has_many_exponents, texts))
 
 
-def _has_many_exponents(text: bytes) -> bool:
+def has_many_exponents(text: bytes) -> bool:
+    """Whether an event may have more of them than it is allowed."""
     most = _most_exponents(len(text))
     return count_exponents(text, most + 1) > most
 
@@ -371,16 +376,16 @@ def count_openings(text: bytes) -> int:
 
 
 def openings_of_each(texts: Sequence[bytes]) -> list[int]:
-    """`count_openings` of each text, in half of the time."""
-    return list(map(len, map(bytes.translate, texts, repeat(None), repeat(_NOT_OPENING))))
+    """`count_openings` of each text, in a fifth of the time where the texts are short."""
+    lines = b"\n".join(texts).translate(None, _NOT_OPENING_OR_NEWLINE).split(b"\n")
+    if len(lines) == len(texts):
+        return list(map(len, lines))
+    return list(map(count_openings, texts))  # some have line breaks
 
 
-def has_too_many_openings(texts: Sequence[bytes], openings: Sequence[int]) -> bool:
-    """Whether `check_text` may refuse one of these texts for its arrays and objects."""
-    return any(
-        number > FREE_CONTAINERS + len(text) // BYTES_PER_CONTAINER
-        for text, number in zip(texts, openings, strict=True)
-    )
+def most_openings(size: int) -> int:
+    """Return how many arrays and objects an event of so many bytes may hold."""
+    return FREE_CONTAINERS + size // BYTES_PER_CONTAINER
 
 
 def sum_of_surplus(texts: Sequence[bytes], openings: Sequence[int]) -> int:
@@ -393,8 +398,8 @@ def sum_of_surplus(texts: Sequence[bytes], openings: Sequence[int]) -> int:
     return sum(
         max(0, _pairs_outside_strings(text).count(b"(") - _counted_from(len(text)))
         for text, number in zip(texts, openings, strict=True)
-        # Most have few, and a call for each would take 0.2 µs.
-        if number > _FREE_CONTAINERS_OF_SMALL and number > _counted_from(len(text))
+        # Most have few, and a call for each would take 0.1 µs.
+        if number > _FREE_CONTAINERS_OF_SMALL + len(text) // BYTES_PER_CONTAINER_OF_SMALL
     )
 
 

@@ -306,10 +306,26 @@ def test_numbers_that_take_long_to_read_are_counted_over_the_whole_request(
 
 def test_faults_among_the_smallest_events_are_named_up_to_a_number(principal: Principal) -> None:
     small, faulty = (BASE + "}").encode(), (BASE + ',"changes":1}').encode()
-    few = [faulty if number % 16 == 0 else small for number in range(160)]
-    assert accept(principal, few).rejected == 10
-    with pytest.raises(TooManyFaultsError):
-        accept(principal, few * 20)
+    events = [faulty if number % 16 == 0 else small for number in range(1_600)]
+    assert accept(principal, events).rejected == 100
+    events = [faulty if number % 4 == 0 else small for number in range(1_600)]
+    with pytest.raises(TooManyFaultsError) as caught:
+        accept(principal, events)
+    assert caught.value.rejected < 200
+
+
+def test_a_fault_does_not_change_what_becomes_of_the_events_beside_it(
+    principal: Principal,
+) -> None:
+    good = [event(message=str(number)) for number in range(300)]
+    given = [event(message=str(number), id=str(uuid.uuid4())) for number in range(300)]
+    for raws in (good, given, [*good, *given]):
+        expected = [each.text for each in accept(principal, raws).events]
+        for at in (0, 1, 127, 128, 200, 299):
+            beside = accept(principal, [*raws[:at], b'{"action":1}', *raws[at:]])
+            assert [each.text for each in beside.events] == expected
+            assert [number for number, each in enumerate(beside.ids) if each is None] == [at]
+            assert {error.index for error in beside.errors} == {at}
 
 
 def test_ordinary_events_with_faults_everywhere_are_named_one_by_one(principal: Principal) -> None:

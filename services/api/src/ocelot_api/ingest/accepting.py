@@ -1,6 +1,6 @@
 """Validating a request's events and giving them their ids (design §3, §5)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -8,7 +8,7 @@ import msgspec
 from ocelot_api.authentication import Principal
 from ocelot_common.batching import batched
 from ocelot_common.envelope import PackedEvent
-from ocelot_common.event import AcceptedEvent, BulkAcceptor, EventAcceptor
+from ocelot_common.event import AcceptedEvent, BulkAcceptor, EventAcceptor, PlainEvents
 from ocelot_common.event_faults import FaultFinder
 from ocelot_common.event_limits import (
     EventError,
@@ -20,9 +20,7 @@ from ocelot_common.event_limits import (
 from ocelot_common.ids import IdsByKey, format_id, format_ids, new_id_and_text, new_ids_and_texts
 
 #: Decoded together; decoded events take ten times the bytes of their texts.
-_PLAIN_EVENTS: Final = 128
-#: Decoded together where one of those before is faulty, which takes half of the time of one by one.
-_FEW_EVENTS: Final = 16
+_EVENTS_OF_STEP: Final = 128
 #: One step's bytes: the slowest take 20 ms.
 _STEP_BYTES: Final = 128 * 1024
 #: A fault takes up to 40 µs, as much as 1,000 bytes of good events. So a request may hold so many
@@ -35,20 +33,6 @@ BYTES_PER_FAULT: Final = 512
 SMALL_BYTES: Final = 1_000
 MANY_OPENINGS: Final = 16
 FAULTS_OF_DENSE: Final = 3
-#: A part has many faults if one of so many of its events is faulty.
-_MANY_FAULTS: Final = 16
-#: What a request may cost beyond decoding its events once, all together: small events that were
-#: decoded in vain, because one beside them was not plain, and those that were read one by one. The
-#: unit is to decode the smallest event, 1 µs. Events of 100 bytes and more never reach this bound,
-#: unless they nest deep beside faulty ones.
-FREE_UNITS: Final = 600
-BYTES_PER_UNIT: Final = 40
-_UNITS_ONE_BY_ONE: Final = 2
-#: Beside a faulty event, what an array or object beyond one per so many bytes adds.
-_UNITS_PER_CONTAINER: Final = 1.5
-_BYTES_PER_FREE_CONTAINER: Final = 25
-#: Of one event. With more, it is refused before it is decoded.
-_MOST_CONTAINERS: Final = 32
 #: Numbers such as 1e300, of which some take 14 µs each to read, of all events together.
 FREE_SLOW_NUMBERS: Final = 64
 BYTES_PER_SLOW_NUMBER: Final = 512
@@ -127,7 +111,6 @@ class Accepting:
         self._surplus = 0
         self._weight_of_faults = 0
         self._total_bytes = 0
-        self._units = 0.0
         self.text_bytes = 0
 
     def one(self, raw: bytes) -> Accepted:
@@ -146,17 +129,8 @@ class Accepting:
             event = self._acceptor.accept(raw)
         except EventError as error:
             self._reject(self._faults.faults(raw, error))
-            return self.accepted
-        event_id = event.id
-        if event_id is not None:
-            id_text = format_id(event_id)
-        elif self._by_key is None:
-            event_id, id_text = new_id_and_text()
         else:
-            event_id = self._by_key.next(event.text)
-            id_text = format_id(event_id)
-        self.accepted.ids.append(id_text)
-        self.accepted.events.append(PackedEvent(event_id, event.text))
+            self._add(event)
         return self.accepted
 
     def steps(self, raws: Sequence[bytes | msgspec.Raw]) -> Iterator[None]:
@@ -175,105 +149,85 @@ class Accepting:
         bulk = self._acceptor.bulk()
         # Copies of the parts of a body are made as they are needed.
         texts: Iterable[bytes] = map(bytes, raws)
-        # Faults are seldom alone, and many are seldom followed by none.
-        likely_whole = likely_plain = True
-        for part in batched(texts, _PLAIN_EVENTS):
-            if self._total_bytes:
-                yield
+        for part in batched(texts, _EVENTS_OF_STEP):
             size = sum(map(len, part))
+            is_first = self._total_bytes == 0
             self._total_bytes += size
-            if likely_whole and self._accept_plain(bulk, part):
-                continue
-            before = self.accepted.rejected
             for piece in _pieces(part, size):
-                if piece is not part:
+                if not is_first:
                     yield
-                for few in batched(piece, _FEW_EVENTS):
-                    if likely_plain and self._accept_plain(bulk, few):
-                        continue
-                    before_few = self.accepted.rejected
-                    self._accept_each(bulk, few)
-                    likely_plain = (self.accepted.rejected - before_few) * _MANY_FAULTS < len(few)
-            likely_whole = self.accepted.rejected == before
+                is_first = False
+                self._accept_several(bulk, piece)
 
-    def _accept_plain(self, bulk: BulkAcceptor, raws: Sequence[bytes]) -> bool:
-        """Accept events that are all plain; else do nothing and return False."""
+    def _accept_several(self, bulk: BulkAcceptor, raws: Sequence[bytes]) -> None:
         plain = bulk.accept_plain(raws, most_slow_numbers=most_slow_numbers(self._total_bytes))
-        if plain is None:
-            if max(map(len, raws)) <= self._acceptor.small_bytes:
-                self._spend(len(raws))
-            return False
         self._add_surplus(plain.surplus)
         self.text_bytes += sum(map(len, plain.texts))
-        if plain.ids is None:
-            ids, id_texts = self._next_ids(plain.texts)
-            self.accepted.events.extend(map(PackedEvent, ids, plain.texts))
-            self.accepted.ids.extend(id_texts)
-        else:
-            self._add_all(list(map(AcceptedEvent, plain.ids, plain.texts)))
-        return True
+        add = self._adding_with_ids(plain) if plain.ids else self._adding_without_ids(plain)
+        done = 0
+        if len(plain.texts) < len(raws):
+            others = sorted(set(range(len(raws))).difference(plain.positions))
+            for number, position in enumerate(others):
+                before = position - number
+                add(done, before)
+                done = before
+                self._accept_other(bulk, raws[position])
+        add(done, len(plain.texts))
 
-    def _spend(self, units: float) -> None:
-        """Count what takes longer than decoding all events once, together."""
-        self._units += units
-        if self._units > FREE_UNITS + self._total_bytes // BYTES_PER_UNIT:
-            if self.accepted.errors:
-                raise TooManyFaultsError(self.accepted.rejected, self.accepted.errors)
-            raise TooDenseError
+    def _accept_other(self, bulk: BulkAcceptor, raw: bytes) -> None:
+        """Accept an event that is not plain, unless the request has too many faulty ones."""
+        if has_exponents(raw):
+            bulk.count_slow_numbers([raw], most_slow_numbers(self._total_bytes))
+        try:
+            event = self._acceptor.accept(raw)
+        except EventError as error:
+            self._reject(self._faults.faults(raw, error))
+            self._weight_of_faults += _weight(raw)
+            if self._weight_of_faults > FREE_FAULTS + self._total_bytes // BYTES_PER_FAULT:
+                raise TooManyFaultsError(self.accepted.rejected, self.accepted.errors) from None
+        else:
+            self._add_surplus(event.surplus)
+            self.text_bytes += len(event.text)
+            self._add(event)
 
     def _add_surplus(self, surplus: int) -> None:
         self._surplus += surplus
         if self._surplus > MAX_SURPLUS:
             raise TooDenseError
 
-    def _accept_each(self, bulk: BulkAcceptor, raws: Sequence[bytes]) -> None:
-        """Accept events one by one, until the request has more faulty ones than it may have."""
-        small = [raw for raw in raws if len(raw) <= self._acceptor.small_bytes]
-        self._spend(len(small) * _UNITS_ONE_BY_ONE)
-        accept = self._acceptor.accept
-        outcomes: list[AcceptedEvent | list[EventFault]] = []
-        most_faults = FREE_FAULTS + self._total_bytes // BYTES_PER_FAULT
-        left = most_faults - self._weight_of_faults
-        for raw in raws:
-            if has_exponents(raw):
-                bulk.count_slow_numbers([raw], most_slow_numbers(self._total_bytes))
-            try:
-                event = accept(raw)
-            except EventError as error:
-                outcomes.append(self._faults.faults(raw, error))
-                left -= _weight(raw)
-                if left < 0:
-                    break
-            else:
-                outcomes.append(event)
-                self._add_surplus(event.surplus)
-                self.text_bytes += len(event.text)
-        before = self.accepted.rejected
-        self._add_all(outcomes)
-        self._weight_of_faults = most_faults - left
-        if left < 0:
-            raise TooManyFaultsError(self.accepted.rejected, self.accepted.errors)
-        if self.accepted.rejected > before:
-            text = b"".join(small)
-            containers = count_openings(text) - len(text) // _BYTES_PER_FREE_CONTAINER
-            counted = min(max(0, containers), len(small) * _MOST_CONTAINERS)
-            self._spend(counted * _UNITS_PER_CONTAINER)
+    def _add(self, event: AcceptedEvent) -> None:
+        event_id = event.id
+        if event_id is not None:
+            self._add_given(event_id, event.text)
+            return
+        if self._by_key is None:
+            event_id, id_text = new_id_and_text()
+        else:
+            event_id = self._by_key.next(event.text)
+            id_text = format_id(event_id)
+        self.accepted.ids.append(id_text)
+        self.accepted.events.append(PackedEvent(event_id, event.text))
 
-    def _add_all(self, outcomes: Sequence[AcceptedEvent | list[EventFault]]) -> None:
-        # Many ids at once cost half as much as one by one.
-        made = self._next_ids(
-            [each.text for each in outcomes if type(each) is AcceptedEvent and each.id is None]
-        )
-        new_ids = zip(*made, strict=True)
-        for outcome in outcomes:
-            if isinstance(outcome, list):
-                self._reject(outcome)
-            elif outcome.id is not None:
-                self._add_given(outcome.id, outcome.text)
-            else:
-                event_id, id_text = next(new_ids)
-                self.accepted.ids.append(id_text)
-                self.accepted.events.append(PackedEvent(event_id, outcome.text))
+    def _adding_with_ids(self, plain: PlainEvents) -> Callable[[int, int], None]:
+        """Return what adds a range of events, of which some have ids of their client."""
+        accepted = list(map(AcceptedEvent, plain.ids or (), plain.texts))
+
+        def add(begin: int, end: int) -> None:
+            for event in accepted[begin:end]:
+                self._add(event)
+
+        return add
+
+    def _adding_without_ids(self, plain: PlainEvents) -> Callable[[int, int], None]:
+        """Return what adds a range of events without ids: many at once cost half as much."""
+        ids, id_texts = self._next_ids(plain.texts)
+        packed = list(map(PackedEvent, ids, plain.texts))
+
+        def add(begin: int, end: int) -> None:
+            self.accepted.events.extend(packed[begin:end])
+            self.accepted.ids.extend(id_texts[begin:end])
+
+        return add
 
     def _next_ids(self, texts: Sequence[bytes]) -> tuple[list[bytes], list[str]]:
         """Ids of events that have none, and their forms for people."""
