@@ -401,6 +401,21 @@ SEEDS: Final[dict[str, Write]] = {
         fault_everywhere=True,
         fault_every=16,
     ),
+    **{
+        f"a fault in each of {number} small events that nest six levels": _seed(
+            pattern=("[]", "-0.0", "%d.5", " 0 ", '{"%d":{}}'),
+            size=40,
+            events=5_000,
+            container="object",
+            depth=1,
+            member=',"id":null',
+            fault=',"tags":[1]',
+            fault_everywhere=True,
+            fault_every=number,
+            keyed=True,
+        )
+        for number in (16, 100)
+    },
     "a fault in each of eight events with numbers that take long to read": _seed(
         pattern=("1e300", '"' + "." * 98 + '"'),
         size=130,
