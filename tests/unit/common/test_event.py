@@ -333,6 +333,15 @@ def test_ids_stay_with_their_events_beside(members: str) -> None:
     assert plain.ids == [accept(given).id, None, accept(given).id]
 
 
+@pytest.mark.parametrize("members", NOT_PLAIN.values(), ids=NOT_PLAIN)
+@pytest.mark.parametrize("beside", PLAIN.values(), ids=PLAIN)
+def test_plain_events_stay_plain_beside(beside: str, members: str) -> None:
+    raw = with_members(beside)
+    plain = accept_plain(raw, with_members(members), raw)
+    assert plain.positions == [0, 2]
+    assert plain.texts == [accept(raw).text] * 2
+
+
 def test_arrays_and_objects_beyond_one_per_ten_bytes_are_counted_where_events_nest_deep() -> None:
     metadata = f'{{"a":{"[" * 20}{"]" * 20}}}'
     raw = with_members(f'"metadata":{metadata}')

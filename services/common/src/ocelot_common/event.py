@@ -568,7 +568,8 @@ class BulkAcceptor:
                     _fill_in(event, _deep_decoder.decode(text, exponents=parts.exponents))
             except (ValueError, RecursionError):
                 del events[at]
-        return self._count(events, raws)
+        kept = [raws[at] for at in events]
+        return sum_of_surplus(kept, openings_of_each(kept))
 
     def _count(self, events: _Outlines, raws: Sequence[bytes]) -> int:
         """Take out the events for which only `accept` can tell whether they break a bound.
