@@ -13,7 +13,7 @@ from expensive.service import Answer, Sample, Service
 WRITE_SEC: Final = 0.002
 #: Each event that is taken counts as at least so many bytes
 #: (docs/adr/0024-bytes-of-the-cpu-bound.md).
-MIN_EVENT_BYTES: Final = 160
+MIN_EVENT_BYTES: Final = 192
 #: Another request may cost this and three times the CPU of its bytes and its answer's.
 READ_SEC: Final = 0.010
 TIMES: Final = 3

@@ -416,6 +416,15 @@ SEEDS: Final[dict[str, Write]] = {
         )
         for number in (16, 100)
     },
+    "a part with a fault in each of sixteen of the smallest events": _seed(
+        pattern=("[0]", "0"),
+        size=3,
+        events=10_000,
+        fault=',"changes":{"before":1e999}',
+        fault_everywhere=True,
+        fault_every=16,
+        keyed=True,
+    ),
     "a fault in each of eight events with numbers that take long to read": _seed(
         pattern=("1e300", '"' + "." * 98 + '"'),
         size=130,

@@ -22,7 +22,6 @@ from ocelot_common.event_limits import (
     EventFault,
     EventLimits,
     PlaceFinder,
-    any_has_many_exponents,
     check_depth,
     check_integers,
     check_key_lengths,
@@ -33,6 +32,7 @@ from ocelot_common.event_limits import (
     count_slow_numbers,
     has_exponents,
     has_many_exponents,
+    have_few_exponents,
     may_have_long_integer,
     may_have_long_key,
     may_have_many_keys,
@@ -216,19 +216,22 @@ _deep_decoder = _DeepDecoder[FreeForm[Any]](FreeForm[Any])
 
 
 class _Decoders(NamedTuple):
-    """Of a list of the same free-form part of many events."""
+    """Of the same free-form part of events: of a list, shallow or deep, and of a single one."""
 
     shallow: msgspec.json.Decoder[list[Any]]
     deep: _DeepDecoder[list[Any]]
+    single: _DeepDecoder[Any]
 
 
 _METADATA_DECODERS: Final = _Decoders(
     msgspec.json.Decoder(list[dict[str, _Shallow3] | None]),
     _DeepDecoder[list[Any]](list[dict[str, Any] | None]),
+    _DeepDecoder[Any](dict[str, Any] | None),
 )
 _CHANGES_DECODERS: Final = _Decoders(
     msgspec.json.Decoder(list[Changes[_Shallow3] | None]),
     _DeepDecoder[list[Any]](list[Changes[Any] | None]),
+    _DeepDecoder[Any](Changes[Any] | None),
 )
 #: Outlines of events by their position in a request.
 _Outlines = dict[int, Event[Any, Any]]
@@ -474,9 +477,10 @@ class BulkAcceptor:
 
     Attributes:
         slow_numbers: that were read, and take long.
+        single: events that were decoded one by one, because a part of one beside them is faulty.
     """
 
-    __slots__ = ("_deep", "_latest", "_limits", "_small", "slow_numbers")
+    __slots__ = ("_deep", "_latest", "_limits", "_small", "single", "slow_numbers")
 
     def __init__(self, *, limits: EventLimits, latest: datetime, small: int) -> None:
         self._limits = limits
@@ -484,6 +488,7 @@ class BulkAcceptor:
         self._small = small
         self._deep = False  # some that nest deeper than most were seen
         self.slow_numbers = 0
+        self.single = 0
 
     def accept_plain(self, raws: Sequence[bytes], *, most_slow_numbers: int) -> PlainEvents:
         """Bring the plain ones of several events into their form of record.
@@ -562,14 +567,22 @@ class BulkAcceptor:
             self.count_slow_numbers([raws[at] for at in events], most_slow_numbers)
         if parts.fill_in():
             return surplus
-        for at, event in list(events.items()):
-            try:
-                if text := _free_text(event):
-                    _fill_in(event, _deep_decoder.decode(text, exponents=parts.exponents))
-            except (ValueError, RecursionError):
-                del events[at]
+        self._fill_in_each(events, exponents=parts.exponents)
         kept = [raws[at] for at in events]
         return sum_of_surplus(kept, openings_of_each(kept))
+
+    def _fill_in_each(self, events: _Outlines, *, exponents: bool) -> None:
+        """Decode the free-form parts of events one by one, and take out the faulty events."""
+        self.single += len(events)
+        for at, event in list(events.items()):
+            slow = exponents and has_exponents(_free_text(event))
+            try:
+                if (part := event.metadata) is not UNSET:
+                    event.metadata = _METADATA_DECODERS.single.decode(bytes(part), exponents=slow)
+                if (part := event.changes) is not UNSET:
+                    event.changes = _CHANGES_DECODERS.single.decode(bytes(part), exponents=slow)
+            except (ValueError, RecursionError):
+                del events[at]
 
     def _count(self, events: _Outlines, raws: Sequence[bytes]) -> int:
         """Take out the events for which only `accept` can tell whether they break a bound.
@@ -581,7 +594,7 @@ class BulkAcceptor:
         """
         kept = [raws[at] for at in events]
         openings = openings_of_each(kept)
-        exponents = has_exponents(b"".join(kept)) and any_has_many_exponents(kept)
+        exponents = not have_few_exponents(b"\n".join(kept))
         if exponents or max(openings, default=0) > self._limits.max_depth:
             for at, raw, number in list(zip(events, kept, openings, strict=True)):
                 if self._is_unbounded(raw, events[at], number) or (
@@ -615,7 +628,8 @@ class BulkAcceptor:
         Raises:
             TooManySlowNumbersError: there are more than `most`, those before included.
         """
-        self.slow_numbers += sum(map(count_slow_numbers, raws))
+        # At once, which takes a tenth of a call for each. No number reaches over a line break.
+        self.slow_numbers += count_slow_numbers(b"\n".join(raws))
         if self.slow_numbers > most:
             raise TooManySlowNumbersError
 

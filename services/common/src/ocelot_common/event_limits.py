@@ -9,7 +9,7 @@ a fault.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from itertools import accumulate, islice, repeat
+from itertools import accumulate, islice
 from typing import Any, Final, NamedTuple, Self
 
 import msgspec
@@ -17,7 +17,9 @@ import msgspec
 _OPENING: Final = b"{["
 _OPENED: Final = ord("(")
 _NOT_OPENING: Final = bytes(code for code in range(256) if code not in _OPENING)
-_NOT_OPENING_OR_NEWLINE: Final = _NOT_OPENING.replace(b"\n", b"")
+#: No UTF-8 text has this byte.
+_SEPARATOR: Final = b"\xff"
+_NOT_OPENING_OR_SEPARATOR: Final = _NOT_OPENING.replace(_SEPARATOR, b"")
 _NOT_BRACKETS_OR_QUOTES: Final = bytes(code for code in range(256) if code not in b'{}[]"')
 _AS_PARENTHESES: Final = bytes.maketrans(b"{[]}", b"(())")
 _MANY_QUOTES: Final = b'"' * 16
@@ -244,27 +246,25 @@ def has_exponents(text: bytes) -> bool:
     return lower.search(text) is not None or (b"E" in text and upper.search(text) is not None)
 
 
-def any_has_many_exponents(texts: Sequence[bytes]) -> bool:
-    """Whether an event of at least one of these texts may have more of them than it is allowed."""
-    # A look that takes 0.1 µs per text, and suffices for most.
-    letters = sum(max(map(bytes.count, texts, repeat(letter))) for letter in (b"e", b"E"))
-    return letters > FREE_EXPONENTS and any(map(has_many_exponents, texts))
-
-
 def has_many_exponents(text: bytes) -> bool:
     """Whether an event may have more of them than it is allowed."""
     most = _most_exponents(len(text))
-    return count_exponents(text, most + 1) > most
+    return has_exponents(text) and count_exponents(text, most + 1) > most
+
+
+def have_few_exponents(text: bytes) -> bool:
+    """Whether a text has no more of them than the smallest event is allowed."""
+    return not has_exponents(text) or count_exponents(text, FREE_EXPONENTS + 1) <= FREE_EXPONENTS
 
 
 def count_exponents(text: bytes, enough: int) -> int:
     """How many there are; of each form, the count ends at `enough`."""
-    return sum(sum(1 for _ in islice(each.finditer(text), enough)) for each in _EXPONENTS)
+    return sum(len(list(islice(each.finditer(text), enough))) for each in _EXPONENTS)
 
 
 def count_slow_numbers(text: bytes) -> int:
     """How many numbers such as 1e300 there are; text in strings may look like one."""
-    return sum(sum(1 for _ in each.finditer(text)) for each in _SLOW_NUMBERS)
+    return sum(len(each.findall(text)) for each in _SLOW_NUMBERS)
 
 
 def _most_exponents(size: int) -> int:
@@ -377,10 +377,11 @@ def count_openings(text: bytes) -> int:
 
 def openings_of_each(texts: Sequence[bytes]) -> list[int]:
     """`count_openings` of each text, in a fifth of the time where the texts are short."""
-    lines = b"\n".join(texts).translate(None, _NOT_OPENING_OR_NEWLINE).split(b"\n")
-    if len(lines) == len(texts):
-        return list(map(len, lines))
-    return list(map(count_openings, texts))  # some have line breaks
+    joined = _SEPARATOR.join(texts).translate(None, _NOT_OPENING_OR_SEPARATOR)
+    openings = joined.split(_SEPARATOR)
+    if len(openings) == len(texts):
+        return list(map(len, openings))
+    return list(map(count_openings, texts))  # one is not UTF-8
 
 
 def most_openings(size: int) -> int:

@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import pytest
@@ -305,13 +306,27 @@ def test_numbers_that_take_long_to_read_are_counted_over_the_whole_request(
 
 
 def test_faults_among_the_smallest_events_are_named_up_to_a_number(principal: Principal) -> None:
-    small, faulty = (BASE + "}").encode(), (BASE + ',"changes":1}').encode()
+    small, faulty = (BASE + "}").encode(), (BASE + ',"tags":1}').encode()
     events = [faulty if number % 16 == 0 else small for number in range(1_600)]
     assert accept(principal, events).rejected == 100
     events = [faulty if number % 4 == 0 else small for number in range(1_600)]
     with pytest.raises(TooManyFaultsError) as caught:
         accept(principal, events)
     assert caught.value.rejected < 200
+
+
+def test_small_events_beside_faulty_parts_are_taken_up_to_a_number(principal: Principal) -> None:
+    small, faulty = (BASE + "}").encode(), (BASE + ',"metadata":{"a":1e999}}').encode()
+    events = [faulty if number % 100 == 0 else small for number in range(500)]
+    assert accept(principal, events).rejected == 5
+    with pytest.raises(TooManyFaultsError) as caught:
+        accept(principal, events * 10)
+    assert 5 < caught.value.rejected < 25
+    large = [raw[:-1] + b',"message":"%b"}' % (b"m" * 300) for raw in events]
+    assert accept(principal, large * 10).rejected == 50
+
+
+FAULTY = (b'{"action":1}', event(metadata=1), event(occurred_at="x"), event(id="x"))
 
 
 def test_a_fault_does_not_change_what_becomes_of_the_events_beside_it(
@@ -321,8 +336,8 @@ def test_a_fault_does_not_change_what_becomes_of_the_events_beside_it(
     given = [event(message=str(number), id=str(uuid.uuid4())) for number in range(300)]
     for raws in (good, given, [*good, *given]):
         expected = [each.text for each in accept(principal, raws).events]
-        for at in (0, 1, 127, 128, 200, 299):
-            beside = accept(principal, [*raws[:at], b'{"action":1}', *raws[at:]])
+        for at, fault in product((0, 1, 127, 128, 200, 299), FAULTY):
+            beside = accept(principal, [*raws[:at], fault, *raws[at:]])
             assert [each.text for each in beside.events] == expected
             assert [number for number, each in enumerate(beside.ids) if each is None] == [at]
             assert {error.index for error in beside.errors} == {at}

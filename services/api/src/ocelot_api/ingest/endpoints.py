@@ -15,9 +15,11 @@ from ocelot_api.bodies import read_body
 from ocelot_api.budget import EVENT_BYTES, FairPool, Reservation
 from ocelot_api.ingest.accepting import (
     BYTES_PER_FAULT,
+    BYTES_PER_SINGLE,
     BYTES_PER_SLOW_NUMBER,
     FAULTS_OF_DENSE,
     FREE_FAULTS,
+    FREE_SINGLE,
     FREE_SLOW_NUMBERS,
     MANY_OPENINGS,
     MAX_SURPLUS,
@@ -325,7 +327,9 @@ def _too_faulty(total: int, found: TooManyFaultsError) -> Problem:
         " not valid, so the service rejected the whole request. The limit is"
         f" {FREE_FAULTS}, plus one per {BYTES_PER_FAULT} bytes of events. An event of up to"
         f" {SMALL_BYTES:,} bytes with more than {MANY_OPENINGS} arrays and objects counts as"
-        f" {FAULTS_OF_DENSE}. Correct the events in `errors`, or send fewer events per request.",
+        f" {FAULTS_OF_DENSE}. Small events beside an event with faulty `metadata` or `changes` have"
+        f" a limit of {FREE_SINGLE}, plus one per {BYTES_PER_SINGLE} bytes. Correct the events in"
+        " `errors`, or send fewer events per request.",
         members={
             "accepted": 0,
             "rejected": total,
