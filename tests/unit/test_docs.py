@@ -29,6 +29,11 @@ PROSE = [page for page in PAGES if page.name != "CHANGELOG.md" and page.parent !
 DECISIONS = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
 _FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+#: A number after a setting in seconds or bytes, without its unit.
+_WITHOUT_UNIT = re.compile(
+    r"`[\w.-]*(?:_SEC|_BYTES|Sec|Bytes|-sec|-bytes)`(?:,| \()"
+    r" ?(?:default )?\d[\d,]*[):]"
+)
 #: Documents and folders that a clone does not have.
 _OUTSIDE = re.compile(
     r"\bdesign(?:\.md)? §|design-next|\.\./shared|\bshared/|/work/", re.IGNORECASE
@@ -127,6 +132,24 @@ def test_no_sentence_of_a_page_is_caught_by_the_patterns_of_prose(page: Path):
         if (match := re.search(pattern.regex, line, re.IGNORECASE))
     ]
     assert not caught, "\n".join(caught)
+
+
+@pytest.mark.parametrize("page", PROSE, ids=names(PROSE))
+def test_a_default_in_seconds_or_bytes_has_its_unit(page: Path):
+    assert [line for line in page.read_text().splitlines() if _WITHOUT_UNIT.search(line)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "every `OCELOT_PURGE_INTERVAL_SEC` (3600), one job per tenant",
+        "(`--wait-sec`, 3,600)",
+        "after `cooldownSec` (default 300)",
+        "takes effect after `OCELOT_RETENTION_DELAY_SEC` (86,400: one day)",
+    ],
+)
+def test_a_default_without_its_unit_is_found(text: str):
+    assert _WITHOUT_UNIT.search(text)
 
 
 def test_nine_of_ten_console_blocks_run_in_a_test_and_the_others_say_why_not(

@@ -14,6 +14,7 @@ KINDS = (
     strings.metrics,
     strings.problems,
     strings.openapi,
+    strings.chart,
     strings.lines,
 )
 

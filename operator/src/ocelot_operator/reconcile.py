@@ -40,7 +40,7 @@ _EXPLAINED: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], Rea
         (LeftoverDataError, ForeignIndexError),
         Reason.LEFTOVER_DATA,
         (
-            "The stores have data under the names of the tenant {id}, which is not this tenant's."
+            "MongoDB or OpenSearch has data of another tenant under the names of the tenant {id}."
             " Nothing was changed. The operator's log says what to do."
         ),
     ),

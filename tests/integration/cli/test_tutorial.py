@@ -312,8 +312,12 @@ def failed_logons_by_day(raw: Raw) -> Answer:
     return Answer(sum(row[0] for row in counts.values()), counts)
 
 
+def reads_of_secrets(raw: Raw) -> list[Event]:
+    return [e for e in calls(raw, "GetSecretValue", "GetParameter") if not e.get("errorCode")]
+
+
 def secrets_read(raw: Raw) -> Answer:
-    read = [e for e in calls(raw, "GetSecretValue", "GetParameter") if not e.get("errorCode")]
+    read = reads_of_secrets(raw)
     secrets, parameters = ([parameter(event, name) for event in read] for name in KINDS)
     return counted(map(aws_name, read), secrets, parameters)
 
@@ -414,9 +418,13 @@ COUNTS: dict[int, list[Callable[[Raw], Answer]]] = {
         lambda raw: counted(
             map(name_of, denied(raw)),
             map(action_of, denied(raw)),
-        )
+        ),
+        lambda raw: found(denied(raw)),
     ],
-    4: [secrets_read],
+    4: [
+        secrets_read,
+        lambda raw: found(e for e in reads_of_secrets(raw) if aws_name(e) == "erik"),
+    ],
     5: [changes_of_the_role],
     6: [
         lambda raw: counted(event["sourceIPAddress"] for event in with_web_role(raw)),

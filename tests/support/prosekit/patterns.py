@@ -78,9 +78,11 @@ PATTERNS: Final = (
     " for"),
     Pattern(r"\bcan't\b", "cannot", "the store can't be reached"),
     Pattern(
-        r"\b(?:process|tenant|request|events|body|service) (?:may |must )?holds?\b",
-        "has, uses; a hold is a legal hold",
-        "The request holds no event.",
+        r"\b(?:process|tenant|request|events|body|service|messages?|queues?|files?|index|range|worker"
+        r"|api|export|answer|keys?|registry|collection|cursor|lines?|MongoDB|they|it|that|which"
+        r"|cannot|never|already|still) (?:may |must |already |still |never )?holds?\b",
+        "has, contains, uses; a hold is a legal hold",
+        "A message holds 1 to 600 events.",
     ),
     Pattern(r"\b(?:seen|placed|made) first\b", "most recent first", "Dead letters, last seen"
     " first."),
@@ -94,6 +96,36 @@ PATTERNS: Final = (
     Pattern(r"\b(?:was|were) [a-z]+ meanwhile\b", "has been", "The index was replaced meanwhile."),
     Pattern(r"\bhave not \d", "do not have", "ids that have not 16 bytes each"),
     Pattern(r"[a-z]\(s\)", "a plural", "takes 2 value(s)"),
+    # Words that a colleague would not say
+    Pattern(r"\bby (?:itself|themselves)\b", "automatically", "what the process does by itself"),
+    Pattern(r"\bboth stores\b|\bthe stores?\b", "MongoDB and OpenSearch", "removes events from both"
+        " stores"),
+    Pattern(r"\bage limits?\b", "retention", "changes the age limit"),
+    Pattern(r"\blooks? after\b", "processes, checks", "looks after the dead letter queues"),
+    Pattern(r"\b(?:is|are) noticed\b", "name who detects it", "is noticed within a minute"),
+    Pattern(
+        r"\b(?:kept|moved|arrived|indexed|is|are) whole\b",
+        "complete, unchanged",
+        "it is kept whole in MongoDB",
+    ),
+    Pattern(r"\bby hand\b", "manually", "Disable the key by hand."),
+    Pattern(r"\bcut off\b", "truncated, disconnected", "the file is cut off"),
+    Pattern(r"\bcomes? back\b", "name who restores it", "the Secret comes back"),
+    Pattern(r"\bputs? [^.]{1,40}\bback\b", "restore", "puts the earlier CRD back"),
+    Pattern(r"\b(?:is|are) those of\b", "accepts the same filters as", "Filters are those of"
+        " search."),
+    Pattern(r"\b(?:is|are) [a-z]+ no more\b", "no longer", "the old one is written no more"),
+    Pattern(r"\bis read until\b", "is accepted until", "its old name is read until 0.2"),
+    Pattern(r"\banother time\b", "again later", "the same file another time"),
+    Pattern(r"\bmint(?:s|ed|ing)?\b", "creates a token", "the command mints a token"),
+    Pattern(
+        r"\brefuses?\b|\b(?:is|are|was|were|be) refused\b|^refused\b",
+        "reject",
+        "Helm refuses other values.",
+    ),
+    Pattern(r"\b(?:is|are|was|were) given\b", "say who gives it", "If no token is given"),
+    Pattern(r"\bno registry has\b", "not published in any registry", "no registry has published"
+        " it"),
     # "per", not "a"
     Pattern(
         r"\b(?:object|event|column|call|request|key) an? (?:line|request|tenant|field|second)\b",

@@ -1,11 +1,13 @@
 """The strings that users see, collected from the code: each with the place where it stands."""
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import typer
+import yaml
 from prometheus_client import CollectorRegistry
 
 from ocelot_api.app import openapi_document
@@ -27,6 +29,7 @@ from ocelot_operator.settings import OperatorSettings
 Strings = Iterator[tuple[str, str]]
 
 _SERVICES: Final = Path(__file__).parents[3] / "services"
+_CHART: Final = Path(__file__).parents[3] / "charts/ocelot"
 _SETTINGS: Final = (
     ApiSettings,
     ConsumerSettings,
@@ -112,6 +115,17 @@ def _described(part: Any, path: str) -> Strings:
     elif isinstance(part, list):
         for index, inner in enumerate(part):
             yield from _described(inner, f"{path}/{index}")
+
+
+def chart() -> Strings:
+    """Descriptions of the Tenant resource, comments on the chart's values, and Helm's notes."""
+    definition = _CHART / "files/crd-tenants.yaml"
+    yield from _described(yaml.safe_load(definition.read_text()), definition.name)
+    for values in sorted(_CHART.glob("values*.yaml")):
+        for comment in re.findall(r"(?:^ *# .*\n)+", values.read_text(), re.MULTILINE):
+            yield values.name, " ".join(comment.replace("#", " ").split())
+    notes = _CHART / "templates/NOTES.txt"
+    yield from ((notes.name, line.strip()) for line in notes.read_text().splitlines())
 
 
 def lines() -> Strings:

@@ -24,7 +24,8 @@ TenantOption = Annotated[
     typer.Option(
         "--tenant",
         help="Tenant whose events are sent or read. Required if the token is for several"
-        " tenants. If no token is given and the signing key is available, the command creates one.",
+        " tenants. If you give no token and the signing key is available, the command creates a"
+        " token.",
     ),
 ]
 

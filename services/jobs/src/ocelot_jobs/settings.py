@@ -48,6 +48,6 @@ class JobsSettings(WorkerSettings):
         default=3600,
         alias="OCELOT_PURGE_INTERVAL_SEC",
         ge=1,
-        description="Seconds between purges of events past their retention (hidden from searches"
-        " before) and between sweeps of data written for deleted tenants.",
+        description="Seconds between purges of events past their retention, and between sweeps of"
+        " data written for deleted tenants. Reads hide these events before the purge.",
     )

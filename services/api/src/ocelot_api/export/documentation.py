@@ -72,7 +72,8 @@ OPERATION: Final = operation(
     "export_events",
     scope=LOGS_EXPORT,
     description="Stream all events that match, compressed if `Accept-Encoding` names zstd or"
-    " gzip. The filters are those of `GET /logs`.\n\nIf an NDJSON export fails while it is sent,"
+    " gzip. The endpoint accepts the filters of `GET /logs`.\n\nIf an NDJSON export fails while it"
+    " is sent,"
     " its last line has `complete: false`, the `code` of the problem, and the `next_cursor` from"
     " which to continue. A JSON or CSV export that fails ends with a closed connection. `sha256`"
     " is the hash of all lines of events, with their line ends, before compression.\n\nA stored"

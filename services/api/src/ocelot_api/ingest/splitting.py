@@ -203,7 +203,7 @@ def _check_number(body: bytes, max_events: int) -> None:
         # To count the others would take as long as to split them.
         raise bad_request(
             "invalid_bulk",
-            f"{_FORMS} An array with more than {few:,} commas must hold objects only.",
+            f"{_FORMS} An array with more than {few:,} commas must contain only objects.",
         ) from None
     if number > max_events:
         raise _too_many(max_events)

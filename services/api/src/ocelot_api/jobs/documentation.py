@@ -57,7 +57,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "spec": {
                 "type": "object",
                 "additionalProperties": True,
-                "description": "The request. A list of ids is given as its length.",
+                "description": "The request. A list of ids is shown as its length.",
             },
             "phase": {
                 "type": "string",

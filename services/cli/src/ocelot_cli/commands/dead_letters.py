@@ -167,7 +167,7 @@ def retry(
 ) -> None:
     """Send failed events again, with their ids and times of arrival. Safe to repeat.
 
-    A job sends them, because only Ocelot's processes hold the keys that sign queue messages. A dead
+    A job sends them, because only Ocelot's processes have the keys that sign queue messages. A dead
     letter whose content was not authenticated is never sent.
 
     Example: ocelot dead-letters retry --all

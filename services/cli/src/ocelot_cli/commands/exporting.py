@@ -86,8 +86,8 @@ def export(
     Exit status 3: the file also has lines for stored documents that are not events.
 
     `--resume` continues an interrupted export at the point where it stopped, with the same events.
-    FILE.unfinished next to the file holds the progress and is removed at the end. The filters are
-    those of `ocelot search`.
+    FILE.unfinished next to the file records the progress and is removed at the end. The command
+    accepts the same filters as `ocelot search`.
 
     Example: ocelot export --tenant acme --output acme.ndjson --from 2026-11-01T00:00:00Z
     """

@@ -28,7 +28,7 @@ _COLUMNS: Final = (
 )
 
 app = command_group(
-    "Legal holds. While a tenant has a hold, none of its events is deleted.",
+    "Place, list and lift legal holds, which prevent the deletion of a tenant's events.",
     example="ocelot holds list",
 )
 
@@ -42,7 +42,7 @@ def place(
     reason: Annotated[str, typer.Option(help="Reason that others will read: 'case 4711'.")],
     owner: Owner = "cli",
 ) -> None:
-    """Place a hold. Once the command returns, no event of the tenant is deleted.
+    """Place a hold. After the command returns, Ocelot deletes no event of the tenant.
 
     Example: ocelot holds place acme --reason "case 4711"
     """

@@ -178,7 +178,7 @@ def rebuild(
     if ids and (received_from or received_to):
         fail("--id cannot be combined with a range of time.", status=WRONG_USAGE)
     if ids and len(ids) > MAX_IDS:
-        fail(f"--id may be given at most {MAX_IDS:,} times.", status=WRONG_USAGE)
+        fail(f"--id accepts at most {MAX_IDS:,} events.", status=WRONG_USAGE)
     start, end = moment("--received-from", received_from), moment("--received-to", received_to)
     if start and end and start >= end:
         fail("--received-to must be after --received-from.", status=WRONG_USAGE)

@@ -68,7 +68,7 @@ def search(
     api_url: ApiUrl = None,
     token: Token = None,
 ) -> None:
-    """Find events. A repeated option matches any of its values; all options must match.
+    """Find events. All filters must match. A repeated filter matches any of its values.
 
     Example: ocelot search --tenant acme --action "document.*" --from -24h
     """
@@ -143,7 +143,11 @@ def stats(
     ] = None,
     every: Annotated[
         str | None,
-        typer.Option(metavar="INTERVAL", help="Count per interval: 1m to 100y, or auto."),
+        typer.Option(
+            metavar="INTERVAL",
+            help="Count per interval: 1m, 5m, 15m, 30m, 1h, 3h, 6h, 12h, 1d, 1w, 1M, 1y, 10y, 100y,"
+            " or auto.",
+        ),
     ] = None,
     zone: Annotated[
         str | None,

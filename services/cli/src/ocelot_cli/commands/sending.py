@@ -103,7 +103,7 @@ def import_(
 ) -> None:
     """Import audit logs of other systems with a mapping.
 
-    The whole original event is kept in `metadata`. The id of an event is derived from its line, so
+    `metadata` contains the whole original event. The id of an event is derived from its line, so
     importing the same file again stores nothing twice. Exit status 3: some lines were rejected.
 
     Example: ocelot import --mapping cloudtrail trail.json.gz --tenant acme

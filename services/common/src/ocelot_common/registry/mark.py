@@ -41,5 +41,5 @@ async def require_mark(database: AsyncDatabase[dict[str, Any]]) -> None:
     if not isinstance(version, int) or version < LAYOUT:
         raise NotPreparedError(
             f"The database {database.name!r} has not been prepared;"
-            " start the jobs process, or create a tenant with `ocelot tenants create`"
+            " start the jobs worker, or create a tenant with `ocelot tenants create`"
         )
