@@ -78,9 +78,9 @@ PATTERNS: Final = (
     " for"),
     Pattern(r"\bcan't\b", "cannot", "the store can't be reached"),
     Pattern(
-        r"\b(?:process|tenant|request|events|body|service|messages?|queues?|files?|index|range|worker"
-        r"|api|export|answer|keys?|registry|collection|cursor|lines?|MongoDB|they|it|that|which"
-        r"|cannot|never|already|still) (?:may |must |already |still |never )?holds?\b",
+        r"\b(?:process|tenant|request|events|body|service|messages?|queues?|files?|index|range"
+        r"|worker|api|export|answer|keys?|registry|collection|cursor|lines?|MongoDB|they|it|that"
+        r"|which|cannot|never|already|still) (?:may |must |already |still |never )?holds?\b",
         "has, contains, uses; a hold is a legal hold",
         "A message holds 1 to 600 events.",
     ),

@@ -78,8 +78,8 @@ _PROBLEM: Final[Schema] = {
         "errors": {
             "type": "array",
             "items": ref("ItemError"),
-            "description": "The faults of the rejected events, at most 10 per event. `code`, `path`"
-            " and `detail` of a single event are those of the first.",
+            "description": "The faults of the rejected events, at most 10 per event. For a single"
+            " event, `code`, `path` and `detail` of the problem describe the first fault.",
         },
     },
 }
