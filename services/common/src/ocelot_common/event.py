@@ -461,6 +461,11 @@ class EventAcceptor:
             )
 
 
+#: Events with a faulty part among those of one step, before all others are left to `accept`: the
+#: request is likely to be refused before they are read.
+_MOST_FAULTY: Final = 3
+
+
 class TooManySlowNumbersError(Exception):
     """A request's events hold too many numbers that take long to read."""
 
@@ -574,7 +579,11 @@ class BulkAcceptor:
     def _fill_in_each(self, events: _Outlines, *, exponents: bool) -> None:
         """Decode the free-form parts of events one by one, and take out the faulty events."""
         self.single += len(events)
+        faulty = 0
         for at, event in list(events.items()):
+            if faulty == _MOST_FAULTY:
+                del events[at]  # likely faulty, too
+                continue
             slow = exponents and has_exponents(_free_text(event))
             try:
                 if (part := event.metadata) is not UNSET:
@@ -582,6 +591,7 @@ class BulkAcceptor:
                 if (part := event.changes) is not UNSET:
                     event.changes = _CHANGES_DECODERS.single.decode(bytes(part), exponents=slow)
             except (ValueError, RecursionError):
+                faulty += 1
                 del events[at]
 
     def _count(self, events: _Outlines, raws: Sequence[bytes]) -> int:
