@@ -130,7 +130,7 @@ def export(
         raise typer.Exit(status)
     rate = (state.events - already) / max(time.monotonic() - began, 0.001)
     say(
-        f"{counted(state.events, 'event')}, {state.bytes / 1e6:,.1f} MB, {rate:,.0f}/s."
+        f"{counted(state.events, 'event')}, {state.bytes / 1e6:,.1f} MB, {rate:,.0f} events/s."
         f" The file has every event that was stored before {state.complete_until}."
     )
     if state.unreadable:

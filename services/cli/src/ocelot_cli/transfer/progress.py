@@ -70,7 +70,7 @@ class ProgressReport:
             events: so many, since the beginning of this report.
         """
         now = time.monotonic()
-        text = f"{text}, {events / max(now - self._began, 0.001):,.0f}/s"
+        text = f"{text}, {events / max(now - self._began, 0.001):,.0f} events/s"
         self._progress.update(self._task, completed=position, account=text)
         if not err.is_terminal and now - self._said_at >= _EVERY_SEC:
             self._said_at = now
