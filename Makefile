@@ -9,10 +9,10 @@ export UV_PROJECT_ENVIRONMENT ?= .venv
 RUN := $(UV) run --frozen
 BESIDE := $(RUN) --no-sync python scripts/beside.py
 
-.PHONY: help setup dev sqs-worker dev-kube test test-unit test-devstack test-cli test-services test-faults test-members bench faults fuzz contract lint format env-example postman images clean
+.PHONY: help setup dev sqs-worker dev-kube test test-unit test-devstack test-cli test-services test-faults test-members e2e e2e-here bench faults fuzz contract lint format env-example postman images clean
 
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(CACHE)/uv/bin/uv:
 	@echo "uv is not on the path: installing it into $(CACHE)/uv"
@@ -84,6 +84,12 @@ env-example: setup ## Write .env.example from the settings classes
 
 postman: setup ## Write docs/postman_collection.json from the OpenAPI document
 	$(RUN) --no-sync python scripts/postman.py
+
+e2e: setup ## Run the end-to-end tests on the current Kubernetes context (tests/e2e/README.md)
+	$(RUN) --no-sync pytest -s $(or $(TESTS),tests/e2e)
+
+e2e-here: setup ## Run them on this machine, as root: brings up a cluster and backends, and takes them down
+	@TESTS="$(TESTS)" tests/e2e/here
 
 IMAGE_TOOL ?= $(notdir $(firstword $(shell command -v docker podman buildah 2>/dev/null) docker))
 BASE_IMAGE ?= docker.io/library/python:3.11-slim-bookworm

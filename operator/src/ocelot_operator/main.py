@@ -142,16 +142,28 @@ async def _work(
     controller = TenantController(reconciler, metrics, interval_sec=settings.interval_sec)
     keeping = asyncio.create_task(_keep_keys(keys, settings.interval_sec), name="keys")
     try:
-        # It handles SIGTERM from now on, and returns when the process is asked to stop.
-        await kopf.operator(
-            registry=_handlers(controller, readiness),
-            settings=kopf_settings(),
-            standalone=True,
-            clusterwide=True,
-        )
+        await watch(controller, readiness)
     finally:
         await cancel_and_wait([keeping])
         await controller.close()
+
+
+async def watch(controller: TenantController, readiness: ProcessReadiness) -> None:
+    """Tell the controller of each Tenant until the process is asked to stop: kopf handles SIGTERM.
+
+    Args:
+        controller: makes the passes.
+        readiness: its cause `starting` is released.
+    """
+    await kopf.operator(
+        registry=_handlers(controller, readiness),
+        settings=kopf_settings(),
+        standalone=True,
+        clusterwide=True,
+        # kopf would take it from the name of the user, and a container's user has none. Only
+        # peering needs it, which `standalone` turns off. kopf does not export its type, a text.
+        identity=SERVICE,  # type: ignore[arg-type]
+    )
 
 
 def kopf_settings() -> kopf.OperatorSettings:

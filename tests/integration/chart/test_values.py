@@ -106,7 +106,8 @@ def test_keda_looks_at_the_queue_that_the_worker_reads(
         "queueURL": rendered.env(worker)[queue]["value"],
         "awsRegion": "eu-west-1",
         "awsEndpoint": "http://sqs:4566/",
-        "queueLength": "100",
+        # A message of the index queue holds up to 4,000 events, one of the ingest queue up to 600.
+        "queueLength": {"consumer": "100", "indexer": "10"}[worker],
         "scaleOnInFlight": "true",
     }
     name = {"consumer": "ocelot-ingest", "indexer": "ocelot-index"}[worker]

@@ -1,6 +1,7 @@
 """The command line: `up` for make dev, `worker` for make sqs-worker, `kube` for make dev-kube.
 
-`tools` builds what tests need and what takes minutes: CI starts it first, beside the tests.
+`backends` runs MongoDB, SQS and OpenSearch alone, for services that run elsewhere. `tools` builds
+what tests need and what takes minutes: CI starts it first, beside the tests.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from ocelot_common.provisioning.errors import ProvisioningError
 from ocelot_common.renamed_settings import renamed_settings
 from ocelot_common.settings import exit_with
 from ocelot_common.telemetry.logs import discard_logs
+from ocelot_devstack.backends_run import download, run_backends
 from ocelot_devstack.console import complain
 from ocelot_devstack.dev_kube import dev_kube
 from ocelot_devstack.dev_run import up
@@ -34,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     worker = commands.add_parser("worker", help="Start one more worker of a running `up`.")
     worker.add_argument("service", choices=[spec.name for spec in SERVICES if spec.drains])
     commands.add_parser("kube", help="Run a Kubernetes API server and the operator beside `up`.")
+    backends = commands.add_parser("backends", help="Run MongoDB, SQS and OpenSearch alone.")
+    backends.add_argument(
+        "--download-only", action="store_true", help="Download them, unless they are there."
+    )
     commands.add_parser("tools", help="Build Helm and the Kubernetes control plane, only once.")
     arguments = parser.parse_args(argv)
     if renamed := renamed_settings(os.environ):
@@ -44,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             become_worker(settings, arguments.service)
         if arguments.command == "kube":
             asyncio.run(dev_kube(settings))
+            return
+        if arguments.command == "backends":
+            asyncio.run((download if arguments.download_only else run_backends)(settings))
             return
         if arguments.command == "tools":
             asyncio.run(_build_tools(settings))

@@ -36,6 +36,7 @@ class DevSettings(Settings):
         jobs_probes_port: of the jobs' probes and metrics.
         state_dir: data, logs, signing key, `dev.json`.
         cache_dir: downloads shared by all checkouts.
+        backends_host: address on which the backends that are started here listen.
         drain_sec: how long the end waits for the queues to run empty.
         opensearch: False leaves OpenSearch out; search then runs on MongoDB.
         opensearch_java_options: of the OpenSearch that is started here, with blanks between.
@@ -58,6 +59,7 @@ class DevSettings(Settings):
     api_probes_port: Port = 8004
     state_dir: Path = Path(".ocelot")
     cache_dir: Path = Field(default_factory=_cache_dir)
+    backends_host: str = "127.0.0.1"
     drain_sec: Seconds = 20.0
     opensearch: bool = True
     opensearch_java_options: str = ""

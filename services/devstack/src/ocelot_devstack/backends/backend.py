@@ -4,6 +4,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar, Final
 
 from ocelot_devstack.console import Report
@@ -73,6 +74,14 @@ class Backend(ABC):
     @abstractmethod
     async def check_running(self, url: str) -> None:
         """Refuse a running one that does not answer or does not fit; set the version."""
+
+    @abstractmethod
+    async def obtain(self) -> Path:
+        """Download it, unless it is there; return where it is.
+
+        Raises:
+            DevstackError: it cannot be had.
+        """
 
     @abstractmethod
     async def launch(self) -> ManagedProcess:

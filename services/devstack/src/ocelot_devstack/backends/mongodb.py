@@ -12,7 +12,7 @@ from ocelot_devstack.backends.backend import Backend
 from ocelot_devstack.cache import install_once
 from ocelot_devstack.commands import run_command
 from ocelot_devstack.errors import DevstackError
-from ocelot_devstack.ports import LOOPBACK, free_port
+from ocelot_devstack.ports import free_port
 from ocelot_devstack.process import ManagedProcess
 from ocelot_devstack.uv_tool import find_uv
 
@@ -48,16 +48,17 @@ class MongoDB(Backend):
 
     async def launch(self) -> ManagedProcess:
         """Data stays in the state directory from run to run."""
-        mongod = await self._obtain()
+        mongod = await self.obtain()
         port = self.settings.mongodb_port or free_port()
         data = self.settings.state_dir / "mongodb"
         data.mkdir(parents=True, exist_ok=True)
-        self.url = f"mongodb://{LOOPBACK}:{port}/?replicaSet={_REPLICA_SET}"
+        host = self.settings.backends_host
+        self.url = f"mongodb://{host}:{port}/?replicaSet={_REPLICA_SET}"
         argv = [
             str(mongod),
             *("--dbpath", str(data)),
             *("--port", str(port)),
-            *("--bind_ip", LOOPBACK),
+            *("--bind_ip", host),
             *("--replSet", _REPLICA_SET),
             *("--wiredTigerCacheSizeGB", "1"),
             *("--oplogSize", "1024"),
@@ -65,14 +66,15 @@ class MongoDB(Backend):
             *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
             "--nounixsocket",
         ]
-        return self.child(argv, ready=lambda: _is_primary(port), stop_sec=30)
+        return self.child(argv, ready=lambda: _is_primary(f"{host}:{port}"), stop_sec=30)
 
     async def started(self) -> None:
         """Ask for the version."""
         async with _client(self.url, selection_ms=5000) as client:
             self.version = (await client.server_info())["version"]
 
-    async def _obtain(self) -> Path:
+    async def obtain(self) -> Path:
+        """Return the mongod."""
         on_path = shutil.which("mongod")
         if on_path is not None:
             answer = await run_command([on_path, "--version"], what="mongod --version", cwd=Path())
@@ -104,15 +106,15 @@ def _client(url: str, *, selection_ms: int, **options: Any) -> AsyncMongoClient[
     return AsyncMongoClient(url, serverSelectionTimeoutMS=selection_ms, **options)
 
 
-async def _is_primary(port: int) -> bool:
-    url = f"mongodb://{LOOPBACK}:{port}/"
+async def _is_primary(address: str) -> bool:
+    url = f"mongodb://{address}/"
     async with _client(url, selection_ms=_SELECTION_MS, directConnection=True) as client:
         try:
             hello = await client.admin.command("hello")
             if hello.get("isWritablePrimary"):
                 return True
             if "setName" not in hello:
-                await _configure(client, f"{LOOPBACK}:{port}")
+                await _configure(client, address)
         except PyMongoError:
             return False
     return False

