@@ -1,14 +1,12 @@
-"""What MongoDB and OpenSearch hold, read past the api."""
+"""What MongoDB holds, read past the api."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import TypeVar
 
 from e2ekit.target import Target
-from ocelot_common import mongo, opensearch
-from ocelot_common.mongo import events_of
+from ocelot_common import mongo
 from ocelot_common.registry.model import Space, Tenant
 from ocelot_common.registry.store import RegistryStore
 
@@ -30,59 +28,6 @@ class Stores:
     def tenant(self, tenant_id: str) -> Tenant | None:
         """Return a live tenant."""
         return self._with_registry(lambda store: store.live_tenant(tenant_id))
-
-    def stored_ids(self, tenant_id: str) -> list[str]:
-        """Return the ids of a tenant's events in MongoDB."""
-
-        async def read(store: RegistryStore) -> list[str]:
-            tenant, space = await _home(store, tenant_id)
-            found = events_of(store.database, space.collection).find({"t": tenant.uid}, {"_id": 1})
-            return [str(UUID(bytes=bytes(document["_id"]))) async for document in found]
-
-        return self._with_registry(read)
-
-    def stored_count(self, tenant_id: str) -> int:
-        """Return the number of a tenant's events in MongoDB."""
-
-        async def count(store: RegistryStore) -> int:
-            tenant, space = await _home(store, tenant_id)
-            return await events_of(store.database, space.collection).count_documents(
-                {"t": tenant.uid}
-            )
-
-        return self._with_registry(count)
-
-    def indexed_ids(self, tenant_id: str) -> list[str]:
-        """Return the ids of a tenant's documents in OpenSearch, after a refresh."""
-
-        async def read(store: RegistryStore) -> list[str]:
-            tenant, space = await _home(store, tenant_id)
-            search = opensearch.connect(self._target.opensearch_url)
-            ids: list[str] = []
-            try:
-                for entry in space.indices:
-                    await search.indices.refresh(index=entry.index)
-                    after: list[Any] | None = None
-                    while True:
-                        body: dict[str, Any] = {
-                            "query": {"term": {"t": tenant.uid}},
-                            "size": 5_000,
-                            "sort": ["id"],
-                            "_source": ["id"],
-                        }
-                        if after:
-                            body["search_after"] = after
-                        answer = await search.search(index=entry.index, body=body)
-                        hits = answer["hits"]["hits"]
-                        if not hits:
-                            break
-                        ids += [hit["_source"]["id"] for hit in hits]
-                        after = hits[-1]["sort"]
-            finally:
-                await search.close()
-            return ids
-
-        return self._with_registry(read)
 
     def make_older(self, tenant_id: str, age: timedelta) -> None:
         """Let all events of a tenant have been received so long ago, in MongoDB."""
