@@ -298,7 +298,7 @@ NOT_PLAIN = {
     "no address": '"source":{"ip":"localhost"}',
     "no outcome": '"outcome":"good"',
     "a reserved action": '"action":"ocelot.x"',
-    "metadata that is no object": '"metadata":1',
+    "metadata that is not an object": '"metadata":1',
     "a number that is too large": '"metadata":{"a":1e999}',
     "the same deeper": '"metadata":{"a":[[[[[[1e999]]]]]]}',
     "changes with an unknown field": '"changes":{"a":1}',

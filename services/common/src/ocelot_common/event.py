@@ -537,15 +537,16 @@ class BulkAcceptor:
 
     def _have_plain_values(self, events: Collection[Event[Any, Any]]) -> bool:
         """Whether no event has a faulty value, or a time that only `accept` can read."""
-        times = [event.occurred_at for event in events if event.occurred_at is not UNSET]
-        if times:
-            try:
-                # Some may be null.
-                moments = convert([time for time in times if time is not None], _Times)
-            except ValueError:
+        times = [
+            time
+            for event in events
+            if (time := event.occurred_at) is not UNSET and time is not None
+        ]
+        try:
+            if times and max(convert(times, _Times)) > self._latest:
                 return False
-            if moments and max(moments) > self._latest:
-                return False
+        except ValueError:
+            return False
         if any(a.startswith(RESERVED_ACTION_PREFIX) for a in {e.action for e in events}):
             return False
         return all(map(is_ip_address, {e.source.ip for e in events if e.source} - _NO_IP))

