@@ -33,6 +33,7 @@ from ocelot_api.ingest.accepting import (
 from ocelot_api.ingest.coalescer import Coalescer, SendFailedError
 from ocelot_api.ingest.splitting import (
     LARGE_BYTES,
+    array_of,
     check_density,
     check_json,
     check_number,
@@ -179,9 +180,11 @@ class Ingest:
         await turn_if_large()
         check_density(body, headers)
         await turn_if_large()
-        check_number(body, headers, max_events=max_events)
+        array = array_of(body, headers)
         await turn_if_large()
-        raws = split_events(body, headers, max_events=max_events)
+        check_number(body, array, max_events=max_events)
+        await turn_if_large()
+        raws = split_events(body, array, max_events=max_events)
         reservation.grow(len(raws) * EVENT_BYTES)
         accepting = self._accepting(principal, headers)
         reserved_bytes = len(body)
