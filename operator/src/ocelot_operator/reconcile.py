@@ -153,16 +153,24 @@ class Reconciler:
                 "The operator has no signing key yet. Its log says why.",
                 tenant,
             )
-        tokens, foreign = await self._secrets.ensure(resource, tenant, mint)
-        if foreign:
+        secrets = await self._secrets.ensure(resource, tenant, mint)
+        if secrets.reserved:
             return Outcome(
                 Reason.SECRET_NOT_OWNED,
-                f"The Secret {', '.join(sorted(foreign))} exists and does not belong to this"
-                " Tenant. It was not changed. Delete it, or change spec.auth.clients.",
+                f"The name {', '.join(sorted(secrets.reserved))} is reserved for a Secret of the"
+                " operator. It was not changed. Change spec.auth.clients.",
                 tenant,
-                tokens,
+                secrets.served,
             )
-        return Outcome(Reason.RECONCILED, "The tenant is as specified.", tenant, tokens)
+        if secrets.foreign:
+            return Outcome(
+                Reason.SECRET_NOT_OWNED,
+                f"The Secret {', '.join(sorted(secrets.foreign))} exists and does not belong to"
+                " this Tenant. It was not changed. Delete it, or change spec.auth.clients.",
+                tenant,
+                secrets.served,
+            )
+        return Outcome(Reason.RECONCILED, "The tenant is as specified.", tenant, secrets.served)
 
 
 def _refused(resource: TenantResource, tenant: Tenant | None, error: Exception) -> Outcome:

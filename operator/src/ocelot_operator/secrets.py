@@ -7,7 +7,7 @@ taken is noticed when the create is refused.
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -45,6 +45,20 @@ class ClientToken(NamedTuple):
     expires_at: datetime
 
 
+class TokenSecretsState(NamedTuple):
+    """The Secrets of a Tenant's clients after a pass.
+
+    Attributes:
+        served: clients that have a token.
+        foreign: names of Secrets that belong to somebody else.
+        reserved: names of clients' Secrets that only the installation itself may have.
+    """
+
+    served: list[ClientToken]
+    foreign: list[str]
+    reserved: list[str]
+
+
 class SecretNotOwnedError(Exception):
     """A Secret is somebody else's; it was not touched."""
 
@@ -58,29 +72,43 @@ class TokenSecrets:
     Args:
         kubernetes: to write them.
         api_url: written into each.
+        reserved: namespace and name of Secrets that no client may have. A token Secret in the place
+            of a key Secret that was lost would be overwritten again when the key is restored.
     """
 
-    def __init__(self, kubernetes: KubernetesClient, *, api_url: str) -> None:
+    def __init__(
+        self,
+        kubernetes: KubernetesClient,
+        *,
+        api_url: str,
+        reserved: Collection[tuple[str, str]],
+    ) -> None:
         self._kubernetes = kubernetes
         self._api_url = api_url
+        self._reserved = frozenset(reserved)
 
     async def ensure(
         self, resource: TenantResource, tenant: Tenant, mint: Mint
-    ) -> tuple[list[ClientToken], list[str]]:
+    ) -> TokenSecretsState:
         """Create, renew and delete Secrets so that each client has one with a good token.
-
-        Returns:
-            The clients that have a token, and the names of Secrets that belong to somebody else.
 
         Raises:
             KubernetesError: a Secret could not be written; the others were.
         """
         namespace, uid = resource.metadata.namespace, resource.metadata.uid
         found = await self._kubernetes.secrets(namespace, label=_TENANT_UID, value=uid)
-        own = {each["metadata"]["name"]: each for each in found if _is_own(each, uid)}
-        served, foreign = [], []
+        own = {
+            name: each
+            for each in found
+            if (namespace, name := each["metadata"]["name"]) not in self._reserved
+            and _is_own(each, uid)
+        }
+        state = TokenSecretsState([], [], [])
         failed: KubernetesError | None = None
         for client in resource.clients:
+            if (namespace, client.secret_name) in self._reserved:
+                state.reserved.append(client.secret_name)
+                continue
             spec = TokenSpec(
                 subject=f"{client.name}@{tenant.id}",
                 tenants=[tenant],
@@ -101,17 +129,17 @@ class TokenSecrets:
                 )
             except KubernetesError as error:
                 if present is None and isinstance(error, ConflictError):
-                    foreign.append(client.secret_name)
+                    state.foreign.append(client.secret_name)
                 else:
                     failed = error
             else:
-                served.append(ClientToken(client, expires_at))
+                state.served.append(ClientToken(client, expires_at))
         for rest in own.values():
             await self._kubernetes.delete_secret(rest)
             log.info("token_secret_deleted", namespace=namespace, secret=rest["metadata"]["name"])
         if failed is not None:
             raise failed
-        return served, foreign
+        return state
 
 
 async def keep_admin_token(

@@ -71,3 +71,9 @@ class OperatorSettings(ProvisioningSettings, TokenSettings, TelemetrySettings, P
         le=3_600,
         description="Seconds between two passes over the same Tenant, and over the keys.",
     )
+
+    @property
+    def own_secrets(self) -> list[tuple[str, str]]:
+        """Return namespace and name of the Secrets of the keys and of the administrator's token."""
+        names = (self.signing_key_secret, self.queue_keys_secret, self.admin_token_secret)
+        return [(self.namespace, name) for name in names]

@@ -11,7 +11,7 @@ from ocelot_common.timestamps import EPOCH
 from ocelot_operator.kubernetes import ConflictError, KubernetesError, Object
 from ocelot_operator.minting import Mint
 from ocelot_operator.resource import read_resource
-from ocelot_operator.secrets import TokenSecrets
+from ocelot_operator.secrets import TokenSecrets, TokenSecretsState
 
 UID = "11111111-2222-3333-4444-555555555555"
 LABELS = {"app.kubernetes.io/managed-by": "ocelot-operator", "ocelot.dev/tenant-uid": UID}
@@ -82,6 +82,15 @@ def api() -> Api:
 
 async def ensure(api: Api, *names: str) -> tuple[list[str], list[str]]:
     """Make a pass with a client for each Secret; the names that were served, and the foreign."""
+    state = await make_pass(api, *names)
+    assert state.reserved == []
+    return [each.client.name for each in state.served], state.foreign
+
+
+async def make_pass(
+    api: Api, *names: str, reserved: list[tuple[str, str]] | None = None
+) -> TokenSecretsState:
+    """Make a pass with a client for each Secret."""
     clients = [{"name": name, "scopes": ["logs:read"], "secretName": name} for name in names]
     resource = read_resource(
         {
@@ -89,9 +98,8 @@ async def ensure(api: Api, *names: str) -> tuple[list[str], list[str]]:
             "spec": {"auth": {"clients": clients}},
         }
     )
-    secrets = TokenSecrets(api, api_url="http://api")  # type: ignore[arg-type]
-    served, foreign = await secrets.ensure(resource, TENANT, MINT)
-    return [each.client.name for each in served], foreign
+    secrets = TokenSecrets(api, api_url="http://api", reserved=reserved or [])  # type: ignore[arg-type]
+    return await secrets.ensure(resource, TENANT, MINT)
 
 
 async def test_a_good_secret_is_not_written_again(api: Api) -> None:
@@ -137,3 +145,26 @@ async def test_a_secret_that_cannot_be_written_keeps_no_other_from_being_written
         await ensure(api, "a", "b")
 
     assert api.kept.keys() == {"b"}
+
+
+async def test_no_client_gets_the_name_of_a_key_secret(api: Api) -> None:
+    """Neither while the key Secret is lost, nor one in another namespace is kept back."""
+    reserved = [("team", "queue-keys"), ("system", "b")]
+
+    state = await make_pass(api, "queue-keys", "b", reserved=reserved)
+
+    assert ([each.client.name for each in state.served], state.foreign) == (["b"], [])
+    assert state.reserved == ["queue-keys"]
+    assert api.kept.keys() == {"b"}
+
+
+@pytest.mark.parametrize("names", [("queue-keys",), ()], ids=["a client", "no client any more"])
+async def test_a_key_secret_that_was_restored_over_a_token_secret_stays(
+    api: Api, names: tuple[str, ...]
+) -> None:
+    """`kubectl apply` keeps labels and ownerReferences that the backup does not name."""
+    before = api.put("queue-keys", labels=LABELS, ownerReferences=[OWNER])
+
+    await make_pass(api, *names, reserved=[("team", "queue-keys")])
+
+    assert api.kept["queue-keys"] is before
