@@ -135,7 +135,12 @@ async def _work(
             shared=SharedSpaceSpec(settings.shared_shards, settings.shared_replicas),
             retention_delay=timedelta(seconds=settings.retention_delay_sec),
         ),
-        secrets=TokenSecrets(kubernetes, api_url=settings.api_url, reserved=settings.own_secrets),
+        secrets=TokenSecrets(
+            kubernetes,
+            api_url=settings.api_url,
+            installation=settings.installation,
+            reserved=settings.own_secrets,
+        ),
         mint=lambda: keys.mint,
         cluster=cluster,
     )

@@ -165,8 +165,9 @@ class Reconciler:
         if secrets.foreign:
             return Outcome(
                 Reason.SECRET_NOT_OWNED,
-                f"The Secret {', '.join(sorted(secrets.foreign))} exists and does not belong to"
-                " this Tenant. It was not changed. Delete it, or change spec.auth.clients.",
+                f"The Secret {', '.join(sorted(secrets.foreign))} exists, and this operator"
+                " did not create it for this Tenant. It was not changed. Delete it, or change"
+                " spec.auth.clients.",
                 tenant,
                 secrets.served,
             )

@@ -1,8 +1,12 @@
 """Token Secrets: one per client of a Tenant, and one for the administrator.
 
-A Secret is the operator's own if it has the operator's label with the Tenant's uid and an
-ownerReference to the Tenant. Every other Secret is left alone, and is not even read: a name that is
-taken is noticed when the create is refused.
+A Secret is the operator's own if it has the operator's labels with the Tenant's uid and the id of
+the installation, and an ownerReference to the Tenant. The operators of two installations in one
+cluster see the same Tenants: without the id, each would replace the other's tokens for ever. Every
+other Secret is left alone, and its data are not used: a name that is taken is noticed when the
+create is refused.
+
+A Secret without the id is the operator's own, too, and gets the id: an earlier release wrote none.
 """
 
 import base64
@@ -28,6 +32,7 @@ from ocelot_operator.resource import Client, TenantResource
 MANAGER: Final = "ocelot-operator"
 _MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 _TENANT_UID: Final = f"{GROUP}/tenant-uid"
+_INSTALLATION: Final = f"{GROUP}/installation"
 _COMPONENT: Final = "app.kubernetes.io/component"
 _UNPROCESSABLE: Final = 422
 
@@ -72,6 +77,7 @@ class TokenSecrets:
     Args:
         kubernetes: to write them.
         api_url: written into each.
+        installation: its id, a label of each.
         reserved: namespace and name of Secrets that no client may have. A token Secret in the place
             of a key Secret that was lost would be overwritten again when the key is restored.
     """
@@ -81,10 +87,12 @@ class TokenSecrets:
         kubernetes: KubernetesClient,
         *,
         api_url: str,
+        installation: str,
         reserved: Collection[tuple[str, str]],
     ) -> None:
         self._kubernetes = kubernetes
         self._api_url = api_url
+        self._installation = installation
         self._reserved = frozenset(reserved)
 
     async def ensure(
@@ -101,7 +109,7 @@ class TokenSecrets:
             name: each
             for each in found
             if (namespace, name := each["metadata"]["name"]) not in self._reserved
-            and _is_own(each, uid)
+            and _is_own(each, uid, self._installation)
         }
         state = TokenSecretsState([], [], [])
         failed: KubernetesError | None = None
@@ -118,7 +126,11 @@ class TokenSecrets:
             metadata = {
                 "namespace": namespace,
                 "name": client.secret_name,
-                "labels": {_MANAGED_BY: MANAGER, _TENANT_UID: uid},
+                "labels": {
+                    _MANAGED_BY: MANAGER,
+                    _TENANT_UID: uid,
+                    _INSTALLATION: self._installation,
+                },
                 "ownerReferences": [_owner_reference(resource)],
             }
             data = {"tenant": tenant.id, "url": self._api_url}
@@ -176,7 +188,10 @@ async def keep_token(
     spec: TokenSpec,
     mint: Mint,
 ) -> datetime:
-    """Write a Secret unless it has a good token and `data`; returns when the token ends.
+    """Write a Secret unless it has its labels, a good token and `data`.
+
+    Returns:
+        When the token ends.
 
     Args:
         kubernetes: to write it.
@@ -190,7 +205,9 @@ async def keep_token(
         ConflictError: another Secret has the name, or this one was changed since it was read.
         KubernetesError: it could not be written.
     """
-    held = _data_of(present) if present is not None else {}
+    held: dict[str, str] = {}
+    if present is not None and _has_labels(present, metadata["labels"]):
+        held = _data_of(present)
     if (expires_at := mint.expiry(held.get("token", ""), spec)) is not None:
         wanted = {**data, "token": held["token"], "expires": _text(expires_at)}
         if held == wanted:
@@ -239,10 +256,14 @@ def _owner_reference(resource: TenantResource) -> Object:
     }
 
 
-def _is_own(secret: Object, uid: str) -> bool:
+def _is_own(secret: Object, uid: str, installation: str) -> bool:
     references = secret["metadata"].get("ownerReferences", [])
     owned = any(each.get("kind") == KIND and each.get("uid") == uid for each in references)
-    return owned and _has_labels(secret, {_MANAGED_BY: MANAGER, _TENANT_UID: uid})
+    return (
+        owned
+        and _has_labels(secret, {_MANAGED_BY: MANAGER, _TENANT_UID: uid})
+        and secret["metadata"]["labels"].get(_INSTALLATION, installation) == installation
+    )
 
 
 def _has_labels(secret: Object, labels: Mapping[str, str]) -> bool:

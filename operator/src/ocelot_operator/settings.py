@@ -1,5 +1,7 @@
 """The operator's settings."""
 
+import hashlib
+
 from pydantic import Field
 
 from ocelot_common.settings import (
@@ -71,6 +73,17 @@ class OperatorSettings(ProvisioningSettings, TokenSettings, TelemetrySettings, P
         le=3_600,
         description="Seconds between two passes over the same Tenant, and over the keys.",
     )
+
+    @property
+    def installation(self) -> str:
+        """Return the id of the installation in the labels of token Secrets: 16 hex characters.
+
+        The place of the administrator's token is different for each installation of a cluster. It
+        is the same for all replicas of an operator, and for a release that is installed again. An
+        id in MongoDB would be in a copy of the database, too, which a second installation may use.
+        """
+        place = f"{self.namespace}/{self.admin_token_secret}"
+        return hashlib.sha256(place.encode()).hexdigest()[:16]
 
     @property
     def own_secrets(self) -> list[tuple[str, str]]:

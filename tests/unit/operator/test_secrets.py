@@ -14,7 +14,9 @@ from ocelot_operator.resource import read_resource
 from ocelot_operator.secrets import TokenSecrets, TokenSecretsState
 
 UID = "11111111-2222-3333-4444-555555555555"
-LABELS = {"app.kubernetes.io/managed-by": "ocelot-operator", "ocelot.dev/tenant-uid": UID}
+INSTALLATION = "ocelot.dev/installation"
+UNNAMED = {"app.kubernetes.io/managed-by": "ocelot-operator", "ocelot.dev/tenant-uid": UID}
+LABELS = UNNAMED | {INSTALLATION: "ours"}
 OWNER = {"apiVersion": "ocelot.dev/v1alpha1", "kind": "Tenant", "name": "acme", "uid": UID}
 TENANT = Tenant(
     uid="0123456789abcdef",
@@ -88,7 +90,11 @@ async def ensure(api: Api, *names: str) -> tuple[list[str], list[str]]:
 
 
 async def make_pass(
-    api: Api, *names: str, reserved: list[tuple[str, str]] | None = None
+    api: Api,
+    *names: str,
+    reserved: list[tuple[str, str]] | None = None,
+    installation: str = "ours",
+    mint: Mint = MINT,
 ) -> TokenSecretsState:
     """Make a pass with a client for each Secret."""
     clients = [{"name": name, "scopes": ["logs:read"], "secretName": name} for name in names]
@@ -98,8 +104,13 @@ async def make_pass(
             "spec": {"auth": {"clients": clients}},
         }
     )
-    secrets = TokenSecrets(api, api_url="http://api", reserved=reserved or [])  # type: ignore[arg-type]
-    return await secrets.ensure(resource, TENANT, MINT)
+    secrets = TokenSecrets(
+        api,  # type: ignore[arg-type]
+        api_url=f"http://{installation}",
+        installation=installation,
+        reserved=reserved or [],
+    )
+    return await secrets.ensure(resource, TENANT, mint)
 
 
 async def test_a_good_secret_is_not_written_again(api: Api) -> None:
@@ -121,6 +132,10 @@ FOREIGN: dict[str, dict[str, Any]] = {
     },
     "another manager": {
         "labels": LABELS | {"app.kubernetes.io/managed-by": "helm"},
+        "ownerReferences": [OWNER],
+    },
+    "another installation": {
+        "labels": LABELS | {INSTALLATION: "theirs"},
         "ownerReferences": [OWNER],
     },
 }
@@ -168,3 +183,32 @@ async def test_a_key_secret_that_was_restored_over_a_token_secret_stays(
     await make_pass(api, *names, reserved=[("team", "queue-keys")])
 
     assert api.kept["queue-keys"] is before
+
+
+async def test_two_installations_do_not_replace_each_others_tokens(api: Api) -> None:
+    """Both know the Tenant, and each has a key that the other one does not know."""
+    theirs = Mint(new_signing_key(), issuer="ocelot", audience="ocelot")
+    await make_pass(api, "a")
+    before = dict(api.kept["a"])
+
+    state = await make_pass(api, "a", installation="theirs", mint=theirs)
+    removed = await make_pass(api, installation="theirs", mint=theirs)
+
+    assert (state.served, state.foreign) == ([], ["a"])
+    assert (removed.served, removed.foreign) == ([], [])
+    assert api.kept["a"] == before
+    assert await ensure(api, "a") == (["a"], [])
+    assert api.kept["a"] == before
+
+
+async def test_a_secret_that_names_no_installation_belongs_to_the_first_that_finds_it(
+    api: Api,
+) -> None:
+    """An earlier release wrote no id."""
+    await make_pass(api, "a")
+    api.kept["a"]["metadata"]["labels"] = UNNAMED
+
+    assert await ensure(api, "a") == (["a"], [])
+
+    assert api.kept["a"]["metadata"]["labels"] == LABELS
+    assert (await make_pass(api, "a", installation="theirs")).foreign == ["a"]
