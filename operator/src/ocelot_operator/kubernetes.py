@@ -22,8 +22,10 @@ PLURAL: Final = "tenants"
 KIND: Final = "Tenant"
 
 _REQUEST_SEC: Final = 15.0
-#: Objects are at most 1.5 MiB in etcd; a list of a Tenant's Secrets is far smaller.
-_MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+#: One object has at most 1.5 MiB in etcd, and the token Secrets of a Tenant have less than 200 KiB.
+#: Anybody may put its label on more Secrets of its namespace, and the list of them takes up to five
+#: times its bytes in memory. Several passes read such a list at the same time.
+MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 
 
 class KubernetesError(Exception):
@@ -203,8 +205,10 @@ class KubernetesClient:
             content = bytearray()
             async for piece in answer.content.iter_any():
                 content += piece
-                if len(content) > _MAX_ANSWER_BYTES:
-                    raise aiohttp.ClientPayloadError("the answer is too large")
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise KubernetesError(
+                        answer.status, f"the answer has more than {MAX_ANSWER_BYTES} bytes"
+                    )
             return answer.status, bytes(content)
 
     async def _forget(self) -> None:

@@ -45,6 +45,12 @@ _RETRY_SEC: Final = 2.0
 #: A watch whose connection died silently ends by itself. The API server takes whole seconds only.
 _WATCH_SEC: Final = 300
 
+#: Tenants per answer. Etcd bounds one at 1.5 MiB, and the text of an answer takes four bytes per
+#: character in memory if one character is beyond U+FFFF.
+_CHUNK: Final = 10
+#: kopf keeps the last event of each Tenant for this long.
+_KEPT_SEC: Final = 0.5
+
 T = TypeVar("T")
 
 
@@ -178,6 +184,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True  # needs rights on definitions and namespaces
     settings.watching.server_timeout = _WATCH_SEC
     settings.watching.client_timeout = _WATCH_SEC + 30
+    settings.watching.chunk_size = _CHUNK
+    settings.queueing.idle_timeout = _KEPT_SEC
     settings.process.ultimate_exiting_timeout = None
     return settings
 

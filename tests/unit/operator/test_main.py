@@ -30,6 +30,14 @@ class Readiness(ProcessReadiness):
         self.released.set()
 
 
+def test_a_list_of_tenants_comes_in_small_parts() -> None:
+    """A namespace can hold hundreds of Tenants of more than 1 MiB, which would not fit together."""
+    settings = main.kopf_settings()
+    assert settings.watching.chunk_size is not None
+    assert settings.watching.chunk_size * 1.5 * 4 < 100  # MiB as text
+    assert settings.queueing.idle_timeout <= 0.5
+
+
 async def test_it_watches_as_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_name() -> str:
         raise KeyError("getpwuid(): uid not found: 10001")
