@@ -70,7 +70,7 @@ class OperatorSettings(ProvisioningSettings, TokenSettings, TelemetrySettings, P
         default=60.0,
         alias="OCELOT_OPERATOR_INTERVAL_SEC",
         ge=1,
-        le=3_600,
+        le=60,  # a client's token of 10 min is renewed in time
         description="Seconds between two passes over the same Tenant, and over the keys.",
     )
 

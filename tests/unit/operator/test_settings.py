@@ -2,6 +2,11 @@
 
 from typing import Any
 
+import pytest
+from pydantic import ValidationError
+
+from ocelot_operator.minting import RENEW_AFTER
+from ocelot_operator.resource import MIN_TTL
 from ocelot_operator.settings import OperatorSettings
 
 
@@ -22,3 +27,12 @@ def test_the_id_of_an_installation_is_the_same_for_all_its_replicas_and_of_no_ot
         settings(OCELOT_ADMIN_TOKEN_SECRET="other-admin-token"),
     ]
     assert len({settings().installation, *(each.installation for each in others)}) == 3
+
+
+def test_no_interval_is_too_long_for_the_shortest_token() -> None:
+    """Half of the last third stays for the kubelet and the client."""
+    longest = 60
+    assert settings(OCELOT_OPERATOR_INTERVAL_SEC=longest).interval_sec == longest
+    assert 1.1 * longest < MIN_TTL.total_seconds() * (1 - RENEW_AFTER) / 2
+    with pytest.raises(ValidationError, match="less than or equal to 60"):
+        settings(OCELOT_OPERATOR_INTERVAL_SEC=longest + 1)
