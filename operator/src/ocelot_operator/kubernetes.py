@@ -45,7 +45,11 @@ class NotFoundError(KubernetesError):
 
 
 class ConflictError(KubernetesError):
-    """The object exists already, or was changed since it was read."""
+    """The object was changed since it was read, or a quota does not allow another one now."""
+
+
+class ExistsError(KubernetesError):
+    """An object of this name exists."""
 
 
 def log_in(*, settings: kopf.OperatorSettings) -> kopf.ConnectionInfo:
@@ -135,7 +139,7 @@ class KubernetesClient:
         """Create a Secret.
 
         Raises:
-            ConflictError: one of this name exists.
+            ExistsError: one of this name exists.
         """
         await self.request("POST", secret_path(secret["metadata"]["namespace"]), body=secret)
 
@@ -164,7 +168,8 @@ class KubernetesClient:
 
         Raises:
             NotFoundError: answer 404.
-            ConflictError: answer 409.
+            ExistsError: answer 409 with the reason AlreadyExists.
+            ConflictError: another answer 409.
             KubernetesError: another refusal, or no answer.
         """
         for last in (False, True):
@@ -179,6 +184,8 @@ class KubernetesClient:
         if status < 300:
             return answer
         reason = str(answer.get("reason", ""))[:100] or "unknown"
+        if (status, reason) == (409, "AlreadyExists"):
+            raise ExistsError(status, reason)
         kinds = {404: NotFoundError, 409: ConflictError}
         raise kinds.get(status, KubernetesError)(status, reason)
 

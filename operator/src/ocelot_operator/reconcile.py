@@ -58,7 +58,7 @@ _EXPLAINED: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], Rea
     (
         KubernetesError,
         Reason.KUBERNETES_UNAVAILABLE,
-        "A Secret could not be written ({error}). The operator tries again.",
+        "The Secrets could not be listed ({error}). The operator tries again.",
     ),
     (
         TimeoutError,
@@ -154,6 +154,15 @@ class Reconciler:
                 tenant,
             )
         secrets = await self._secrets.ensure(resource, tenant, mint)
+        if secrets.failed:
+            failures = [f"{name} ({error})" for name, error in sorted(secrets.failed.items())]
+            return Outcome(
+                Reason.KUBERNETES_UNAVAILABLE,
+                f"The API server refused a change of the Secret {', '.join(failures)}. The"
+                " operator tries again.",
+                tenant,
+                secrets.served,
+            )
         if secrets.reserved:
             return Outcome(
                 Reason.SECRET_NOT_OWNED,

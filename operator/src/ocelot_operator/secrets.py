@@ -12,6 +12,7 @@ A Secret without the id is the operator's own, too, and gets the id: an earlier 
 import base64
 import binascii
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -21,9 +22,10 @@ from ocelot_operator.kubernetes import (
     GROUP,
     KIND,
     VERSION,
-    ConflictError,
+    ExistsError,
     KubernetesClient,
     KubernetesError,
+    NotFoundError,
     Object,
 )
 from ocelot_operator.minting import Mint, TokenSpec
@@ -57,11 +59,13 @@ class TokenSecretsState(NamedTuple):
         served: clients that have a token.
         foreign: names of Secrets that belong to somebody else.
         reserved: names of clients' Secrets that only the installation itself may have.
+        failed: errors by the name of the Secret that could not be written or deleted.
     """
 
     served: list[ClientToken]
     foreign: list[str]
     reserved: list[str]
+    failed: dict[str, KubernetesError]
 
 
 class SecretNotOwnedError(Exception):
@@ -101,7 +105,7 @@ class TokenSecrets:
         """Create, renew and delete Secrets so that each client has one with a good token.
 
         Raises:
-            KubernetesError: a Secret could not be written; the others were.
+            KubernetesError: the Secrets could not be listed.
         """
         namespace, uid = resource.metadata.namespace, resource.metadata.uid
         found = await self._kubernetes.secrets(namespace, label=_TENANT_UID, value=uid)
@@ -111,8 +115,7 @@ class TokenSecrets:
             if (namespace, name := each["metadata"]["name"]) not in self._reserved
             and _is_own(each, uid, self._installation)
         }
-        state = TokenSecretsState([], [], [])
-        failed: KubernetesError | None = None
+        state = TokenSecretsState([], [], [], {})
         for client in resource.clients:
             if (namespace, client.secret_name) in self._reserved:
                 state.reserved.append(client.secret_name)
@@ -139,18 +142,22 @@ class TokenSecrets:
                 expires_at = await keep_token(
                     self._kubernetes, present, metadata=metadata, data=data, spec=spec, mint=mint
                 )
+            except ExistsError:
+                state.foreign.append(client.secret_name)
             except KubernetesError as error:
-                if present is None and isinstance(error, ConflictError):
-                    state.foreign.append(client.secret_name)
-                else:
-                    failed = error
+                state.failed[client.secret_name] = error
             else:
                 state.served.append(ClientToken(client, expires_at))
-        for rest in own.values():
-            await self._kubernetes.delete_secret(rest)
-            log.info("token_secret_deleted", namespace=namespace, secret=rest["metadata"]["name"])
-        if failed is not None:
-            raise failed
+        for name, rest in own.items():
+            try:
+                with suppress(NotFoundError):
+                    await self._kubernetes.delete_secret(rest)
+            except KubernetesError as error:
+                state.failed[name] = error
+            else:
+                log.info("token_secret_deleted", namespace=namespace, secret=name)
+        for name, failure in state.failed.items():
+            log.warning("token_secret_failed", namespace=namespace, secret=name, error=str(failure))
         return state
 
 
@@ -202,14 +209,14 @@ async def keep_token(
         mint: makes the token.
 
     Raises:
-        ConflictError: another Secret has the name, or this one was changed since it was read.
-        KubernetesError: it could not be written.
+        ExistsError: another Secret has the name.
+        KubernetesError: it could not be written, such as one that was changed since it was read.
     """
     held: dict[str, str] = {}
     if present is not None and _has_labels(present, metadata["labels"]):
         held = _data_of(present)
     if (expires_at := mint.expiry(held.get("token", ""), spec)) is not None:
-        wanted = {**data, "token": held["token"], "expires": _text(expires_at)}
+        wanted = {**data, "token": held["token"], "expires": utc_text(expires_at)}
         if held == wanted:
             return expires_at
     token = mint.mint(spec)
@@ -221,7 +228,7 @@ async def keep_token(
         "kind": "Secret",
         "type": "Opaque",
         "metadata": dict(metadata),
-        "stringData": {**data, "token": token, "expires": _text(expires_at)},
+        "stringData": {**data, "token": token, "expires": utc_text(expires_at)},
     }
     if present is None:
         await kubernetes.create_secret(secret)
@@ -281,5 +288,6 @@ def _data_of(secret: Mapping[str, Any]) -> dict[str, str]:
     return texts
 
 
-def _text(moment: datetime) -> str:
+def utc_text(moment: datetime) -> str:
+    """Return a moment as a text of RFC 3339 in UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

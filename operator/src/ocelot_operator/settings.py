@@ -1,6 +1,7 @@
 """The operator's settings."""
 
 import hashlib
+from typing import Annotated
 
 from pydantic import Field
 
@@ -10,8 +11,9 @@ from ocelot_common.settings import (
     TelemetrySettings,
     TokenSettings,
 )
+from ocelot_operator.resource import OBJECT_NAME
 
-_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+_Name = Annotated[str, Field(max_length=253, pattern=rf"^{OBJECT_NAME}$")]
 
 
 class OperatorSettings(ProvisioningSettings, TokenSettings, TelemetrySettings, ProbesSettings):
@@ -22,9 +24,8 @@ class OperatorSettings(ProvisioningSettings, TokenSettings, TelemetrySettings, P
         max_length=2_048,
         description="URL of the api, written into each token Secret.",
     )
-    namespace: str = Field(
+    namespace: _Name = Field(
         alias="OCELOT_OPERATOR_NAMESPACE",
-        pattern=_NAME,
         description="Namespace of the operator, which has the Secrets of the keys and of the"
         " administrator's token.",
     )
@@ -35,10 +36,9 @@ class OperatorSettings(ProvisioningSettings, TokenSettings, TelemetrySettings, P
         description="Name of the cluster in the owner on record of each tenant. Never change it. If"
         " not set, the uid of the namespace kube-system.",
     )
-    signing_key_secret: str = Field(
+    signing_key_secret: _Name = Field(
         default="ocelot-signing-key",
         alias="OCELOT_SIGNING_KEY_SECRET",
-        pattern=_NAME,
         description="Secret whose key `signing-key.pem` has the private key that signs tokens.",
     )
     create_signing_key: bool = Field(
@@ -47,10 +47,9 @@ class OperatorSettings(ProvisioningSettings, TokenSettings, TelemetrySettings, P
         description="Create the Secret of the signing key if it is missing and the registry has no"
         " signing key yet.",
     )
-    queue_keys_secret: str = Field(
+    queue_keys_secret: _Name = Field(
         default="ocelot-queue-keys",
         alias="OCELOT_QUEUE_KEYS_SECRET",
-        pattern=_NAME,
         description="Secret whose key `queue-keys` has the file of the queue keys.",
     )
     create_queue_keys: bool = Field(
@@ -59,10 +58,9 @@ class OperatorSettings(ProvisioningSettings, TokenSettings, TelemetrySettings, P
         description="Create the Secret of the queue keys if it is missing and the registry has no"
         " queue key yet.",
     )
-    admin_token_secret: str = Field(
+    admin_token_secret: _Name = Field(
         default="ocelot-admin-token",
         alias="OCELOT_ADMIN_TOKEN_SECRET",
-        pattern=_NAME,
         description="Secret in which the operator keeps a token of the role installation-admin,"
         " valid for 1 h.",
     )

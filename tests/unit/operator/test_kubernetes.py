@@ -7,7 +7,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from ocelot_operator.kubernetes import MAX_ANSWER_BYTES, KubernetesClient, KubernetesError
+from ocelot_operator.kubernetes import (
+    MAX_ANSWER_BYTES,
+    ConflictError,
+    ExistsError,
+    KubernetesClient,
+    KubernetesError,
+)
 
 Serve = Callable[[web.Response], Awaitable[KubernetesClient]]
 
@@ -45,3 +51,15 @@ async def test_the_memory_for_an_answer_is_bounded(serve: Serve) -> None:
     with pytest.raises(KubernetesError, match="more than 4194304 bytes"):
         await client.secrets("team", label="a", value="b")
     assert MAX_ANSWER_BYTES <= 4 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"), [("AlreadyExists", ExistsError), ("Conflict", ConflictError)]
+)
+async def test_a_quota_that_is_used_up_is_not_an_object_that_exists(
+    serve: Serve, reason: str, kind: type[KubernetesError]
+) -> None:
+    client = await serve(web.json_response({"reason": reason}, status=409))
+    with pytest.raises(KubernetesError) as raised:
+        await client.create_secret({"metadata": {"namespace": "team", "name": "a"}})
+    assert type(raised.value) is kind

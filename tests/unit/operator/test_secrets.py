@@ -8,7 +8,13 @@ import pytest
 from ocelot_common.auth.keys import new_signing_key
 from ocelot_common.registry.model import Isolation, Tenant, TenantState
 from ocelot_common.timestamps import EPOCH
-from ocelot_operator.kubernetes import ConflictError, KubernetesError, Object
+from ocelot_operator.kubernetes import (
+    ConflictError,
+    ExistsError,
+    KubernetesError,
+    NotFoundError,
+    Object,
+)
 from ocelot_operator.minting import Mint
 from ocelot_operator.resource import read_resource
 from ocelot_operator.secrets import TokenSecrets, TokenSecretsState
@@ -38,6 +44,8 @@ class Api:
     def __init__(self) -> None:
         self.kept: dict[str, Object] = {}
         self.refused: set[str] = set()
+        self.full: set[str] = set()
+        self.undeletable: dict[str, KubernetesError] = {}
         self.writes = 0
 
     def put(self, name: str, **metadata: Any) -> Object:
@@ -56,14 +64,19 @@ class Api:
     async def create_secret(self, secret: Object) -> None:
         name = secret["metadata"]["name"]
         if name in self.kept:
-            raise ConflictError(409, "AlreadyExists")
+            raise ExistsError(409, "AlreadyExists")
+        if name in self.full:
+            raise ConflictError(409, "Conflict")
         self._write(secret)
 
     async def replace_secret(self, secret: Object) -> None:
         self._write(secret)
 
     async def delete_secret(self, secret: Object) -> None:
-        del self.kept[secret["metadata"]["name"]]
+        name = secret["metadata"]["name"]
+        if name in self.undeletable:
+            raise self.undeletable[name]
+        del self.kept[name]
 
     def _write(self, secret: Object) -> None:
         self.writes += 1
@@ -85,7 +98,7 @@ def api() -> Api:
 async def ensure(api: Api, *names: str) -> tuple[list[str], list[str]]:
     """Make a pass with a client for each Secret; the names that were served, and the foreign."""
     state = await make_pass(api, *names)
-    assert state.reserved == []
+    assert (state.reserved, state.failed) == ([], {})
     return [each.client.name for each in state.served], state.foreign
 
 
@@ -156,10 +169,35 @@ async def test_a_secret_that_cannot_be_written_keeps_no_other_from_being_written
     await ensure(api, "old")
     api.refused = {"a"}
 
-    with pytest.raises(KubernetesError):
-        await ensure(api, "a", "b")
+    state = await make_pass(api, "a", "b")
 
+    assert [each.client.name for each in state.served] == ["b"]
+    assert {name: str(error) for name, error in state.failed.items()} == {"a": "403: Forbidden"}
     assert api.kept.keys() == {"b"}
+
+
+async def test_a_secret_that_a_quota_refuses_is_not_somebody_elses(api: Api) -> None:
+    """The API server answers 409 for both."""
+    api.full = {"a"}
+
+    state = await make_pass(api, "a", "b")
+
+    assert [each.client.name for each in state.served] == ["b"]
+    assert (state.foreign, state.failed.keys()) == ([], {"a"})
+
+
+async def test_a_secret_that_cannot_be_deleted_keeps_no_other_from_being_deleted(api: Api) -> None:
+    await ensure(api, "gone", "changed", "old")
+    api.undeletable = {
+        "gone": NotFoundError(404, "NotFound"),
+        "changed": ConflictError(409, "Conflict"),
+    }
+
+    state = await make_pass(api, "b")
+
+    assert [each.client.name for each in state.served] == ["b"]
+    assert state.failed.keys() == {"changed"}  # what is gone is as wanted
+    assert "old" not in api.kept
 
 
 async def test_no_client_gets_the_name_of_a_key_secret(api: Api) -> None:
