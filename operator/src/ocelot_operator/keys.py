@@ -68,6 +68,7 @@ class InstallationKeys:
         self._settings = settings
         self._clock = clock
         self._signing: SigningKey | None = None
+        self._waiting = ""
 
     @property
     def mint(self) -> Mint | None:
@@ -163,6 +164,9 @@ class InstallationKeys:
         if not wait and (self._signing is None or self._signing.kid != key.kid):
             self._signing = key
             log.info("signing_key_used", kid=key.kid)
+        elif wait and self._waiting != key.kid:
+            self._waiting = key.kid
+            log.info("signing_key_waits", kid=key.kid, wait_sec=round(wait.total_seconds()))
         return wait
 
     async def _content(

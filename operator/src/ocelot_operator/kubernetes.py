@@ -92,13 +92,18 @@ class KubernetesClient:
         """Close the connections."""
         await self._forget()
 
-    async def serves_tenants(self) -> bool:
-        """Return whether the CustomResourceDefinition is installed."""
-        try:
-            found = await self.request("GET", f"/apis/{GROUP}/{VERSION}")
-        except NotFoundError:
-            return False
-        return any(each.get("name") == PLURAL for each in found.get("resources", []))
+    async def require_watch(self) -> None:
+        """Return if Tenants of all namespaces can be listed and watched now.
+
+        Raises:
+            NotFoundError: the CustomResourceDefinition is not installed.
+            KubernetesError: permissions are missing, or the API server does not work.
+        """
+        path = f"/apis/{GROUP}/{VERSION}/{PLURAL}"
+        found = await self.request("GET", path, query={"limit": "1"})
+        since = str(found.get("metadata", {}).get("resourceVersion", ""))
+        query = {"watch": "true", "resourceVersion": since, "timeoutSeconds": "1"}
+        await self.request("GET", path, query=query)
 
     async def cluster_uid(self) -> str:
         """Return the uid of the namespace `kube-system`, which names the cluster."""

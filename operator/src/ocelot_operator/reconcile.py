@@ -150,7 +150,7 @@ class Reconciler:
         if mint is None:
             return Outcome(
                 Reason.SIGNING_KEY_MISSING,
-                "The operator has no signing key yet. Its log says why.",
+                "The operator cannot sign tokens yet. Its log says which key it waits for.",
                 tenant,
             )
         secrets = await self._secrets.ensure(resource, tenant, mint)
