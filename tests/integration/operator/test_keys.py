@@ -152,3 +152,19 @@ async def test_two_operators_that_start_together_agree_on_the_keys(
     kid = read_signing_key(signing.encode(), where="the Secret").kid
     assert [row.kid for row in await store.since(VerificationKey, 0)] == [kid]
     assert await record_queue_keys(store, parse_keys(queue)) == []
+
+
+async def test_the_log_names_a_new_signing_key_that_must_wait(
+    until: Any, cluster: Any, start: Any, names: Any
+):
+    """Until the key is 60 s old, an operator that starts cannot sign."""
+    operator = await start()
+    await operator.wait_ready(180)
+    key = new_signing_key()
+    pem = signing_key_pem(key).decode()
+    await cluster.patch_secret(SYSTEM, names.signing, {"stringData": {"signing-key.pem": pem}})
+
+    await until_log(until, operator, "signing_key_waits")
+    waits = [line for line in operator.log_tail(1_000).splitlines() if "signing_key_waits" in line]
+    assert len(waits) == 1
+    assert key.kid in waits[0]
