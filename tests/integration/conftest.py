@@ -23,6 +23,7 @@ from ocelot_devstack.provisioning import TenantMaker, open_tenant_maker
 from ocelot_devstack.pytest_plugin import SERVICE_ENV, dev_settings
 from ocelot_devstack.services import ServiceProcess
 from ocelot_devstack.stack import Stack
+from searchkit.documents import indexed_ids
 
 
 class TenantAccess(NamedTuple):
@@ -88,29 +89,9 @@ class Running:
         return [event for event in found if isinstance(event, StoredEvent)]
 
     async def indexed_ids(self, tenant: Tenant) -> list[str]:
-        """The event ids that OpenSearch holds of a tenant, refreshed and looked up past every alias
-        filter and routing, in order."""
+        """The event ids that OpenSearch holds of a tenant, refreshed, in order."""
         assert self.search is not None
-        space = await self.space_of(tenant)
-        ids: list[str] = []
-        for entry in space.indices:
-            await self.search.indices.refresh(index=entry.index)
-            after: list[Any] | None = None
-            while True:
-                body: dict[str, Any] = {
-                    "query": {"term": {"t": tenant.uid}},
-                    "size": 5_000,
-                    "sort": ["id"],
-                    "_source": ["id"],
-                }
-                if after:
-                    body["search_after"] = after
-                hits = (await self.search.search(index=entry.index, body=body))["hits"]["hits"]
-                if not hits:
-                    break
-                ids += [hit["_source"]["id"] for hit in hits]
-                after = hits[-1]["sort"]
-        return ids
+        return await indexed_ids(self.search, await self.space_of(tenant), tenant)
 
     async def until_stored(
         self, tenant: Tenant, number: int, *, timeout_sec: float = 300

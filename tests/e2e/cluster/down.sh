@@ -47,6 +47,9 @@ awk -v state="$STATE/" -v run="$RUN/" '
   sort -r | while read -r mount; do umount -l "$mount"; done
 for name in /run/netns/cni-*; do [ -e "$name" ] && rm -f "$name"; done
 find /sys/fs/cgroup -depth -type d -path '*kubepods*' -exec rmdir {} + 2> /dev/null
+# The kernel removes a pod's network namespace, and its interface with it, later than the name.
+ip -o link show master $BRIDGE 2> /dev/null | sed -n 's/^[0-9]*: \(veth[^@:]*\).*/\1/p' |
+  while read -r interface; do ip link delete "$interface" 2> /dev/null; done
 if ! ip netns list 2> /dev/null | grep -q "^$NETNS\b"; then ip link delete $BRIDGE 2> /dev/null; fi
 while read -r setting; do sysctl -qw "$setting"; done < <(cat "$STATE/sysctl" 2> /dev/null)
 if [ -e "$STATE" ] && [ ! -e "$STATE/made-by-up" ]; then
