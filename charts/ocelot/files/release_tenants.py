@@ -1,8 +1,9 @@
 """Stop the operator, then take Ocelot's finalizer off every Tenant.
 
-`helm uninstall` runs this before it deletes anything. Without an operator, nobody would remove the
-finalizer, so that neither the Tenant nor its namespace could be deleted. Nothing else of a Tenant
-changes, so that a later installation takes it over.
+`helm uninstall` runs this before it deletes anything. The operator of this version sets no
+finalizer. If one of another version set it, nobody would remove it after the uninstallation, and
+neither the Tenant nor its namespace could be deleted. Nothing else of a Tenant changes, so that a
+later installation takes it over.
 
 Standard library only: it runs in any image that has Python.
 
@@ -68,7 +69,7 @@ class Kubernetes:
 def stop_operator(
     kubernetes: Kubernetes, namespace: str, deployment: str, selector: str, wait_sec: float
 ) -> None:
-    """Scale the operator to 0 and wait until its pods have ended: it would add the finalizer again.
+    """Scale the operator to 0 and wait until its pods have ended, so that none adds a finalizer.
 
     Raises:
         TimeoutError: a pod is still there.
@@ -81,7 +82,9 @@ def stop_operator(
             raise
     deadline = time.monotonic() + wait_sec
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    while kubernetes.get(pods, labelSelector=selector)["items"]:
+    # A pod that was evicted stays until its Deployment is deleted, after this program.
+    running = "status.phase!=Failed,status.phase!=Succeeded"
+    while kubernetes.get(pods, labelSelector=selector, fieldSelector=running)["items"]:
         if time.monotonic() > deadline:
             raise TimeoutError(f"The operator has not ended within {wait_sec:.0f} s.")
         time.sleep(POLL_SEC)

@@ -1,6 +1,10 @@
 {{/* Values that contradict each other. The schema checks single values. */}}
 {{- define "ocelot.checks" -}}
 {{- $values := .Values -}}
+{{- $fullname := include "ocelot.fullname" . }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $fullname) }}
+{{- fail (printf "Object names cannot begin with %q. Use a release name, or a fullnameOverride, of lowercase letters, digits and hyphens that begins with a letter." $fullname) }}
+{{- end }}
 {{- if not (or $values.operator.enabled (and $values.signingKey.existingSecret $values.queueKeys.existingSecret)) }}
 {{- fail "operator.enabled is false, so nothing creates the keys. Create both Secrets, and set signingKey.existingSecret and queueKeys.existingSecret to their names." }}
 {{- end }}

@@ -5,7 +5,7 @@ apiVersion: v1
 kind: Pod
 metadata:
   name: {{ include "ocelot.fullname" . }}-cli
-  namespace: {{ .Release.Namespace }}
+  namespace: {{ .Release.Namespace | quote }}
 spec:
   restartPolicy: Never
   automountServiceAccountToken: false
@@ -43,10 +43,12 @@ spec:
   volumes:
     - name: signing-key
       secret:
-        secretName: {{ include "ocelot.signingKeySecret" . }}
+        secretName: {{ include "ocelot.signingKeySecret" . | quote }}
+        items: [{key: signing-key.pem, path: signing-key.pem}]
         defaultMode: 0440
     - name: queue-keys
       secret:
-        secretName: {{ include "ocelot.queueKeysSecret" . }}
+        secretName: {{ include "ocelot.queueKeysSecret" . | quote }}
+        items: [{key: queue-keys, path: queue-keys}]
         defaultMode: 0440
 {{- end }}

@@ -7,7 +7,7 @@
   {{- else }}
   valueFrom:
     secretKeyRef:
-      name: {{ include "ocelot.secret" (merge (dict "backend" "mongodb") .) }}
+      name: {{ include "ocelot.secret" (merge (dict "backend" "mongodb") .) | quote }}
       key: url
   {{- end }}
 - name: MONGODB_DATABASE
@@ -19,7 +19,7 @@
   {{- else }}
   valueFrom:
     secretKeyRef:
-      name: {{ include "ocelot.secret" (merge (dict "backend" "opensearch") .) }}
+      name: {{ include "ocelot.secret" (merge (dict "backend" "opensearch") .) | quote }}
       key: url
   {{- end }}
 {{- end }}
@@ -40,7 +40,7 @@
 - name: {{ . }}
   valueFrom:
     secretKeyRef:
-      name: {{ $secret }}
+      name: {{ $secret | quote }}
       key: {{ . }}
 {{- end }}
 {{- end }}

@@ -11,7 +11,7 @@
 {{/* Labels that never change, for selectors. Arguments: root, name. */}}
 {{- define "ocelot.selectorLabels" -}}
 app.kubernetes.io/name: ocelot
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .name }}
 {{- end }}
 
@@ -26,7 +26,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{/* Metadata of a component's object. Arguments: root, name. */}}
 {{- define "ocelot.metadata" -}}
 name: {{ include "ocelot.fullname" .root }}-{{ .name }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "ocelot.labels" . | nindent 2 }}
 {{- end }}

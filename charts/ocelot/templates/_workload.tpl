@@ -23,6 +23,11 @@ Arguments: root, name, env (text), replicas (leave it out where an autoscaler ow
 */}}
 {{- define "ocelot.deployment" -}}
 {{- $values := index .root.Values .name -}}
+{{- range fromYamlArray .env }}
+{{- if hasKey $values.env .name }}
+{{- fail (printf "%s.env.%s: the chart sets this variable from another value. Set that value instead." $.name .name) }}
+{{- end }}
+{{- end -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -104,7 +109,9 @@ spec:
       volumes:
         - name: queue-keys
           secret:
-            secretName: {{ include "ocelot.queueKeysSecret" .root }}
+            secretName: {{ include "ocelot.queueKeysSecret" .root | quote }}
+            # Without this entry, the kubelet names the missing key and does not start the pod.
+            items: [{key: queue-keys, path: queue-keys}]
             defaultMode: 0440
       {{- end }}
 {{- end }}
@@ -113,7 +120,7 @@ spec:
 {{- with .root.Values.image.pullSecrets -}}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- end }}
@@ -166,6 +173,10 @@ spec:
       {{- with $policy.apiFrom }}
       from:
         {{- toYaml . | nindent 8 }}
+        # `helm test`.
+        - podSelector:
+            matchLabels:
+              {{- include "ocelot.selectorLabels" (dict "root" $.root "name" "test") | nindent 14 }}
       {{- end }}
     {{- end }}
     - ports:

@@ -24,7 +24,7 @@ from ocelot_common.queue.keys import key_line, new_queue_key, parse_keys
 from ocelot_common.registry.model import KeyState, QueueKeyRow, QueueKeyState, VerificationKey
 from ocelot_common.registry.store import RegistryStore
 from ocelot_common.telemetry.logs import get_logger
-from ocelot_operator.kubernetes import ConflictError, KubernetesClient, Object
+from ocelot_operator.kubernetes import ExistsError, KubernetesClient, Object
 from ocelot_operator.minting import Mint, TokenSpec
 from ocelot_operator.secrets import MANAGER, keep_admin_token
 from ocelot_operator.settings import OperatorSettings
@@ -68,6 +68,7 @@ class InstallationKeys:
         self._settings = settings
         self._clock = clock
         self._signing: SigningKey | None = None
+        self._waiting = ""
 
     @property
     def mint(self) -> Mint | None:
@@ -163,6 +164,9 @@ class InstallationKeys:
         if not wait and (self._signing is None or self._signing.kid != key.kid):
             self._signing = key
             log.info("signing_key_used", kid=key.kid)
+        elif wait and self._waiting != key.kid:
+            self._waiting = key.kid
+            log.info("signing_key_waits", kid=key.kid, wait_sec=round(wait.total_seconds()))
         return wait
 
     async def _content(
@@ -185,7 +189,7 @@ class InstallationKeys:
                     f"The Secret {name} is missing, but the registry has keys already. Restore the"
                     " Secret from the backup, or create one with a new key."
                 )
-            with suppress(ConflictError):  # another operator was faster: its key counts
+            with suppress(ExistsError):  # another operator was faster: its key counts
                 await self._kubernetes.create_secret(_key_secret(namespace, name, entry, make()))
                 log.info("key_secret_created", secret=name)
             secret = await self._kubernetes.secret(namespace, name) or {}

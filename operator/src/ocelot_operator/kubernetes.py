@@ -22,8 +22,10 @@ PLURAL: Final = "tenants"
 KIND: Final = "Tenant"
 
 _REQUEST_SEC: Final = 15.0
-#: Objects are at most 1.5 MiB in etcd; a list of a Tenant's Secrets is far smaller.
-_MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+#: One object has at most 1.5 MiB in etcd, and the token Secrets of a Tenant have less than 200 KiB.
+#: Anybody may put its label on more Secrets of its namespace, and the list of them takes up to five
+#: times its bytes in memory. Several passes read such a list at the same time.
+MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 
 
 class KubernetesError(Exception):
@@ -43,7 +45,11 @@ class NotFoundError(KubernetesError):
 
 
 class ConflictError(KubernetesError):
-    """The object exists already, or was changed since it was read."""
+    """The object was changed since it was read, or a quota does not allow another one now."""
+
+
+class ExistsError(KubernetesError):
+    """An object of this name exists."""
 
 
 def log_in(*, settings: kopf.OperatorSettings) -> kopf.ConnectionInfo:
@@ -86,13 +92,18 @@ class KubernetesClient:
         """Close the connections."""
         await self._forget()
 
-    async def serves_tenants(self) -> bool:
-        """Return whether the CustomResourceDefinition is installed."""
-        try:
-            found = await self.request("GET", f"/apis/{GROUP}/{VERSION}")
-        except NotFoundError:
-            return False
-        return any(each.get("name") == PLURAL for each in found.get("resources", []))
+    async def require_watch(self) -> None:
+        """Return if Tenants of all namespaces can be listed and watched now.
+
+        Raises:
+            NotFoundError: the CustomResourceDefinition is not installed.
+            KubernetesError: permissions are missing, or the API server does not work.
+        """
+        path = f"/apis/{GROUP}/{VERSION}/{PLURAL}"
+        found = await self.request("GET", path, query={"limit": "1"})
+        since = str(found.get("metadata", {}).get("resourceVersion", ""))
+        query = {"watch": "true", "resourceVersion": since, "timeoutSeconds": "1"}
+        await self.request("GET", path, query=query)
 
     async def cluster_uid(self) -> str:
         """Return the uid of the namespace `kube-system`, which names the cluster."""
@@ -133,7 +144,7 @@ class KubernetesClient:
         """Create a Secret.
 
         Raises:
-            ConflictError: one of this name exists.
+            ExistsError: one of this name exists.
         """
         await self.request("POST", secret_path(secret["metadata"]["namespace"]), body=secret)
 
@@ -162,7 +173,8 @@ class KubernetesClient:
 
         Raises:
             NotFoundError: answer 404.
-            ConflictError: answer 409.
+            ExistsError: answer 409 with the reason AlreadyExists.
+            ConflictError: another answer 409.
             KubernetesError: another refusal, or no answer.
         """
         for last in (False, True):
@@ -177,6 +189,8 @@ class KubernetesClient:
         if status < 300:
             return answer
         reason = str(answer.get("reason", ""))[:100] or "unknown"
+        if (status, reason) == (409, "AlreadyExists"):
+            raise ExistsError(status, reason)
         kinds = {404: NotFoundError, 409: ConflictError}
         raise kinds.get(status, KubernetesError)(status, reason)
 
@@ -203,8 +217,10 @@ class KubernetesClient:
             content = bytearray()
             async for piece in answer.content.iter_any():
                 content += piece
-                if len(content) > _MAX_ANSWER_BYTES:
-                    raise aiohttp.ClientPayloadError("the answer is too large")
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise KubernetesError(
+                        answer.status, f"the answer has more than {MAX_ANSWER_BYTES} bytes"
+                    )
             return answer.status, bytes(content)
 
     async def _forget(self) -> None:

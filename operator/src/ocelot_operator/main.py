@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
+from itertools import chain, repeat
 from typing import Any, Final, TypeVar
 
 import kopf
@@ -16,7 +17,7 @@ from ocelot_common.build_info import build_info
 from ocelot_common.probes import ProcessReadiness, serve_probes
 from ocelot_common.process import run_until_signalled
 from ocelot_common.provisioning.claiming import SharedSpaceSpec
-from ocelot_common.provisioning.database import prepare_database_when_possible
+from ocelot_common.provisioning.database import prepare_database
 from ocelot_common.provisioning.queue_keys import QueueKeyError
 from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.registry.store import RegistryStore
@@ -33,6 +34,7 @@ from ocelot_operator.kubernetes import (
     VERSION,
     KubernetesClient,
     KubernetesError,
+    NotFoundError,
     log_in,
 )
 from ocelot_operator.metrics import OperatorMetrics
@@ -42,18 +44,26 @@ from ocelot_operator.settings import OperatorSettings
 
 SERVICE: Final = "operator"
 _RETRY_SEC: Final = 2.0
+#: A backend that does not answer must not hold back the watch for longer.
+_FIRST_ATTEMPT_SEC: Final = 30.0
 #: A watch whose connection died silently ends by itself. The API server takes whole seconds only.
 _WATCH_SEC: Final = 300
+
+#: Tenants per answer. Etcd bounds one at 1.5 MiB, and the text of an answer takes four bytes per
+#: character in memory if one character is beyond U+FFFF.
+_CHUNK: Final = 10
+#: kopf keeps the last event of each Tenant for this long.
+_KEPT_SEC: Final = 0.5
 
 T = TypeVar("T")
 
 
-class DefinitionMissingError(Exception):
-    """The CustomResourceDefinition of Tenants is not installed."""
+class TenantsUnreadableError(Exception):
+    """Tenants cannot be listed and watched; the message says why."""
 
 
 _TRANSIENT: Final = (
-    DefinitionMissingError,
+    TenantsUnreadableError,
     KeySecretError,
     KubernetesError,
     PyMongoError,
@@ -118,14 +128,46 @@ async def _work(
     readiness: ProcessReadiness,
     metrics: OperatorMetrics,
 ) -> None:
-    """Wait for what Tenants need, one after another, and then watch them."""
-    await prepare_database_when_possible(store.database)
+    """Keep the keys, and watch Tenants, whose status says what is missing."""
     keys = InstallationKeys(kubernetes, store, settings)
-    await _until_works(keys.refresh, "keys_not_ready", readiness)
-    cluster = settings.cluster_id or await _until_works(
-        kubernetes.cluster_uid, "cluster_unknown", readiness
-    )
-    await _until_works(lambda: _require_tenants(kubernetes), "crd_missing", readiness)
+    tried = asyncio.Event()
+    helpers = [
+        asyncio.create_task(
+            _keep_keys(keys, store, settings.interval_sec, readiness, tried), name="keys"
+        )
+    ]
+    try:
+        cluster = settings.cluster_id or await _until_works(
+            kubernetes.cluster_uid, "cluster_unknown", readiness
+        )
+        await _until_tenants_can_be_watched(kubernetes, readiness)
+        # Without this, a restart would report a missing key for every Tenant.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_ATTEMPT_SEC):
+                await tried.wait()
+        controller = _controller(settings, kubernetes, store, search, keys, cluster, metrics)
+        helpers.append(
+            asyncio.create_task(
+                _keep_checking(kubernetes, settings.interval_sec, readiness), name="checking"
+            )
+        )
+        try:
+            await watch(controller, readiness)
+        finally:
+            await controller.close()
+    finally:
+        await cancel_and_wait(helpers)
+
+
+def _controller(
+    settings: OperatorSettings,
+    kubernetes: KubernetesClient,
+    store: RegistryStore,
+    search: AsyncOpenSearch | None,
+    keys: InstallationKeys,
+    cluster: str,
+    metrics: OperatorMetrics,
+) -> TenantController:
     reconciler = Reconciler(
         kubernetes,
         provisioner=Provisioner(
@@ -135,17 +177,16 @@ async def _work(
             shared=SharedSpaceSpec(settings.shared_shards, settings.shared_replicas),
             retention_delay=timedelta(seconds=settings.retention_delay_sec),
         ),
-        secrets=TokenSecrets(kubernetes, api_url=settings.api_url),
+        secrets=TokenSecrets(
+            kubernetes,
+            api_url=settings.api_url,
+            installation=settings.installation,
+            reserved=settings.own_secrets,
+        ),
         mint=lambda: keys.mint,
         cluster=cluster,
     )
-    controller = TenantController(reconciler, metrics, interval_sec=settings.interval_sec)
-    keeping = asyncio.create_task(_keep_keys(keys, settings.interval_sec), name="keys")
-    try:
-        await watch(controller, readiness)
-    finally:
-        await cancel_and_wait([keeping])
-        await controller.close()
+    return TenantController(reconciler, metrics, interval_sec=settings.interval_sec)
 
 
 async def watch(controller: TenantController, readiness: ProcessReadiness) -> None:
@@ -166,6 +207,14 @@ async def watch(controller: TenantController, readiness: ProcessReadiness) -> No
     )
 
 
+class _Backoffs:
+    """Seconds between two attempts of a request, without end: kopf ends behind the last attempt."""
+
+    def __iter__(self) -> Iterator[float]:
+        """Start again with a short pause."""
+        return chain((1.0, 1.0, 2.0, 3.0, 5.0, 8.0), repeat(10.0))
+
+
 def kopf_settings() -> kopf.OperatorSettings:
     """Return how kopf watches: without writing anything, and with watches that end."""
     settings = kopf.OperatorSettings()
@@ -173,6 +222,9 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True  # needs rights on definitions and namespaces
     settings.watching.server_timeout = _WATCH_SEC
     settings.watching.client_timeout = _WATCH_SEC + 30
+    settings.networking.error_backoffs = _Backoffs()
+    settings.watching.chunk_size = _CHUNK
+    settings.queueing.idle_timeout = _KEPT_SEC
     settings.process.ultimate_exiting_timeout = None
     return settings
 
@@ -209,9 +261,29 @@ def _handlers(controller: TenantController, readiness: ProcessReadiness) -> kopf
     return handlers
 
 
-async def _require_tenants(kubernetes: KubernetesClient) -> None:
-    if not await kubernetes.serves_tenants():
-        raise DefinitionMissingError(f"The API server does not know {PLURAL}.{GROUP}/{VERSION}.")
+async def _until_tenants_can_be_watched(
+    kubernetes: KubernetesClient, readiness: ProcessReadiness
+) -> None:
+    async def attempt() -> None:
+        try:
+            await kubernetes.require_watch()
+        except NotFoundError:
+            reason = f"The API server does not know {PLURAL}.{GROUP}/{VERSION}. Install the CRD."
+            raise TenantsUnreadableError(reason) from None
+        except KubernetesError as error:
+            reason = f"Tenants of all namespaces cannot be listed and watched ({error})."
+            raise TenantsUnreadableError(reason) from None
+
+    await _until_works(attempt, "tenants_unreadable", readiness)
+
+
+async def _keep_checking(
+    kubernetes: KubernetesClient, interval_sec: float, readiness: ProcessReadiness
+) -> None:
+    """Report the process as not ready while kopf's requests would fail: it tells nobody."""
+    while True:
+        await asyncio.sleep(interval_sec)
+        await _until_tenants_can_be_watched(kubernetes, readiness)
 
 
 async def _until_works(
@@ -221,30 +293,62 @@ async def _until_works(
     while True:
         try:
             result = await attempt()
-        except _TRANSIENT as error:
-            readiness.hold(cause, str(error)[:500])
-            log.warning("operator_waits", cause=cause, error=str(error)[:500])
+        except Exception as error:  # noqa: BLE001 - an outermost loop: a defect must not end it
+            readiness.hold(cause, _warn("operator_waits", error, cause=cause))
             await asyncio.sleep(_RETRY_SEC)
         else:
             readiness.release(cause)
             return result
 
 
-async def _keep_keys(keys: InstallationKeys, interval_sec: float) -> None:
-    """Take over keys that an administrator replaced, and renew the administrator's token."""
+async def _keep_keys(
+    keys: InstallationKeys,
+    store: RegistryStore,
+    interval_sec: float,
+    readiness: ProcessReadiness,
+    tried: asyncio.Event,
+) -> None:
+    """Keep the keys and the administrator's token, and take over keys that somebody replaced.
+
+    Args:
+        keys: to keep.
+        store: of the registry, prepared here.
+        interval_sec: between two looks at the keys.
+        readiness: not ready until the keys were read or made.
+        tried: set behind the first attempt, whether it failed or not.
+    """
+
+    async def attempt() -> None:
+        try:
+            await prepare_database(store.database)
+            await keys.refresh()
+        finally:
+            tried.set()
+
+    await _until_works(attempt, "keys_not_ready", readiness)
     while True:
         pause = interval_sec
         try:
             wait = await keys.refresh()
             if wait:
                 pause = min(pause, wait.total_seconds())
-        except _TRANSIENT as error:
-            log.warning("keys_not_refreshed", error=str(error)[:500])
+        except Exception as error:  # noqa: BLE001 - an outermost loop: a defect must not end it
+            _warn("keys_not_refreshed", error)
         try:
             await keys.renew_admin_token()
-        except _TRANSIENT as error:
-            log.warning("admin_token_not_written", error=str(error)[:500])
+        except Exception as error:  # noqa: BLE001 - an outermost loop: a defect must not end it
+            _warn("admin_token_not_written", error)
         await asyncio.sleep(pause)
+
+
+def _warn(event: str, error: Exception, **fields: str) -> str:
+    """Log an error, a defect with its traceback; returns what may be told of it."""
+    if isinstance(error, _TRANSIENT):
+        reason = str(error)[:500]
+        log.warning(event, error=reason, **fields)
+        return reason
+    log.error(event, exc_info=error, **fields)
+    return f"An unexpected error ({type(error).__name__}), which is in the log."
 
 
 def main() -> None:

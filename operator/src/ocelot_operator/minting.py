@@ -8,8 +8,8 @@ from ocelot_common.auth.keys import SigningKey
 from ocelot_common.auth.tokens import TokenError, TokenVerifier, mint_token
 from ocelot_common.registry.model import Tenant, VerificationKey
 
-#: Of a token's life, after which it is renewed: a client that reads its Secret once within the last
-#: third always has a valid token.
+#: Of a token's life, after which the next pass renews it. A third is left for the longest interval
+#: of passes, for the kubelet, and for the client to read the file again.
 RENEW_AFTER: Final = 2 / 3
 
 

@@ -58,7 +58,7 @@ _EXPLAINED: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], Rea
     (
         KubernetesError,
         Reason.KUBERNETES_UNAVAILABLE,
-        "A Secret could not be written ({error}). The operator tries again.",
+        "The Secrets could not be listed ({error}). The operator tries again.",
     ),
     (
         TimeoutError,
@@ -150,19 +150,37 @@ class Reconciler:
         if mint is None:
             return Outcome(
                 Reason.SIGNING_KEY_MISSING,
-                "The operator has no signing key yet. Its log says why.",
+                "The operator cannot sign tokens yet. Its log says which key it waits for.",
                 tenant,
             )
-        tokens, foreign = await self._secrets.ensure(resource, tenant, mint)
-        if foreign:
+        secrets = await self._secrets.ensure(resource, tenant, mint)
+        if secrets.failed:
+            failures = [f"{name} ({error})" for name, error in sorted(secrets.failed.items())]
+            return Outcome(
+                Reason.KUBERNETES_UNAVAILABLE,
+                f"The API server refused a change of the Secret {', '.join(failures)}. The"
+                " operator tries again.",
+                tenant,
+                secrets.served,
+            )
+        if secrets.reserved:
             return Outcome(
                 Reason.SECRET_NOT_OWNED,
-                f"The Secret {', '.join(sorted(foreign))} exists and does not belong to this"
-                " Tenant. It was not changed. Delete it, or change spec.auth.clients.",
+                f"The name {', '.join(sorted(secrets.reserved))} is reserved for a Secret of the"
+                " operator. It was not changed. Change spec.auth.clients.",
                 tenant,
-                tokens,
+                secrets.served,
             )
-        return Outcome(Reason.RECONCILED, "The tenant is as specified.", tenant, tokens)
+        if secrets.foreign:
+            return Outcome(
+                Reason.SECRET_NOT_OWNED,
+                f"The Secret {', '.join(sorted(secrets.foreign))} exists, and this operator"
+                " did not create it for this Tenant. It was not changed. Delete it, or change"
+                " spec.auth.clients.",
+                tenant,
+                secrets.served,
+            )
+        return Outcome(Reason.RECONCILED, "The tenant is as specified.", tenant, secrets.served)
 
 
 def _refused(resource: TenantResource, tenant: Tenant | None, error: Exception) -> Outcome:

@@ -25,8 +25,11 @@ MIN_TTL: Final = timedelta(minutes=10)
 MAX_TTL: Final = timedelta(days=90)
 _TTL: Final = re.compile(r"([1-9][0-9]{0,5})(h|m)")
 
+#: RFC 1123 subdomain, at most 253 characters: how Kubernetes names most objects.
+OBJECT_NAME: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+
 _Label = Annotated[str, Meta(pattern=r"\A[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")]
-_ObjectName = Annotated[str, Meta(max_length=253, pattern=r"\A[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")]
+_ObjectName = Annotated[str, Meta(max_length=253, pattern=rf"\A{OBJECT_NAME}\Z")]
 
 
 class InvalidResourceError(Exception):

@@ -1,13 +1,18 @@
 """Token Secrets: one per client of a Tenant, and one for the administrator.
 
-A Secret is the operator's own if it has the operator's label with the Tenant's uid and an
-ownerReference to the Tenant. Every other Secret is left alone, and is not even read: a name that is
-taken is noticed when the create is refused.
+A Secret is the operator's own if it has the operator's labels with the Tenant's uid and the id of
+the installation, and an ownerReference to the Tenant. The operators of two installations in one
+cluster see the same Tenants: without the id, each would replace the other's tokens for ever. Every
+other Secret is left alone, and its data are not used: a name that is taken is noticed when the
+create is refused.
+
+A Secret without the id is the operator's own, too, and gets the id: an earlier release wrote none.
 """
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -17,9 +22,10 @@ from ocelot_operator.kubernetes import (
     GROUP,
     KIND,
     VERSION,
-    ConflictError,
+    ExistsError,
     KubernetesClient,
     KubernetesError,
+    NotFoundError,
     Object,
 )
 from ocelot_operator.minting import Mint, TokenSpec
@@ -28,6 +34,7 @@ from ocelot_operator.resource import Client, TenantResource
 MANAGER: Final = "ocelot-operator"
 _MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 _TENANT_UID: Final = f"{GROUP}/tenant-uid"
+_INSTALLATION: Final = f"{GROUP}/installation"
 _COMPONENT: Final = "app.kubernetes.io/component"
 _UNPROCESSABLE: Final = 422
 
@@ -45,6 +52,22 @@ class ClientToken(NamedTuple):
     expires_at: datetime
 
 
+class TokenSecretsState(NamedTuple):
+    """The Secrets of a Tenant's clients after a pass.
+
+    Attributes:
+        served: clients that have a token.
+        foreign: names of Secrets that belong to somebody else.
+        reserved: names of clients' Secrets that only the installation itself may have.
+        failed: errors by the name of the Secret that could not be written or deleted.
+    """
+
+    served: list[ClientToken]
+    foreign: list[str]
+    reserved: list[str]
+    failed: dict[str, KubernetesError]
+
+
 class SecretNotOwnedError(Exception):
     """A Secret is somebody else's; it was not touched."""
 
@@ -58,29 +81,45 @@ class TokenSecrets:
     Args:
         kubernetes: to write them.
         api_url: written into each.
+        installation: its id, a label of each.
+        reserved: namespace and name of Secrets that no client may have. A token Secret in the place
+            of a key Secret that was lost would be overwritten again when the key is restored.
     """
 
-    def __init__(self, kubernetes: KubernetesClient, *, api_url: str) -> None:
+    def __init__(
+        self,
+        kubernetes: KubernetesClient,
+        *,
+        api_url: str,
+        installation: str,
+        reserved: Collection[tuple[str, str]],
+    ) -> None:
         self._kubernetes = kubernetes
         self._api_url = api_url
+        self._installation = installation
+        self._reserved = frozenset(reserved)
 
     async def ensure(
         self, resource: TenantResource, tenant: Tenant, mint: Mint
-    ) -> tuple[list[ClientToken], list[str]]:
+    ) -> TokenSecretsState:
         """Create, renew and delete Secrets so that each client has one with a good token.
 
-        Returns:
-            The clients that have a token, and the names of Secrets that belong to somebody else.
-
         Raises:
-            KubernetesError: a Secret could not be written; the others were.
+            KubernetesError: the Secrets could not be listed.
         """
         namespace, uid = resource.metadata.namespace, resource.metadata.uid
         found = await self._kubernetes.secrets(namespace, label=_TENANT_UID, value=uid)
-        own = {each["metadata"]["name"]: each for each in found if _is_own(each, uid)}
-        served, foreign = [], []
-        failed: KubernetesError | None = None
+        own = {
+            name: each
+            for each in found
+            if (namespace, name := each["metadata"]["name"]) not in self._reserved
+            and _is_own(each, uid, self._installation)
+        }
+        state = TokenSecretsState([], [], [], {})
         for client in resource.clients:
+            if (namespace, client.secret_name) in self._reserved:
+                state.reserved.append(client.secret_name)
+                continue
             spec = TokenSpec(
                 subject=f"{client.name}@{tenant.id}",
                 tenants=[tenant],
@@ -90,7 +129,11 @@ class TokenSecrets:
             metadata = {
                 "namespace": namespace,
                 "name": client.secret_name,
-                "labels": {_MANAGED_BY: MANAGER, _TENANT_UID: uid},
+                "labels": {
+                    _MANAGED_BY: MANAGER,
+                    _TENANT_UID: uid,
+                    _INSTALLATION: self._installation,
+                },
                 "ownerReferences": [_owner_reference(resource)],
             }
             data = {"tenant": tenant.id, "url": self._api_url}
@@ -99,19 +142,23 @@ class TokenSecrets:
                 expires_at = await keep_token(
                     self._kubernetes, present, metadata=metadata, data=data, spec=spec, mint=mint
                 )
+            except ExistsError:
+                state.foreign.append(client.secret_name)
             except KubernetesError as error:
-                if present is None and isinstance(error, ConflictError):
-                    foreign.append(client.secret_name)
-                else:
-                    failed = error
+                state.failed[client.secret_name] = error
             else:
-                served.append(ClientToken(client, expires_at))
-        for rest in own.values():
-            await self._kubernetes.delete_secret(rest)
-            log.info("token_secret_deleted", namespace=namespace, secret=rest["metadata"]["name"])
-        if failed is not None:
-            raise failed
-        return served, foreign
+                state.served.append(ClientToken(client, expires_at))
+        for name, rest in own.items():
+            try:
+                with suppress(NotFoundError):
+                    await self._kubernetes.delete_secret(rest)
+            except KubernetesError as error:
+                state.failed[name] = error
+            else:
+                log.info("token_secret_deleted", namespace=namespace, secret=name)
+        for name, failure in state.failed.items():
+            log.warning("token_secret_failed", namespace=namespace, secret=name, error=str(failure))
+        return state
 
 
 async def keep_admin_token(
@@ -148,7 +195,10 @@ async def keep_token(
     spec: TokenSpec,
     mint: Mint,
 ) -> datetime:
-    """Write a Secret unless it has a good token and `data`; returns when the token ends.
+    """Write a Secret unless it has its labels, a good token and `data`.
+
+    Returns:
+        When the token ends.
 
     Args:
         kubernetes: to write it.
@@ -159,12 +209,14 @@ async def keep_token(
         mint: makes the token.
 
     Raises:
-        ConflictError: another Secret has the name, or this one was changed since it was read.
-        KubernetesError: it could not be written.
+        ExistsError: another Secret has the name.
+        KubernetesError: it could not be written, such as one that was changed since it was read.
     """
-    held = _data_of(present) if present is not None else {}
+    held: dict[str, str] = {}
+    if present is not None and _has_labels(present, metadata["labels"]):
+        held = _data_of(present)
     if (expires_at := mint.expiry(held.get("token", ""), spec)) is not None:
-        wanted = {**data, "token": held["token"], "expires": _text(expires_at)}
+        wanted = {**data, "token": held["token"], "expires": utc_text(expires_at)}
         if held == wanted:
             return expires_at
     token = mint.mint(spec)
@@ -176,7 +228,7 @@ async def keep_token(
         "kind": "Secret",
         "type": "Opaque",
         "metadata": dict(metadata),
-        "stringData": {**data, "token": token, "expires": _text(expires_at)},
+        "stringData": {**data, "token": token, "expires": utc_text(expires_at)},
     }
     if present is None:
         await kubernetes.create_secret(secret)
@@ -211,10 +263,14 @@ def _owner_reference(resource: TenantResource) -> Object:
     }
 
 
-def _is_own(secret: Object, uid: str) -> bool:
+def _is_own(secret: Object, uid: str, installation: str) -> bool:
     references = secret["metadata"].get("ownerReferences", [])
     owned = any(each.get("kind") == KIND and each.get("uid") == uid for each in references)
-    return owned and _has_labels(secret, {_MANAGED_BY: MANAGER, _TENANT_UID: uid})
+    return (
+        owned
+        and _has_labels(secret, {_MANAGED_BY: MANAGER, _TENANT_UID: uid})
+        and secret["metadata"]["labels"].get(_INSTALLATION, installation) == installation
+    )
 
 
 def _has_labels(secret: Object, labels: Mapping[str, str]) -> bool:
@@ -232,5 +288,6 @@ def _data_of(secret: Mapping[str, Any]) -> dict[str, str]:
     return texts
 
 
-def _text(moment: datetime) -> str:
+def utc_text(moment: datetime) -> str:
+    """Return a moment as a text of RFC 3339 in UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,7 +1,7 @@
 """What a pass over a Tenant came to, and the status that says so."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -9,7 +9,7 @@ from ocelot_common.registry.model import Tenant
 from ocelot_common.terminal import escape
 from ocelot_common.timestamps import to_ms
 from ocelot_operator.kubernetes import Object
-from ocelot_operator.secrets import ClientToken
+from ocelot_operator.secrets import ClientToken, utc_text
 
 MAX_MESSAGE_CHARS: Final = 1_024
 
@@ -80,7 +80,7 @@ def status_patch(body: Mapping[str, Any], outcome: Outcome, *, now: datetime) ->
                 "name": client.name,
                 "secretName": client.secret_name,
                 "scopes": sorted(set(client.scopes)),
-                "expiresAt": _text(expires_at),
+                "expiresAt": utc_text(expires_at),
             }
             for client, expires_at in outcome.tokens
         ]
@@ -113,7 +113,7 @@ def _ready_condition(
         "reason": outcome.reason.value,
         "message": escape(outcome.message)[:MAX_MESSAGE_CHARS],
         "observedGeneration": generation,
-        "lastTransitionTime": since or _text(now),
+        "lastTransitionTime": since or utc_text(now),
     }
 
 
@@ -123,9 +123,5 @@ def _retention(tenant: Tenant, now: datetime) -> Object:
     pending = tenant.pending_retention
     if pending is not None and pending.effective_at > now:
         retention["pendingDays"] = pending.days
-        retention["effectiveAt"] = _text(pending.effective_at)
+        retention["effectiveAt"] = utc_text(pending.effective_at)
     return retention
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -20,6 +20,8 @@ _EXPONENT: Final = re.compile(rb"(?<=[0-9])[eE](?:\+?[0-9]|-[0-9]{1,2}+)(?![0-9]
 EXPONENT_BYTES: Final = 8
 _LONG_EXPONENT: Final = re.compile(rb"(?<=[0-9])[eE](?:\+?[0-9]{2,}+|-[0-9]{3,}+)")
 LONG_EXPONENT_BYTES: Final = 32
+_FRACTION: Final = re.compile(rb"[0-9]\.[0-9]")
+FRACTION_BYTES: Final = 2
 
 #: Fragments of JSON, valid as values. `%d` becomes a number that no other fragment has.
 VALUES: Final = (
@@ -146,6 +148,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         extra_bytes = sum(map(len, _LONG_INTEGER.findall(plain)))
         extra_bytes += EXPONENT_BYTES * len(_EXPONENT.findall(plain))
         extra_bytes += LONG_EXPONENT_BYTES * len(_LONG_EXPONENT.findall(plain))
+        extra_bytes += FRACTION_BYTES * len(_FRACTION.findall(plain))
         return Sample("POST", path, b"", tuple(headers), body, len(plain), extra_bytes)
 
     def mutated(self, random: Random) -> Self:

@@ -91,6 +91,8 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(401, {})
         elif url.path == "/api/v1/namespaces/audit/pods":
             assert query["labelSelector"] == ["app.kubernetes.io/component=operator"]
+            # An evicted pod stays after its Deployment is scaled to 0.
+            assert query["fieldSelector"] == ["status.phase!=Failed,status.phase!=Succeeded"]
             cluster.pods -= 1
             self.reply(200, {"items": [{}] if cluster.pods >= 0 else [], "metadata": {}})
         elif cluster.tenants is None:

@@ -188,6 +188,8 @@ def test_mounted_key_files_are_those_of_the_settings(
         (volume,) = spec["volumes"]
         assert volume["name"] == mount["name"]
         assert str(settings.queue_keys_file) == f"{mount['mountPath']}/queue-keys"
+        # The kubelet tells of a Secret without this entry.
+        assert volume["secret"]["items"] == [{"key": "queue-keys", "path": "queue-keys"}]
         # The group of the process may read it, and others may not.
         assert volume["secret"]["defaultMode"] == 0o440
         assert spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsGroup"]

@@ -1,7 +1,7 @@
 """What the values change, and which values are refused."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -252,7 +252,12 @@ def test_policies_open_the_public_port_of_the_api_and_probes_to_pods(helm: Any, 
 
     assert ports(defaults, "api") == {"http": None, "probes": pods}
     assert ports(defaults, "consumer") == {"probes": pods}
-    assert ports(named, "api") == {"http": [{"podSelector": {}}], "probes": chosen}
+    assert ports(named, "consumer") == {"probes": chosen}
+    opened, test = ports(named, "api")["http"]
+    assert opened == {"podSelector": {}}
+    # `helm test` asks the api, whoever else may.
+    (labels,) = [labels for name, labels, _ in named.pods() if name == "shop-test"]
+    assert test["podSelector"]["matchLabels"].items() <= labels.items()
 
 
 def test_numbers_in_the_environment_stay_as_they_are_written(helm: Any):
@@ -302,6 +307,13 @@ def test_numbers_in_the_environment_stay_as_they_are_written(helm: Any):
         ("--set logLevel=TRACE", "/logLevel"),
         ("--set image.pullPolicy=Sometimes", "/image/pullPolicy"),
         ("--set fullnameOverride=Shop", "/fullnameOverride"),
+        ("--set fullnameOverride=1shop", "/fullnameOverride"),
+        ("--set operator.apiUrl=audit.example.com", "/operator/apiUrl"),
+        ("--set-string operator.env.OCELOT_API_URL=x", "operator.env.OCELOT_API_URL: the chart"),
+        ("--set-string consumer.env.LOG_LEVEL=DEBUG", "consumer.env.LOG_LEVEL: the chart sets"),
+        ("--set-string jobs.env.OCELOT_DRAIN_TIMEOUT_SEC=9", "OCELOT_DRAIN_TIMEOUT_SEC: the chart"),
+        ("--set-string api.env.MONGODB_URL=x", "api.env.MONGODB_URL: the chart sets"),
+        ("--set-string indexer.env.OPENSEARCH_URL=x", "indexer.env.OPENSEARCH_URL: the chart sets"),
         ("--set worker.replicas=1", "additional properties 'worker' not allowed"),
     ],
 )  # fmt: skip
@@ -316,6 +328,69 @@ def test_names_of_the_longest_release_fit(helm: Any):
     objects = [each["metadata"] for each in yaml.safe_load_all(ran.stdout) if each]
     # Names of roles may be longer.
     assert max(len(each["name"]) for each in objects if "namespace" in each) <= 63
+
+
+@pytest.mark.parametrize("release", ["1prod", "a.b"])
+def test_a_release_whose_name_no_service_can_have_is_refused(helm: Any, release: str):
+    ran = helm.run("template", release, str(helm.chart))
+    assert ran.returncode != 0
+    assert "fullnameOverride" in ran.stderr
+
+    ran = helm.run("template", release, str(helm.chart), "--set", "fullnameOverride=shop")
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_names_that_look_like_numbers_stay_texts(helm: Any):
+    secrets = ("mongodb", "opensearch", "sqs", "signingKey", "queueKeys")
+    ran = helm.run(
+        *("template", "123", str(helm.chart), "--namespace", "1e3"),
+        *("--set", "fullnameOverride=shop", "--set-string", "test.tenantId=123"),
+        *(each for name in secrets for each in ("--set-string", f"{name}.existingSecret=12")),
+    )
+    assert ran.returncode == 0, ran.stderr
+    for each in yaml.safe_load_all(ran.stdout):
+        for path, value in leaves(each):
+            if path[-1] in TEXTS or path[-2:-1] in (
+                ("labels",),
+                ("matchLabels",),
+                ("annotations",),
+            ):
+                assert isinstance(value, str), (each["kind"], path, value)
+
+
+#: Fields that are texts wherever they stand.
+TEXTS = {"name", "namespace", "secretName", "key", "value", "tenantId", "image"}
+
+
+def leaves(each: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each value of an object that is no object or list, with the names that lead to it."""
+    if isinstance(each, dict):
+        for name, value in each.items():
+            yield from leaves(value, (*path, name))
+    elif isinstance(each, list):
+        for value in each:
+            yield from leaves(value, path)
+    else:
+        yield path, each
+
+
+def test_two_releases_never_share_a_cluster_role(helm: Any):
+    roles = []
+    for namespace, release in (("a-b", "c"), ("a", "b-c")):
+        ran = helm.run("template", release, str(helm.chart), "--namespace", namespace)
+        assert ran.returncode == 0, ran.stderr
+        objects = [each for each in yaml.safe_load_all(ran.stdout) if each]
+        roles.append(
+            {e["metadata"]["name"] for e in objects if e["kind"].startswith("ClusterRole")}
+        )
+    assert roles[0] & roles[1] == set()
+
+
+def test_token_secrets_have_the_url_that_the_values_give(helm: Any, defaults: Any):
+    given = helm.render("--set", "operator.apiUrl=https://audit.example.com")
+
+    assert given.env("operator")["OCELOT_API_URL"]["value"] == "https://audit.example.com"
+    assert defaults.env("operator")["OCELOT_API_URL"]["value"] == "http://shop-api.audit.svc:80"
 
 
 @pytest.fixture
@@ -352,7 +427,7 @@ def test_the_crd_is_kept_when_the_release_is_uninstalled(
 
 def test_the_operator_has_the_rules_of_its_files_and_no_others(with_operator_files: Any):
     rendered = with_operator_files.render()
-    role = rendered.of("ClusterRole")["audit-shop-operator"]
+    role = rendered.of("ClusterRole")["audit:shop-operator"]
 
     assert role["rules"] == [
         {"apiGroups": ["ocelot.dev"], "resources": ["tenants"], "verbs": ["get"]}
@@ -361,7 +436,7 @@ def test_the_operator_has_the_rules_of_its_files_and_no_others(with_operator_fil
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}
     ]
     bindings = {**rendered.of("ClusterRoleBinding"), **rendered.of("RoleBinding")}
-    for name in ("audit-shop-operator", "shop-operator"):
+    for name in ("audit:shop-operator", "shop-operator"):
         assert bindings[name]["subjects"] == [
             {"kind": "ServiceAccount", "name": "shop-operator", "namespace": "audit"}
         ]
@@ -373,7 +448,7 @@ def test_a_chart_without_the_operators_files_renders(helm: Any, with_operator_fi
     rendered = with_operator_files.render()
 
     assert not rendered.of("CustomResourceDefinition")
-    assert "audit-shop-operator" not in rendered.of("ClusterRole")
+    assert "audit:shop-operator" not in rendered.of("ClusterRole")
 
 
 def blocks_of(notes: str) -> list[dict[str, Any]]:

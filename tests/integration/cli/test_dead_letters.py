@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import secrets
+from datetime import timedelta
 from typing import Any
 
 import bson
@@ -17,6 +18,7 @@ from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stag
 from ocelot_common.envelope import Envelope, Origin, PackedEvent, Segment
 from ocelot_common.ids import format_id, new_id
 from ocelot_common.mongo import events_of
+from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.queue.sending import Outgoing, send_all
 from ocelot_common.signed_text import Purpose, sign
 from ocelot_common.stored import build_document
@@ -145,6 +147,42 @@ async def test_discarded_letters_are_gone_and_the_store_is_left_alone(
     assert "1 dead letter" in forgotten.err
     assert await letters_of(access.tenant) == []
     assert len(await running.stored(access.tenant)) == 1
+
+
+async def test_a_hold_keeps_dead_letters_from_discard_and_retry(
+    running: Any, ocelot: Any, letters_of: Any
+):
+    held, other = await running.tenant(), await running.tenant()
+    placed = await ocelot.ok("holds", "place", held.tenant.id, "--reason", "case 4711")
+    hold_id = placed.err.split()[-3]
+    provisioner = Provisioner(running.maker.store, None, retention_delay=timedelta(0))
+    await provisioner.update(held.tenant.id, owner="cli", retention_days=30)
+    past_retention, present = [
+        DeadLetter(
+            stage=Stage.STORE,
+            reason=Reason.NOT_STORABLE,
+            uid=access.tenant.uid,
+            event_id=new_id(),
+            content=TEXT,
+            detail="test",
+            received_at=received_at,
+        )
+        for access, received_at in ((held, 0), (other, now_ms()))
+    ]
+    await DeadLetterStore(running.database).put([past_retention, present])
+
+    refused = await ocelot("dead-letters", "discard", "--yes", present.key, past_retention.key)
+    assert refused.status == 1
+    assert f"tenant {held.tenant.id} has a legal hold" in refused.err
+    retried = await ocelot.ok("dead-letters", "retry", past_retention.key)
+    assert "1 kept: the tenant has a legal hold" in retried.err
+    assert len(await letters_of(held.tenant)) == len(await letters_of(other.tenant)) == 1
+
+    await provisioner.update(held.tenant.id, owner="cli", retention_days=None)
+    await ocelot.ok("holds", "lift", hold_id)
+    discarded = await ocelot.ok("dead-letters", "discard", "--yes", present.key, past_retention.key)
+    assert "2 dead letters" in discarded.err
+    assert await letters_of(held.tenant) == await letters_of(other.tenant) == []
 
 
 async def test_a_retry_of_what_the_index_refused_indexes_it_again(

@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from ocelot_common import mongo
 from ocelot_common.dead_letters import DeadLetter, DeadLetterStore, Reason, Stage
+from ocelot_common.holds import HoldStore
 from ocelot_common.ids import new_id
 from ocelot_common.jobs.model import Job, JobKind
 from ocelot_common.provisioning.database import prepare_database
@@ -93,6 +94,7 @@ async def test_a_letter_stays_that_failed_again_before_it_was_removed(
             keys=fixed_keys(),
             dead_letters=letters,
             store=RegistryStore(database),
+            holds=HoldStore(database),
         )
         await retry.run(lease)
         assert (await read_depth(sqs, installation.queues.ingest)).total == 2

@@ -147,6 +147,24 @@ class Cluster:
         await self._until(gone, what=f"the end of the Secret {name}")
 
 
+class Names:
+    """Secrets of an installation of the test's own."""
+
+    def __init__(self) -> None:
+        suffix = secrets.token_hex(4)
+        self.signing = f"signing-{suffix}"
+        self.queue = f"queue-{suffix}"
+        self.admin = f"admin-{suffix}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "OCELOT_SIGNING_KEY_SECRET": self.signing,
+            "OCELOT_QUEUE_KEYS_SECRET": self.queue,
+            "OCELOT_ADMIN_TOKEN_SECRET": self.admin,
+        }
+
+
 def condition(status: Object) -> Object:
     """Return the condition Ready of a status, or an empty one."""
     found = (each for each in status.get("conditions", []) if each["type"] == "Ready")
@@ -275,3 +293,31 @@ async def operator(
     await made.start()
     await made.wait_ready(180)
     yield made
+
+
+@pytest.fixture
+def names() -> Names:
+    return Names()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def start(
+    make_operator: OperatorMaker, installation: Any, names: Names
+) -> AsyncIterator[OperatorMaker]:
+    """A function that starts an operator of the test's own installation, or of another.
+
+    The end of the test stops it.
+    """
+    started: list[ServiceProcess] = []
+
+    async def start_one(
+        stack: Any = installation, *, names: Names = names, api_url: str = "http://api", **env: str
+    ) -> ServiceProcess:
+        operator = await make_operator(stack.installation, api_url=api_url, **names.env, **env)
+        started.append(operator)
+        await operator.start()
+        return operator
+
+    yield start_one
+    for operator in started:
+        await operator.stop()

@@ -1,6 +1,5 @@
 """The installation's keys, made once as Secrets or taken from those that exist."""
 
-import secrets
 from typing import Any
 
 import pytest
@@ -22,52 +21,11 @@ pytestmark = [
 ]
 
 
-class Names:
-    """Secrets of an installation of the test's own."""
-
-    def __init__(self) -> None:
-        suffix = secrets.token_hex(4)
-        self.signing = f"signing-{suffix}"
-        self.queue = f"queue-{suffix}"
-        self.admin = f"admin-{suffix}"
-
-    @property
-    def env(self) -> dict[str, str]:
-        return {
-            "OCELOT_SIGNING_KEY_SECRET": self.signing,
-            "OCELOT_QUEUE_KEYS_SECRET": self.queue,
-            "OCELOT_ADMIN_TOKEN_SECRET": self.admin,
-        }
-
-
-@pytest.fixture
-def names() -> Names:
-    return Names()
-
-
 @pytest.fixture
 async def store(installation: Any) -> Any:
     client = mongo.connect(installation.mongodb_url, app_name="tests")
     yield RegistryStore(client[installation.installation.mongodb_database])
     await client.close()
-
-
-@pytest.fixture
-async def start(make_operator: Any, installation: Any, names: Names) -> Any:
-    """A function that starts an operator, which the end of the test stops."""
-    started = []
-
-    async def start_one(**env: str) -> Any:
-        operator = await make_operator(
-            installation.installation, api_url="http://api", **names.env, **env
-        )
-        started.append(operator)
-        await operator.start()
-        return operator
-
-    yield start_one
-    for operator in started:
-        await operator.stop()
 
 
 async def until_log(until: Any, operator: Any, text: str) -> None:
@@ -77,14 +35,14 @@ async def until_log(until: Any, operator: Any, text: str) -> None:
     await until(there, what=f"{text!r} in the operator's log")
 
 
-async def keys_of(cluster: Any, names: Names, secret_texts: Any) -> tuple[str, str]:
+async def keys_of(cluster: Any, names: Any, secret_texts: Any) -> tuple[str, str]:
     signing = secret_texts(await cluster.until_secret(SYSTEM, names.signing))
     queue = secret_texts(await cluster.until_secret(SYSTEM, names.queue))
     return signing["signing-key.pem"], queue["queue-keys"]
 
 
 async def test_keys_are_made_once_and_recorded(
-    cluster: Any, start: Any, store: Any, names: Names, secret_texts: Any
+    cluster: Any, start: Any, store: Any, names: Any, secret_texts: Any
 ):
     operator = await start(OCELOT_CLUSTER_ID="")  # it asks for the uid of kube-system
     await operator.wait_ready(180)
@@ -103,7 +61,7 @@ async def test_keys_are_made_once_and_recorded(
 
 
 async def test_the_administrators_token_is_for_all_tenants_and_comes_back(
-    cluster: Any, start: Any, store: Any, names: Names, secret_texts: Any
+    cluster: Any, start: Any, store: Any, names: Any, secret_texts: Any
 ):
     operator = await start()
     await operator.wait_ready(180)
@@ -120,7 +78,7 @@ async def test_the_administrators_token_is_for_all_tenants_and_comes_back(
 
 
 async def test_keys_that_exist_are_taken_and_not_changed(
-    cluster: Any, start: Any, store: Any, names: Names, secret_texts: Any
+    cluster: Any, start: Any, store: Any, names: Any, secret_texts: Any
 ):
     pem = signing_key_pem(new_signing_key()).decode()
     line = f"# mine\nq1:{'A' * 43}=\n"
@@ -140,7 +98,7 @@ async def test_keys_that_exist_are_taken_and_not_changed(
 
 
 async def test_a_missing_secret_is_not_made_where_that_is_not_wanted(
-    until: Any, cluster: Any, start: Any, names: Names
+    until: Any, cluster: Any, start: Any, names: Any
 ):
     operator = await start(OCELOT_CREATE_QUEUE_KEYS="false")
     await until_log(until, operator, f"The Secret {names.queue} is missing")
@@ -153,7 +111,7 @@ async def test_a_lost_secret_is_not_replaced_by_a_new_key(
     until: Any,
     cluster: Any,
     start: Any,
-    names: Names,
+    names: Any,
     secret_texts: Any,
 ):
     """A new queue key would leave messages unread."""
@@ -172,7 +130,7 @@ async def test_a_lost_secret_is_not_replaced_by_a_new_key(
 
 
 async def test_a_secret_that_holds_something_else_is_not_overwritten(
-    until: Any, cluster: Any, start: Any, names: Names
+    until: Any, cluster: Any, start: Any, names: Any
 ):
     before = await cluster.make_secret(SYSTEM, names.queue, stringData={"queue-keys": "s3cr3t"})
     operator = await start()
@@ -184,7 +142,7 @@ async def test_a_secret_that_holds_something_else_is_not_overwritten(
 
 
 async def test_two_operators_that_start_together_agree_on_the_keys(
-    cluster: Any, start: Any, store: Any, names: Names, secret_texts: Any
+    cluster: Any, start: Any, store: Any, names: Any, secret_texts: Any
 ):
     operators = [await start() for _ in range(2)]
     for operator in operators:
@@ -194,3 +152,19 @@ async def test_two_operators_that_start_together_agree_on_the_keys(
     kid = read_signing_key(signing.encode(), where="the Secret").kid
     assert [row.kid for row in await store.since(VerificationKey, 0)] == [kid]
     assert await record_queue_keys(store, parse_keys(queue)) == []
+
+
+async def test_the_log_names_a_new_signing_key_that_must_wait(
+    until: Any, cluster: Any, start: Any, names: Any
+):
+    """Until the key is 60 s old, an operator that starts cannot sign."""
+    operator = await start()
+    await operator.wait_ready(180)
+    key = new_signing_key()
+    pem = signing_key_pem(key).decode()
+    await cluster.patch_secret(SYSTEM, names.signing, {"stringData": {"signing-key.pem": pem}})
+
+    await until_log(until, operator, "signing_key_waits")
+    waits = [line for line in operator.log_tail(1_000).splitlines() if "signing_key_waits" in line]
+    assert len(waits) == 1
+    assert key.kid in waits[0]

@@ -40,6 +40,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a client without name": ({"auth": {"clients": [{"scopes": ["logs:read"]}]}}, "name"),
     "two clients of a name": (clients({}, {"secretName": "other"}), "clients"),
     "two clients of a Secret": (clients({}, {"name": "other"}), "the same secretName"),
+    "a Secret with two dots in a row": (clients({"secretName": "a..b"}), "secretName"),
+    "a Secret with a hyphen behind a dot": (clients({"secretName": "a.-b"}), "secretName"),
     "a path as Secret": (clients({"secretName": "../x"}), "secretName"),
     "17 clients": (
         clients(*({"name": f"c{n}", "secretName": f"s{n}"} for n in range(17))),

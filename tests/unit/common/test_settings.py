@@ -95,6 +95,47 @@ def test_a_message_holds_no_values_which_may_be_secret(
     assert "s3cret" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://mongodb.example.com",
+        "mongodb://",
+        "mongodb://ocelot:s3cret@1@mongodb/",
+        "mongodb://ocelot:s3cret/1@mongodb/",
+        "mongodb://ocelot:s3cret:1@mongodb/",
+        "mongodb://ocelot:s3cret%@mongodb/",
+        "mongodb://mongodb:s3cret/",
+        "mongodb://mongodb/?directConnection=true&loadBalanced=true",
+        "mongodb+srv://ocelot:s3cret@1@mongodb.example.com/",
+    ],
+)
+def test_a_url_that_is_none_of_mongodb_is_told_without_its_password(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    environment.setenv("MONGODB_URL", url)
+    with pytest.raises(SystemExit) as ended:
+        load(MongoSettings)
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert "MONGODB_URL: " in shown
+    assert "Percent-encode" in shown
+    assert "s3cret" not in shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mongodb://a:1,b:2/?replicaSet=rs0&tls=true",
+        "mongodb://ocelot:s3%40cret@mongodb/admin?retryWrites=true",
+        "mongodb://mongodb/?anOptionOfTomorrow=1",
+        "mongodb+srv://ocelot:s3cret@mongodb.example.com/?srvMaxHosts=2",
+    ],
+)
+def test_a_url_of_mongodb_may_be(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("MONGODB_URL", url)
+    assert load(MongoSettings).mongodb_url == url
+
+
 def test_an_empty_variable_is_one_that_is_not_set(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,9 @@
 import asyncio
 import getpass
+from collections.abc import Iterable
+from datetime import timedelta
+from itertools import islice
+from types import SimpleNamespace
 from typing import Any, cast
 
 import kopf
@@ -28,6 +32,67 @@ class Readiness(ProcessReadiness):
     def release(self, cause: str) -> None:
         super().release(cause)
         self.released.set()
+
+
+def test_a_request_of_the_watch_is_repeated_without_end() -> None:
+    """kopf ends the process when the pauses end, and without permission that would be for ever."""
+    pauses = main.kopf_settings().networking.error_backoffs
+    assert isinstance(pauses, Iterable)
+    for _ in range(2):
+        first = list(islice(pauses, 1_000))
+        assert len(first) == 1_000
+        assert max(first) <= 10
+
+
+class BrokenKeys:
+    """Keys that fail as nobody expected, at first or always."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.renewals = asyncio.Semaphore(0)
+
+    async def refresh(self) -> timedelta:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("a defect")
+        return timedelta()
+
+    async def renew_admin_token(self) -> None:
+        self.renewals.release()
+        raise RuntimeError("another defect")
+
+
+async def test_a_defect_met_with_the_keys_does_not_end_their_keeping(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def prepare(database: Any) -> None:
+        del database
+
+    monkeypatch.setattr(main, "prepare_database", prepare)
+    monkeypatch.setattr(main, "_RETRY_SEC", 0.01)
+    keys, readiness, tried = BrokenKeys(2), ProcessReadiness(), asyncio.Event()
+    store = SimpleNamespace(database=None)
+    keeping = asyncio.create_task(
+        main._keep_keys(cast("Any", keys), cast("Any", store), 0.01, readiness, tried)
+    )
+    try:
+        async with asyncio.timeout(60):
+            await tried.wait()
+            assert "RuntimeError" in readiness()["keys_not_ready"]
+            for _ in range(3):
+                await keys.renewals.acquire()
+        assert readiness() == {}
+        assert not keeping.done()
+    finally:
+        await cancel_and_wait([keeping])
+
+
+def test_a_list_of_tenants_comes_in_small_parts() -> None:
+    """A namespace can hold hundreds of Tenants of more than 1 MiB, which would not fit together."""
+    settings = main.kopf_settings()
+    assert settings.watching.chunk_size is not None
+    assert settings.watching.chunk_size * 1.5 * 4 < 100  # MiB as text
+    assert settings.queueing.idle_timeout <= 0.5
 
 
 async def test_it_watches_as_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

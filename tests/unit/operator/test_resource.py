@@ -79,6 +79,8 @@ HOSTILE_CLIENTS: dict[str, dict[str, Any]] = {
     "no scope": {"scopes": []},
     "a path as Secret": {"secretName": "../../kube-system/secrets/x"},
     "a Secret's name with a line feed": {"secretName": "app-token\n"},
+    "a Secret with two dots in a row": {"secretName": "a..b"},
+    "a Secret with a hyphen behind a dot": {"secretName": "a.-b"},
     "a client's name with a space": {"name": "a b"},
     "a client's name with a line feed": {"name": "app\n"},
     "a life of a minute": {"ttl": "1m"},
@@ -99,3 +101,8 @@ def test_a_resource_is_refused_with(hostile: dict[str, Any], told: str) -> None:
 def test_a_client_is_refused_with(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidResourceError):
         read_resource(body(auth={"clients": [CLIENT | changes]}))
+
+
+def test_a_secret_may_have_a_name_with_dots() -> None:
+    resource = read_resource(body(auth={"clients": [CLIENT | {"secretName": "a.b-c.0"}]}))
+    assert resource.clients[0].secret_name == "a.b-c.0"

@@ -109,8 +109,8 @@ MEANINGS: Final[dict[str, str]] = {
     "events_rejected": "None of the 2 events is valid. `errors` lists their faults.",
     "too_many_faults": "320 of the first 384 of 10,000 events are not valid, so the service"
     " rejected the whole request. The limit is 32, plus one per 512 bytes of events. An event of up"
-    " to 1,000 bytes with more than 16 arrays and objects counts as 6. Small events beside an event"
-    " with faulty `metadata` or `changes` have a limit of 600, plus one per 256 bytes. Correct the"
+    " to 1,000 bytes with more than 16 arrays and objects counts as 12. Events beside an event"
+    " with faulty `metadata` or `changes` have a limit of 300, plus one per 256 bytes. Correct the"
     " events in `errors`, or send fewer events per request.",
     # Exports
     "too_many_exports": "The process uses nearly all of its 8 exports. Retry after 10 s, or raise"

@@ -210,18 +210,25 @@ class DeadLetterStore:
         ):
             yield document
 
-    async def remove(self, key: str, *, attempts: int | None = None) -> bool:
+    async def remove(
+        self,
+        key: str,
+        *,
+        attempts: int | None = None,
+        session: AsyncClientSession | None = None,
+    ) -> bool:
         """Forget one letter; whether it was there.
 
         Args:
             key: its whole key.
             attempts: only if it still counts so many, or 0 if `find` gave no number. One more means
                 that the same fault was met again since the caller read the letter.
+            session: of a transaction, in which alone the letter is removed.
         """
         query: Document = {"_id": key}
         if attempts is not None:
             query["$expr"] = {"$eq": [_ATTEMPTS, attempts]}
-        return (await self._letters.delete_one(query)).deleted_count == 1
+        return (await self._letters.delete_one(query, session=session)).deleted_count == 1
 
     async def purge(
         self, uid: str, *, before: datetime, limit: int, session: AsyncClientSession

@@ -38,7 +38,7 @@ from ocelot_common.event_limits import (
     may_have_many_keys,
     most_openings,
     openings_of_each,
-    sum_of_surplus,
+    surplus_of_each,
     too_large,
 )
 from ocelot_common.ids import parse_id
@@ -158,7 +158,7 @@ class AcceptedEvent(Struct, gc=False):
 
 
 class PlainEvents(NamedTuple):
-    """Those of several events that are plain: valid, small and not too deep.
+    """Those of several events that are plain: valid, of up to 4 KiB and not too deep.
 
     Attributes:
         positions: where they stand among all.
@@ -352,7 +352,7 @@ class EventAcceptor:
 
     @property
     def small_bytes(self) -> int:
-        """The size of the largest event that `BulkAcceptor` looks at."""
+        """The size of the largest event that can break no bound but those on depth and density."""
         return self._small
 
     @property
@@ -461,9 +461,15 @@ class EventAcceptor:
             )
 
 
+#: Larger events are left to `accept`, whose own steps take few of their microseconds.
+_MOST_BYTES: Final = 4 * 1024
 #: Events with a faulty part among those of one step, before all others are left to `accept`: the
 #: request is likely to be refused before they are read.
 _MOST_FAULTY: Final = 3
+
+
+#: To decode an event by itself takes 2 µs more, and as much again for so many arrays and objects.
+_OPENINGS_OF_SINGLE: Final = 8
 
 
 class TooManySlowNumbersError(Exception):
@@ -483,14 +489,17 @@ class BulkAcceptor:
     Attributes:
         slow_numbers: that were read, and take long.
         single: events that were decoded one by one, because a part of one beside them is faulty.
+            One             with many arrays and objects counts several times.
     """
 
-    __slots__ = ("_deep", "_latest", "_limits", "_small", "single", "slow_numbers")
+    __slots__ = ("_deep", "_latest", "_limits", "_most", "_small", "single", "slow_numbers")
 
     def __init__(self, *, limits: EventLimits, latest: datetime, small: int) -> None:
         self._limits = limits
         self._latest = latest
         self._small = small
+        # A key takes 5 bytes with its value. So no event that is looked at has too many.
+        self._most = min(limits.max_event_bytes, _MOST_BYTES, 5 * limits.max_keys) if small else 0
         self._deep = False  # some that nest deeper than most were seen
         self.slow_numbers = 0
         self.single = 0
@@ -511,8 +520,8 @@ class BulkAcceptor:
             TooManySlowNumbersError: none of the events has been decoded.
         """
         events = self._outlines(raws)
-        if not self._have_plain_values(events.values()):
-            events = {at: event for at, event in events.items() if self._have_plain_values([event])}
+        self._leave_out_long(events, raws)
+        self._leave_out_values(events)
         ids = _take_ids(events)
         # Last, as it takes the longest.
         surplus = self._fill_in_all(events, raws, most_slow_numbers)
@@ -525,31 +534,54 @@ class BulkAcceptor:
         return PlainEvents(list(events), texts, given, surplus)
 
     def _outlines(self, raws: Sequence[bytes]) -> _Outlines:
-        """Decode small events but for their free-form parts, without those that are faulty."""
+        """Decode events but for their free-form parts, without those that are faulty or large."""
         outlines: _Outlines = {}
+        most = self._most
         for position, raw in enumerate(raws):
-            if len(raw) <= self._small:
+            if len(raw) <= most:
                 try:
                     outlines[position] = _outline_decoder.decode(raw)
                 except (ValueError, RecursionError):  # `accept` will say what is wrong
                     continue
         return outlines
 
-    def _have_plain_values(self, events: Collection[Event[Any, Any]]) -> bool:
-        """Whether no event has a faulty value, or a time that only `accept` can read."""
-        times = [
-            time
-            for event in events
+    def _leave_out_long(self, events: _Outlines, raws: Sequence[bytes]) -> None:
+        """Take out the events that may have a key or an integer that is too long."""
+        longer = {at: raws[at] for at in events if len(raws[at]) > self._small}
+        # Neither reaches over a line break.
+        if longer and self._may_be_long(b"\n".join(longer.values())):
+            for at, raw in longer.items():
+                if self._may_be_long(raw):
+                    del events[at]
+
+    def _may_be_long(self, text: bytes) -> bool:
+        return may_have_long_integer(text, self._limits) or may_have_long_key(text, self._limits)
+
+    def _leave_out_values(self, events: _Outlines) -> None:
+        """Take out the events with a faulty value, or with a time that only `accept` can read."""
+        times = {
+            at: time
+            for at, event in events.items()
             if (time := event.occurred_at) is not UNSET and time is not None
-        ]
+        }
+        if not self._are_plain(list(times.values())):
+            for at, time in times.items():
+                if not self._are_plain([time]):
+                    del events[at]
+        actions = {event.action for event in events.values()}
+        if reserved := {each for each in actions if each.startswith(RESERVED_ACTION_PREFIX)}:
+            for at in [at for at, event in events.items() if event.action in reserved]:
+                del events[at]
+        addresses = {event.source.ip for event in events.values() if event.source} - _NO_IP
+        if faulty := {each for each in addresses if not is_ip_address(each)}:
+            for at in [at for at, e in events.items() if e.source and e.source.ip in faulty]:
+                del events[at]
+
+    def _are_plain(self, times: Sequence[str]) -> bool:
         try:
-            if times and max(convert(times, _Times)) > self._latest:
-                return False
+            return not times or max(convert(times, _Times)) <= self._latest
         except ValueError:
             return False
-        if any(a.startswith(RESERVED_ACTION_PREFIX) for a in {e.action for e in events}):
-            return False
-        return all(map(is_ip_address, {e.source.ip for e in events if e.source} - _NO_IP))
 
     def _fill_in_all(self, events: _Outlines, raws: Sequence[bytes], most_slow_numbers: int) -> int:
         """Decode the free-form parts of events, and take out those that only `accept` can judge.
@@ -561,25 +593,28 @@ class BulkAcceptor:
             TooManySlowNumbersError: there are too many numbers that take long to read.
         """
         parts = _Parts(events.values())
-        if not self._deep and not parts.exponents and parts.fill_in_shallow():
+        # Only small events that nest less than most have too few arrays and objects to be counted.
+        may_be_shallow = not parts.exponents and all(len(raws[at]) <= self._small for at in events)
+        if not self._deep and may_be_shallow and parts.fill_in_shallow():
             return 0
-        self._deep = self._deep or not parts.exponents
+        self._deep = self._deep or may_be_shallow
         # Nothing is decoded before all texts have been looked at: what nests deep takes long.
         number = len(events)
-        surplus = self._count(events, raws)
+        openings = self._leave_out_unbounded(events, raws)
+        surplus = surplus_of_each([raws[at] for at in events], openings)
         if len(events) < number:
             parts = _Parts(events.values())
         if parts.exponents:
             self.count_slow_numbers([raws[at] for at in events], most_slow_numbers)
         if parts.fill_in():
-            return surplus
+            return sum(surplus)
+        self.single += sum(1 + number // _OPENINGS_OF_SINGLE for number in openings)
+        surplus_at = dict(zip(events, surplus, strict=True))
         self._fill_in_each(events, exponents=parts.exponents)
-        kept = [raws[at] for at in events]
-        return sum_of_surplus(kept, openings_of_each(kept))
+        return sum(surplus_at[at] for at in events)
 
     def _fill_in_each(self, events: _Outlines, *, exponents: bool) -> None:
         """Decode the free-form parts of events one by one, and take out the faulty events."""
-        self.single += len(events)
         faulty = 0
         for at, event in list(events.items()):
             if faulty == _MOST_FAULTY:
@@ -595,13 +630,13 @@ class BulkAcceptor:
                 faulty += 1
                 del events[at]
 
-    def _count(self, events: _Outlines, raws: Sequence[bytes]) -> int:
+    def _leave_out_unbounded(self, events: _Outlines, raws: Sequence[bytes]) -> list[int]:
         """Take out the events for which only `accept` can tell whether they break a bound.
 
         It counts in whole events, as `accept` does: a part that is written twice counts twice.
 
         Returns:
-            The surplus of arrays and objects of the others.
+            How many arrays and objects each of the others may have.
         """
         kept = [raws[at] for at in events]
         openings = openings_of_each(kept)
@@ -614,7 +649,7 @@ class BulkAcceptor:
                     del events[at]
             kept = [raws[at] for at in events]
             openings = openings_of_each(kept)
-        return sum_of_surplus(kept, openings)
+        return openings
 
     def _is_unbounded(self, raw: bytes, event: Event[Any, Any], openings: int) -> bool:
         """Whether an event may nest too deep, or hold too many arrays and objects."""

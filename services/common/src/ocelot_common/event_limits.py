@@ -143,7 +143,7 @@ def check_text(raw: bytes, limits: EventLimits) -> Density:
     if size > limits.max_event_bytes:
         raise too_large(size, limits)
     surplus = 0
-    counted = _counted_from(size) if size <= _SMALL_BYTES else size // BYTES_PER_CONTAINER
+    counted = _counted_from(size)
     if count_openings(raw) > counted:
         pairs = _pairs_outside_strings(raw)
         openings = pairs.count(b"(")
@@ -389,23 +389,26 @@ def most_openings(size: int) -> int:
     return FREE_CONTAINERS + size // BYTES_PER_CONTAINER
 
 
-def sum_of_surplus(texts: Sequence[bytes], openings: Sequence[int]) -> int:
-    """Count the surplus of arrays and objects (see `Density`) of all texts together.
+def surplus_of_each(texts: Sequence[bytes], openings: Sequence[int]) -> list[int]:
+    """Count the surplus of arrays and objects (see `Density`) of each text.
 
     Args:
-        texts: of small events.
+        texts: of events.
         openings: of each, as `openings_of_each` counts them.
     """
-    return sum(
-        max(0, _pairs_outside_strings(text).count(b"(") - _counted_from(len(text)))
-        for text, number in zip(texts, openings, strict=True)
+    return [
         # Most have few, and a call for each would take 0.1 µs.
+        max(0, _pairs_outside_strings(text).count(b"(") - _counted_from(len(text)))
         if number > _FREE_CONTAINERS_OF_SMALL + len(text) // BYTES_PER_CONTAINER_OF_SMALL
-    )
+        else 0
+        for text, number in zip(texts, openings, strict=True)
+    ]
 
 
 def _counted_from(size: int) -> int:
-    """Arrays and objects of a small event of a size that are not surplus."""
+    """Arrays and objects of an event of a size that are not surplus."""
+    if size > _SMALL_BYTES:
+        return size // BYTES_PER_CONTAINER
     return _FREE_CONTAINERS_OF_SMALL + size // BYTES_PER_CONTAINER_OF_SMALL
 
 

@@ -1,7 +1,8 @@
 """Legal holds: while a tenant has one, none of its events is deleted (design §9)."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import field
@@ -16,6 +17,7 @@ from ocelot_common.mongo import MAJORITY
 from ocelot_common.names import HOLDS, TENANT_STATUS
 
 Document = dict[str, Any]
+T = TypeVar("T")
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,10 +63,7 @@ class HoldStore:
             document = msgspec.to_builtins(hold, builtin_types=(datetime,))
             await self._holds.insert_one(document, session=session)
 
-        async with self._database.client.start_session() as session:
-            await session.with_transaction(
-                work, read_concern=ReadConcern("snapshot"), write_concern=MAJORITY
-            )
+        await self._transaction(work)
         return hold
 
     async def lift(self, hold_id: str) -> bool:
@@ -84,6 +83,28 @@ class HoldStore:
         """
         await self._take_turn(uid, session)
         return await self._holds.find_one({"t": uid}, {"_id": 1}, session=session) is not None
+
+    async def unless_held(self, uid: str, delete: Callable[..., Awaitable[object]]) -> bool:
+        """Delete something of a tenant, unless it has a hold; whether it has none.
+
+        Args:
+            uid: the tenant's.
+            delete: called with the `session` of the transaction; may be called several times.
+        """
+
+        async def work(session: AsyncClientSession) -> bool:
+            if await self.held(uid, session):
+                return False
+            await delete(session=session)
+            return True
+
+        return await self._transaction(work)
+
+    async def _transaction(self, work: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
+        async with self._database.client.start_session() as session:
+            return await session.with_transaction(
+                work, read_concern=ReadConcern("snapshot"), write_concern=MAJORITY
+            )
 
     async def _take_turn(self, uid: str, session: AsyncClientSession) -> None:
         await self._database[TENANT_STATUS].update_one(

@@ -6,12 +6,15 @@ from.
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
 
 from ocelot_common.renamed_settings import renamed_settings
 
@@ -40,6 +43,27 @@ class MongoSettings(Settings):
         pattern=r"^[A-Za-z0-9_-]{1,63}$",
         description="Name of the database of this installation.",
     )
+
+    @field_validator("mongodb_url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        """Refuse what the driver would refuse, without a look at DNS.
+
+        The driver's messages may hold parts of the password.
+        """
+        plain = url
+        if url.startswith("mongodb+srv://"):
+            plain = url.replace("mongodb+srv://", "mongodb://", 1).partition("?")[0]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # an unknown option, of which the driver warns
+                parse_uri(plain, warn=True)
+        except (PyMongoError, ValueError):
+            raise ValueError(
+                "must be mongodb://HOST:PORT/?OPTIONS or mongodb+srv://HOST/?OPTIONS."
+                " Percent-encode special characters of user and password"
+            ) from None
+        return url
 
 
 class SqsSettings(Settings):

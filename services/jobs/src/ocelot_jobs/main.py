@@ -103,6 +103,7 @@ def _work(
         keys=runtime.keys,
         dead_letters=dead_letters,
         store=runtime.store,
+        holds=HoldStore(runtime.database),
     )
     if queues := _dead_queues(settings):
         work[JobKind.DRAIN] = Drain(

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from ocelot_common.batching import batched
 from ocelot_common.dead_letters import DeadLetterStore, Reason, Stage
+from ocelot_common.holds import HoldStore
 from ocelot_common.queue.client import SqsClient
 from ocelot_common.queue.keys import QueueKeys
 from ocelot_common.queue.moving import send_each
@@ -37,9 +39,10 @@ class Retry:
 
     A job's specification holds `keys`, whole keys of letters, or `all` and maybe a tenant's `uid`;
     and `new_id`. Its progress tells how many letters were `sent`, `dropped` because their tenant is
-    deleted or their event past its cutoff, and left as a `conflict`, of an `unknown_tenant`, or
-    because they are `unreadable`. A letter is removed when SQS has its messages, unless the same
-    fault was met again meanwhile; a crash in between repeats them, which changes nothing.
+    deleted or their event past its cutoff, and left as a `conflict`, of an `unknown_tenant`,
+    because they are `unreadable`, or `held`: they would be dropped, but their tenant has a legal
+    hold. A letter is removed when SQS has its messages, unless the same fault was met again
+    meanwhile; a crash in between repeats them, which changes nothing.
 
     Args:
         sqs: the client.
@@ -47,6 +50,7 @@ class Retry:
         keys: one of them signs.
         dead_letters: where letters are.
         store: of the registry.
+        holds: of the tenants whose letters are dropped.
     """
 
     def __init__(
@@ -57,12 +61,14 @@ class Retry:
         keys: QueueKeys,
         dead_letters: DeadLetterStore,
         store: RegistryStore,
+        holds: HoldStore,
     ) -> None:
         self._sqs = sqs
         self._queue_urls = queue_urls
         self._keys = keys
         self._dead_letters = dead_letters
         self._store = store
+        self._holds = holds
 
     async def run(self, lease: Lease) -> None:
         """Send the letters that are still there.
@@ -104,8 +110,10 @@ class Retry:
                 continue
             try:
                 if await self._is_dropped(letter):
-                    await self._dead_letters.remove(letter["_id"])
-                    counts["dropped"] += 1
+                    dropped = await self._holds.unless_held(
+                        letter["t"], partial(self._dead_letters.remove, letter["_id"])
+                    )
+                    counts["dropped" if dropped else "held"] += 1
                     continue
                 made = list(messages_of_letter(letter, key, new_id=new_id))
                 stage = Stage(letter["stage"])

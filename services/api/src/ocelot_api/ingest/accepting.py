@@ -32,10 +32,10 @@ BYTES_PER_FAULT: Final = 512
 #: a fault in `changes`, took 4.9 ms, and by their bytes they may take 3.4.
 SMALL_BYTES: Final = 1_000
 MANY_OPENINGS: Final = 16
-FAULTS_OF_DENSE: Final = 6
-#: Small events that may be decoded one by one, because `metadata` or `changes` of one beside them
-#: is faulty: in a request, and one more per so many bytes. Each takes 2 µs more than with others.
-FREE_SINGLE: Final = 600
+FAULTS_OF_DENSE: Final = 12
+#: Events that may be decoded one by one, because `metadata` or `changes` of one beside them is
+#: faulty: in a request, and one more per so many bytes (see `BulkAcceptor.single`).
+FREE_SINGLE: Final = 300
 BYTES_PER_SINGLE: Final = 256
 #: Numbers such as 1e300, of which some take 14 µs each to read, of all events together.
 FREE_SLOW_NUMBERS: Final = 64
@@ -168,6 +168,7 @@ class Accepting:
         self._add_surplus(plain.surplus)
         self.text_bytes += sum(map(len, plain.texts))
         add = self._adding_with_ids(plain) if plain.ids else self._adding_without_ids(plain)
+        too_many_single = bulk.single > FREE_SINGLE + self._total_bytes // BYTES_PER_SINGLE
         done = 0
         if len(plain.texts) < len(raws):
             others = sorted(set(range(len(raws))).difference(plain.positions))
@@ -176,9 +177,9 @@ class Accepting:
                 add(done, before)
                 done = before
                 self._accept_other(bulk, raws[position])
+                if too_many_single and self.accepted.errors:
+                    raise TooManyFaultsError(self.accepted.rejected, self.accepted.errors)
         add(done, len(plain.texts))
-        if bulk.single > FREE_SINGLE + self._total_bytes // BYTES_PER_SINGLE:
-            raise TooManyFaultsError(self.accepted.rejected, self.accepted.errors)
 
     def _accept_other(self, bulk: BulkAcceptor, raw: bytes) -> None:
         """Accept an event that is not plain, unless the request has too many faulty ones."""

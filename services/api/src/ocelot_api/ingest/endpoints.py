@@ -330,7 +330,7 @@ def _too_faulty(total: int, found: TooManyFaultsError) -> Problem:
         " not valid, so the service rejected the whole request. The limit is"
         f" {FREE_FAULTS}, plus one per {BYTES_PER_FAULT} bytes of events. An event of up to"
         f" {SMALL_BYTES:,} bytes with more than {MANY_OPENINGS} arrays and objects counts as"
-        f" {FAULTS_OF_DENSE}. Small events beside an event with faulty `metadata` or `changes` have"
+        f" {FAULTS_OF_DENSE}. Events beside an event with faulty `metadata` or `changes` have"
         f" a limit of {FREE_SINGLE}, plus one per {BYTES_PER_SINGLE} bytes. Correct the events in"
         " `errors`, or send fewer events per request.",
         members={

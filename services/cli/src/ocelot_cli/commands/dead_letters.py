@@ -1,7 +1,8 @@
 """`ocelot dead-letters`."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
@@ -28,6 +29,7 @@ from ocelot_cli.groups import AsJson, command_group
 from ocelot_cli.listing import Column, print_list, time_text
 from ocelot_cli.running import NotFoundError
 from ocelot_common.dead_letters import DeadLetterStore
+from ocelot_common.holds import HoldStore
 from ocelot_common.jobs.model import Job, JobKind, JobState
 from ocelot_common.jobs.store import JobStore
 from ocelot_common.timestamps import to_ms
@@ -70,6 +72,7 @@ _RETRIED: Final = {
     "conflict": "kept: another event has the same id; --new-id stores the event under a new id",
     "dropped": "dropped: the tenant is deleted, or the event is past the retention",
     "unknown_tenant": "kept: the registry has no such tenant; restore it first",
+    "held": "kept: the tenant has a legal hold",
     "unreadable": "kept: the content is not authenticated, unreadable or too large",
 }
 
@@ -288,6 +291,8 @@ def discard(
 ) -> None:
     """Delete dead letters with their content permanently.
 
+    The command rejects dead letters of a tenant that has a legal hold.
+
     Example: ocelot dead-letters discard 3f9a0c
     """
     if not yes:
@@ -297,10 +302,39 @@ def discard(
 
     async def work() -> int:
         async with desk() as at:
-            letters = [await _one(at, key) for key in keys]
-            return sum([await at.letters.remove(letter["_id"]) for letter in letters])
+            # Two prefixes may name the same letter.
+            letters = {letter["_id"]: letter for letter in [await _one(at, key) for key in keys]}
+            await _discard(at, list(letters.values()))
+            return len(letters)
 
     say(f"Deleted {counted(run_on_backends(work()), 'dead letter')}.")
+
+
+async def _discard(at: Desk, letters: Sequence[Letter]) -> None:
+    """Delete letters.
+
+    Raises:
+        ValueError: a tenant of them has a legal hold.
+    """
+    holds = HoldStore(at.admin.store.database)
+    names = await tenant_ids(at.admin.store)
+
+    def held(uid: str) -> ValueError:
+        tenant = names.get(uid, uid)
+        return ValueError(
+            f"The tenant {tenant} has a legal hold, so its dead letters cannot be discarded."
+            f" `ocelot holds list --tenant {tenant}` shows the hold."
+        )
+
+    for uid in {letter.get("t", "") for letter in letters}:  # before any letter is deleted
+        if await holds.find(uid=uid):
+            raise held(uid)
+    for letter in letters:
+        key, uid = letter["_id"], letter.get("t", "")
+        if uid not in names:  # nobody can place a hold on it
+            await at.letters.remove(key)
+        elif not await holds.unless_held(uid, partial(at.letters.remove, key)):
+            raise held(uid)
 
 
 async def _run(at: Desk, kind: JobKind, spec: dict[str, Any], wait_sec: float) -> Job:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 from opensearchpy import AsyncOpenSearch
 
 from ocelot_common import names
@@ -29,6 +29,7 @@ from ocelot_common.telemetry.logs import get_logger
 GRACE: Final = timedelta(days=7)
 #: When a shorter retention takes effect.
 RETENTION_DELAY: Final = timedelta(days=1)
+_RESTORABLE: Final = (TenantState.DELETING, TenantState.ORPHANED)
 
 log = get_logger(__name__)
 
@@ -108,7 +109,7 @@ class Provisioner:
             OwnerError: it belongs to somebody else.
             ProvisioningError: it is being deleted, or the retention is below 1.
         """
-        tenant = await self._kept(tenant_id, owner)
+        tenant = await self._live(tenant_id, owner)
         return await self._change(tenant, display_name=display_name, retention_days=retention_days)
 
     async def create(self, spec: TenantSpec) -> Tenant:
@@ -132,24 +133,27 @@ class Provisioner:
             )
         space = await self._space_of(existing)
         await self._ensure_resources(space)
-        if existing.state in (TenantState.DELETING, TenantState.ORPHANED):
-            existing = await self._update(existing.uid, state=TenantState.ACTIVE, purge_after=None)
+        if existing.state in _RESTORABLE:
+            existing = await self._rewrite(existing.uid, _restored)
             log.info("tenant_restored", tenant=existing.id, uid=existing.uid)
         if isinstance(spec.owner, ResourceOwner) and existing.owner != spec.owner:
-            existing = await self._update(existing.uid, owner=spec.owner)  # made again: a new uid
+            # Made again: a new uid.
+            existing = await self._rewrite(existing.uid, lambda at: replace(at, owner=spec.owner))
         return existing
 
     async def suspend(self, tenant_id: str, *, owner: Owner) -> Tenant:
         """Refuse a tenant's requests; what was acknowledged is still stored."""
-        tenant = await self._kept(tenant_id, owner)
-        return await self._update(tenant.uid, state=TenantState.SUSPENDED)
+        tenant = await self._live(tenant_id, owner)
+        return await self._rewrite(
+            tenant.uid, lambda at: replace(_kept(at), state=TenantState.SUSPENDED)
+        )
 
     async def resume(self, tenant_id: str, *, owner: Owner) -> Tenant:
         """End a suspension."""
         tenant = await self._live(tenant_id, owner)
         if tenant.state is not TenantState.SUSPENDED:
             return tenant
-        return await self._update(tenant.uid, state=TenantState.ACTIVE)
+        return await self._rewrite(tenant.uid, _resumed)
 
     async def delete(self, tenant_id: str, *, owner: Owner, now: bool = False) -> Tenant:
         """Delete a tenant: in seven days, or at once and for good with `now`.
@@ -161,8 +165,10 @@ class Provisioner:
         if not now:
             if tenant.state is TenantState.DELETING:
                 return tenant
-            return await self._update(
-                tenant.uid, state=TenantState.DELETING, purge_after=self._clock() + GRACE
+            purge_after = self._clock() + GRACE
+            return await self._rewrite(
+                tenant.uid,
+                lambda at: replace(at, state=TenantState.DELETING, purge_after=purge_after),
             )
         await self._end(tenant.uid)
         return await self.purge(tenant.uid)
@@ -202,7 +208,8 @@ class Provisioner:
             # As it is retired: no rebuild gives it an index after this.
             await self._removal.of_space(await self._retire(space), uid)
         log.info("tenant_purged", tenant=tenant.id, uid=uid)
-        return await self._update(uid, purged_at=self._clock())
+        purged_at = self._clock()
+        return await self._rewrite(uid, lambda at: replace(at, purged_at=purged_at), live=False)
 
     async def _ensure_resources(self, space: Space) -> None:
         await ensure_collection(self._store.database, space)
@@ -222,13 +229,6 @@ class Provisioner:
         self._check_owner(tenant, owner)
         return tenant
 
-    async def _kept(self, tenant_id: str, owner: Owner) -> Tenant:
-        """Return a live tenant that is not being deleted."""
-        tenant = await self._live(tenant_id, owner)
-        if tenant.state is TenantState.DELETING:
-            raise ProvisioningError(f"The tenant {tenant_id!r} is being deleted.")
-        return tenant
-
     @staticmethod
     def _check_owner(tenant: Tenant, owner: Owner) -> None:
         if not is_owner(tenant.owner, owner):
@@ -246,9 +246,7 @@ class Provisioner:
                 raise TenantNotFoundError(f"The tenant with the uid {uid} has been restored.")
             if await self._holds.held(uid, transaction.session):
                 raise HeldError(f"The tenant {tenant.id!r} has a legal hold. Nothing was deleted.")
-            await transaction.replace(
-                msgspec.structs.replace(tenant, state=TenantState.DELETED, purge_after=None)
-            )
+            await transaction.replace(replace(tenant, state=TenantState.DELETED, purge_after=None))
 
         await self._store.write(work)
 
@@ -264,8 +262,9 @@ class Provisioner:
         now = self._clock()
 
         def changed(present: Tenant) -> Tenant:
+            present = _kept(present)
             if display_name is not UNSET:
-                present = msgspec.structs.replace(present, display_name=display_name)
+                present = replace(present, display_name=display_name)
             if retention_days is not UNSET:
                 present = present.with_retention(
                     retention_days, now=now, delay=self._retention_delay
@@ -278,14 +277,23 @@ class Provisioner:
         log.info("tenant_changed", tenant=tenant.id, uid=tenant.uid)
         return after
 
-    async def _update(self, uid: str, **changes: Any) -> Tenant:
-        return await self._rewrite(uid, lambda tenant: msgspec.structs.replace(tenant, **changes))
+    async def _rewrite(
+        self, uid: str, change: Callable[[Tenant], Tenant], *, live: bool = True
+    ) -> Tenant:
+        """Change a tenant as it is now, which may not be as the caller has read it.
 
-    async def _rewrite(self, uid: str, change: Callable[[Tenant], Tenant]) -> Tenant:
+        A tombstone stays one: a purge deletes what a tenant that is made live again would store.
+
+        Args:
+            uid: the tenant's.
+            change: returns the tenant with the change, or raises what forbids it.
+            live: whether the tenant must be live, or a tombstone.
+        """
+
         async def work(transaction: RegistryTransaction) -> Tenant:
             tenant = await transaction.get(Tenant, uid)
-            if tenant is None:
-                raise TenantNotFoundError(f"No tenant has the uid {uid}.")
+            if tenant is None or tenant.live is not live:
+                raise TenantNotFoundError(f"The tenant with the uid {uid} has been deleted.")
             changed = change(tenant)
             await transaction.replace(changed)
             return changed
@@ -295,8 +303,31 @@ class Provisioner:
     async def _retire(self, space: Space) -> Space:
         async def work(transaction: RegistryTransaction) -> Space:
             present = await transaction.get(Space, space.name) or space
-            retired = msgspec.structs.replace(present, retired=True)
+            retired = replace(present, retired=True)
             await transaction.replace(retired)
             return retired
 
         return await self._store.write(work)
+
+
+def _kept(tenant: Tenant) -> Tenant:
+    """Return a tenant that is not being deleted.
+
+    Raises:
+        ProvisioningError: it is being deleted.
+    """
+    if tenant.state is TenantState.DELETING:
+        raise ProvisioningError(f"The tenant {tenant.id!r} is being deleted.")
+    return tenant
+
+
+def _restored(tenant: Tenant) -> Tenant:
+    if tenant.state not in _RESTORABLE:
+        return tenant
+    return replace(tenant, state=TenantState.ACTIVE, purge_after=None)
+
+
+def _resumed(tenant: Tenant) -> Tenant:
+    if tenant.state is not TenantState.SUSPENDED:
+        return tenant
+    return replace(tenant, state=TenantState.ACTIVE)
