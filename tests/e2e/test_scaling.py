@@ -1,6 +1,8 @@
 """KEDA scales consumer and indexer from 0 and back, and no event is lost or doubled.
 
-Each test makes one of both queues long, and follows how many replicas KEDA asks for.
+Each test makes one of both queues long, and follows how many replicas KEDA asks for. The indexer
+comes first: for five minutes after the test of the consumer, the HorizontalPodAutoscaler would give
+a consumer that starts again as many replicas as it had then.
 """
 
 import json
@@ -73,36 +75,6 @@ def scaled_to_zero(release: Release, proxy: OpenSearchProxy) -> Iterator[Release
     release.upgrade()
 
 
-def test_the_consumer_scales_from_0_to_many_and_back_and_no_event_is_lost_or_doubled(
-    account: Account, scaled_to_zero: Release, kubectl: Kubectl, stores: Stores
-):
-    release = scaled_to_zero
-    # Otherwise it would start with the first message, and there would be no backlog.
-    kubectl.run("annotate", "scaledobject", f"{NAME}-consumer", f"{PAUSED}=0", "--overwrite")
-    try:
-        written = write(kubectl, account.token, BACKLOG)
-        assert stores.stored_count(account.id) == 0
-    finally:
-        kubectl.run("annotate", "scaledobject", f"{NAME}-consumer", f"{PAUSED}-")
-
-    course = Course(release, "consumer")
-    rate = Rate()
-
-    def drained() -> bool:
-        replicas = course.see()
-        if course.most == 0:
-            return False
-        rate.see(release.ready_replicas("consumer"), stores.stored_count(account.id))
-        return replicas == 0
-
-    until(drained, what="consumers at 0 again", timeout_sec=DRAINED_SEC, poll_sec=1)
-    rate.tell(BACKLOG)
-    assert course.most == MOST
-    assert sorted(stores.stored_ids(account.id)) == written, "events in MongoDB"
-
-    until_replicas(release, "indexer", 0)
-
-
 def test_the_indexer_scales_alone_from_0_to_many_and_back_and_both_stores_are_equal(
     account: Account,
     scaled_to_zero: Release,
@@ -139,6 +111,36 @@ def test_the_indexer_scales_alone_from_0_to_many_and_back_and_both_stores_are_eq
     until(drained, what="indexers at 0 again", timeout_sec=DRAINED_SEC, poll_sec=1)
     assert sorted(stores.indexed_ids(account.id)) == sorted(written), "documents in OpenSearch"
     assert sorted(stores.stored_ids(account.id)) == sorted(written), "events in MongoDB"
+
+
+def test_the_consumer_scales_from_0_to_many_and_back_and_no_event_is_lost_or_doubled(
+    account: Account, scaled_to_zero: Release, kubectl: Kubectl, stores: Stores
+):
+    release = scaled_to_zero
+    # Otherwise it would start with the first message, and there would be no backlog.
+    kubectl.run("annotate", "scaledobject", f"{NAME}-consumer", f"{PAUSED}=0", "--overwrite")
+    try:
+        written = write(kubectl, account.token, BACKLOG)
+        assert stores.stored_count(account.id) == 0
+    finally:
+        kubectl.run("annotate", "scaledobject", f"{NAME}-consumer", f"{PAUSED}-")
+
+    course = Course(release, "consumer")
+    rate = Rate()
+
+    def drained() -> bool:
+        replicas = course.see()
+        if course.most == 0:
+            return False
+        rate.see(release.ready_replicas("consumer"), stores.stored_count(account.id))
+        return replicas == 0
+
+    until(drained, what="consumers at 0 again", timeout_sec=DRAINED_SEC, poll_sec=1)
+    rate.tell(BACKLOG)
+    assert course.most == MOST
+    assert sorted(stores.stored_ids(account.id)) == written, "events in MongoDB"
+
+    until_replicas(release, "indexer", 0)
 
 
 class Course:
