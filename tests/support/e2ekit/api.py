@@ -1,5 +1,6 @@
 """The api through a port-forward to its Service."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import httpx
@@ -44,6 +45,21 @@ class Api:
 
         until(accepted, what="an accepted event", timeout_sec=120)
         return str(event["id"])
+
+    def write_lines(self, token: str, lines: Iterable[bytes]) -> None:
+        """Write events with ids as one bulk request, again until it is accepted."""
+        content = b"\n".join(lines)
+
+        def accepted() -> bool:
+            answer = self.request(
+                *("POST", "/api/v1/logs/bulk", token),
+                content=content,
+                headers={"Content-Type": "application/x-ndjson"},
+            )
+            assert answer is None or answer.status_code in {202, 429, 503}, answer.text
+            return answer is not None and answer.status_code == 202
+
+        until(accepted, what="an accepted bulk request", timeout_sec=120)
 
     def search(self, token: str, query: str = "") -> list[str] | None:
         """Return the ids that a search finds; None if it was not answered with 200."""

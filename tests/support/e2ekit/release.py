@@ -90,6 +90,10 @@ class Release:
         assert found is not None, f"there is no Deployment of {component}"
         return found
 
+    def replicas(self, component: str) -> int:
+        """Return how many replicas a component is asked to have."""
+        return int(self.deployment(component)["spec"]["replicas"])
+
     def ready_replicas(self, component: str) -> int:
         """Return how many replicas of a component are ready."""
         return int(self.deployment(component)["status"].get("readyReplicas", 0))
