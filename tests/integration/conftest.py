@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
 import httpx
+import msgspec
 import pytest
 import pytest_asyncio
 from opensearchpy import AsyncOpenSearch
@@ -17,6 +18,7 @@ from ocelot_common import mongo, opensearch
 from ocelot_common.mongo import events_of
 from ocelot_common.reading import read_document, read_projection
 from ocelot_common.registry.model import Isolation, Tenant
+from ocelot_common.registry.store import RegistryTransaction
 from ocelot_common.stored import StoredEvent
 from ocelot_devstack.backends import Backends
 from ocelot_devstack.provisioning import TenantMaker, open_tenant_maker
@@ -58,6 +60,16 @@ class Running:
         """Make a tenant, of a random id unless one is given."""
         made = await self.maker.create(tenant_id or f"t-{secrets.token_hex(5)}", isolation)
         return self.access(made)
+
+    async def set_tenant(self, tenant: Tenant, **changes: Any) -> None:
+        """Change what the registry says of a tenant, past the rules of its owner's tools."""
+
+        async def work(transaction: RegistryTransaction) -> None:
+            present = await transaction.get(Tenant, tenant.uid)
+            assert present is not None
+            await transaction.replace(msgspec.structs.replace(present, **changes))
+
+        await self.maker.store.write(work)
 
     def access(self, tenant: Tenant) -> TenantAccess:
         """Headers for a tenant."""

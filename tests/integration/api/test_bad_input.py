@@ -85,7 +85,7 @@ async def place(running: Any) -> Place:
     owner = access.tenant.owner
     await provisioner.suspend(others["suspended"].id, owner=owner)
     await provisioner.delete(others["deleting"].id, owner=owner)
-    await provisioner._update(others["revoked"].uid, not_before=revoked_at())
+    await running.set_tenant(others["revoked"], not_before=revoked_at())
     for name in ("incarnation", "purged"):
         await provisioner.delete(others[name].id, owner=owner, now=True)
     again = await running.maker.create(others["incarnation"].id)

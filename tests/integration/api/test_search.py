@@ -471,7 +471,7 @@ async def test_events_older_than_the_cutoff_are_hidden_from_search_and_by_id_on_
     await asyncio.sleep(0.05)
     new = (await running.post_lines(access, [line] * 2)).json()["ids"]
     await running.until_indexed(access.tenant, 5)
-    await running.maker.provisioner._update(access.tenant.uid, purged_before=cutoff)
+    await running.set_tenant(access.tenant, purged_before=cutoff)
 
     for http, name in ((running.http, "opensearch"), (mongo_only, "mongodb")):
         for _ in range(300):

@@ -31,16 +31,6 @@ DAY_MS = 24 * 3600 * 1000
 TEXT = b'{"action":"doc.read","actor":{"id":"u"}}'
 
 
-async def set_tenant(running: Any, tenant: Tenant, **changes: Any) -> None:
-    """Change what the registry says of a tenant, as its owner's tools will."""
-
-    async def work(transaction: Any) -> None:
-        present = await transaction.get(Tenant, tenant.uid)
-        await transaction.replace(msgspec.structs.replace(present, **changes))
-
-    await running.maker.store.write(work)
-
-
 async def found_by(running: Any, access: Any) -> set[str]:
     answer = await running.http.get("/api/v1/logs", headers=access.reader, params={"limit": 1000})
     assert answer.status_code == 200, answer.text
@@ -72,7 +62,7 @@ async def test_old_events_vanish_at_once_and_are_deleted_from_both_stores(
     theirs = set(await arrive(other, days_ago=40, number=30))
     await until_settled(access, len(old | young))
     await until_settled(other, len(theirs))
-    await set_tenant(running, access.tenant, retention_days=30)
+    await running.set_tenant(access.tenant, retention_days=30)
 
     async def hidden() -> bool:
         return await found_by(running, access) == young
@@ -166,7 +156,7 @@ async def test_with_a_hold_nothing_is_deleted_until_it_is_lifted(
     await letters.put([letter(access.tenant, days_ago=40)])
     holds = HoldStore(running.database)
     hold = await holds.place(access.tenant.uid, reason="case 4711", owner="cli")
-    await set_tenant(running, access.tenant, retention_days=30)
+    await running.set_tenant(access.tenant, retention_days=30)
 
     async def held() -> bool:
         found = await jobs.list(access, kind="purge")
@@ -194,7 +184,7 @@ async def test_a_hold_that_is_placed_stops_a_purge_that_is_under_way(running: An
     await arrive(access, days_ago=40, number=4_000)
     await arrive(access, days_ago=40, number=4_000)
     await running.until_stored(access.tenant, 8_000)
-    await set_tenant(running, access.tenant, retention_days=30)
+    await running.set_tenant(access.tenant, retention_days=30)
 
     async def begun() -> bool:
         return await count(running, access) < 8_000
@@ -289,7 +279,7 @@ async def test_an_index_of_which_nothing_is_left_goes(
     old = set(await arrive(access, days_ago=100, number=20))
     await until_settled(access, len(old))
     moment = to_datetime(now_ms() - 100 * DAY_MS)
-    await set_tenant(running, access.tenant, retention_days=30)
+    await running.set_tenant(access.tenant, retention_days=30)
     await until_gone(running, access, old)
 
     async def gone() -> bool:
@@ -312,7 +302,7 @@ async def test_a_deleted_tenant_is_purged_when_its_time_is_over(running: Any, jo
     await asyncio.sleep(3)  # a purge comes by, and leaves it alone
     assert len(await running.stored(access.tenant)) == 1
     over = datetime.now(UTC) - timedelta(seconds=1)
-    await set_tenant(running, access.tenant, purge_after=over)
+    await running.set_tenant(access.tenant, purge_after=over)
 
     async def tombstone() -> bool:
         tenant = await running.maker.store.tenant(access.tenant.uid)
