@@ -23,7 +23,8 @@ async def indexed_ids(search: AsyncOpenSearch, space: Space, tenant: Tenant) -> 
             body: dict[str, Any] = {
                 "query": {"term": {"t": tenant.uid}},
                 "size": _PAGE,
-                "sort": ["id", "seq"],
+                # A test's own index may have no `seq`.
+                "sort": ["id", {"seq": {"unmapped_type": "long"}}],
                 "_source": ["id"],
             }
             if after:
