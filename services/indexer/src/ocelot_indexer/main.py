@@ -2,8 +2,6 @@
 
 import asyncio
 
-from opensearchpy.exceptions import TransportError
-
 from ocelot_common import opensearch
 from ocelot_common.bulk import BulkWriter
 from ocelot_common.dead_letters import DeadLetterStore
@@ -30,9 +28,7 @@ async def serve(settings: IndexerSettings, stopping: asyncio.Event) -> None:
             async def probe() -> None:
                 await client.cluster.health()
 
-            search_monitor = BackendMonitor(
-                "opensearch", runtime.gate, probe, errors=(TransportError,)
-            )
+            search_monitor = BackendMonitor("opensearch", runtime.gate, probe)
             indices = IndexMaker(runtime.store, client)
             receiver = Receiver(
                 runtime.sqs,

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from pymongo import UpdateOne
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import PyMongoError
 
 from ocelot_common.names import QUEUE_KEY_USE
 from ocelot_common.queue.gate import Gate
@@ -88,7 +87,7 @@ class KeyMonitor:
         ]
         try:
             await self._use.bulk_write(writes, ordered=False)
-        except PyMongoError as error:
+        except Exception as error:  # noqa: BLE001 - the loop must go on
             log.warning("queue_key_use_not_recorded", error=repr(error)[:300])
 
     def _check(self) -> None:

@@ -52,8 +52,7 @@ class BackendMonitor:
     Args:
         name: the cause under which the gate is held.
         gate: the worker's.
-        probe: returns if the backend can be used, raises if not.
-        errors: what `probe` raises when the backend is away.
+        probe: returns if the backend can be used, raises any error if not.
         every_sec: pause between probes while the backend is in use; only a failure that nobody
             reported waits for one.
     """
@@ -64,13 +63,11 @@ class BackendMonitor:
         gate: Gate,
         probe: Callable[[], Awaitable[None]],
         *,
-        errors: tuple[type[Exception], ...],
         every_sec: float = 5.0,
     ) -> None:
         self._name = name
         self._gate = gate
         self._probe = probe
-        self._errors: tuple[type[Exception], ...] = (*errors, TimeoutError)
         self._every_sec = every_sec
         self._failed = asyncio.Event()
         self._failing = False
@@ -97,7 +94,9 @@ class BackendMonitor:
                 # Not wait_for: in Python 3.11 it loses a cancellation that comes with a result.
                 async with asyncio.timeout(_PROBE_TIMEOUT_SEC):
                     await self._probe()
-            except self._errors as error:
+            # Not only what a driver documents: PyMongo raised a RuntimeError of its locks when a
+            # wait timed out. Without this loop, the gate would stay shut for ever.
+            except Exception as error:  # noqa: BLE001
                 self._hold(error)
                 await asyncio.sleep(_CHECK_SEC)
                 continue

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry, Gauge
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import PyMongoError
 
 from ocelot_common import mongo
 from ocelot_common.build_info import build_info
@@ -90,9 +89,7 @@ class WorkerRuntime:
         hold_for_registry(self.snapshot, self.gate)
         self.keys = QueueKeys(key_file, self.snapshot.queue_key)
         self.key_monitor = KeyMonitor(self.keys, self.snapshot, self.gate, database)
-        self.store_monitor = BackendMonitor(
-            "mongodb", self.gate, store_probe(database, service), errors=(PyMongoError,)
-        )
+        self.store_monitor = BackendMonitor("mongodb", self.gate, store_probe(database, service))
 
     @asynccontextmanager
     async def background(self, *tasks: Awaitable[None]) -> AsyncIterator[None]:
