@@ -28,7 +28,7 @@ from typing import Any
 
 GROUP = "ocelot.dev"
 TENANTS = f"/apis/{GROUP}/v1alpha1/tenants"
-PAGE = 500
+PAGE = 10  # a Tenant may have 1.5 MiB
 NOT_FOUND = 404
 CONFLICT = 409
 TIMEOUT_SEC = 30

@@ -489,7 +489,7 @@ class BulkAcceptor:
     Attributes:
         slow_numbers: that were read, and take long.
         single: events that were decoded one by one, because a part of one beside them is faulty.
-            One             with many arrays and objects counts several times.
+            One with many arrays and objects counts several times.
     """
 
     __slots__ = ("_deep", "_latest", "_limits", "_most", "_small", "single", "slow_numbers")

@@ -180,11 +180,9 @@ class Provisioner:
             HeldError: it has a legal hold.
         """
         tenant = await self._store.tenant(uid)
-        if tenant is None or tenant.state is not TenantState.DELETING:
+        if tenant is None or not self._is_due(tenant):
             return None
-        if tenant.purge_after is None or tenant.purge_after > self._clock():
-            return None
-        await self._end(uid, expected=TenantState.DELETING)
+        await self._end(uid, due=True)
         return await self.purge(uid)
 
     async def finish_purges(self) -> list[Tenant]:
@@ -237,12 +235,17 @@ class Provisioner:
                 " change it."
             )
 
-    async def _end(self, uid: str, *, expected: TenantState | None = None) -> None:
+    def _is_due(self, tenant: Tenant) -> bool:
+        """Whether the time in which a deleted tenant can be restored is over."""
+        after = tenant.purge_after
+        return tenant.state is TenantState.DELETING and after is not None and after <= self._clock()
+
+    async def _end(self, uid: str, *, due: bool = False) -> None:
         """Make a tenant a tombstone, unless a hold was placed before."""
 
         async def work(transaction: RegistryTransaction) -> None:
             tenant = await transaction.get(Tenant, uid)
-            if tenant is None or (expected is not None and tenant.state is not expected):
+            if tenant is None or (due and not self._is_due(tenant)):
                 raise TenantNotFoundError(f"The tenant with the uid {uid} has been restored.")
             if await self._holds.held(uid, transaction.session):
                 raise HeldError(f"The tenant {tenant.id!r} has a legal hold. Nothing was deleted.")
