@@ -453,3 +453,11 @@ def test_discarding_asks_first():
 
     assert result.exit_code == 1
     assert "1 dead letter" in result.output
+
+
+def test_a_wrong_url_of_mongodb_is_not_called_missing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MONGODB_URL", "https://db")
+    result = ocelot("tenants", "list")
+    assert result.exit_code == 2
+    assert "MONGODB_URL: " in result.stderr
+    assert "Set MONGODB_URL" not in result.stderr

@@ -22,7 +22,7 @@ from ocelot_common.provisioning.queue_keys import QueueKeyError, QueueKeyNotFoun
 from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.registry.model import Tenant
 from ocelot_common.registry.store import RegistryStore
-from ocelot_common.settings import ProvisioningSettings, read
+from ocelot_common.settings import ProvisioningSettings, faults_of, read
 
 T = TypeVar("T")
 
@@ -37,7 +37,9 @@ def run_on_backends(work: Coroutine[Any, Any, T]) -> T:
     try:
         return run(work)
     except ValidationError as error:
-        missing = [str(fault["loc"][0]) for fault in error.errors()]
+        missing = [str(fault["loc"][0]) for fault in error.errors() if fault["type"] == "missing"]
+        if not missing:
+            fail("; ".join(faults_of(ProvisioningSettings, error)), status=WRONG_USAGE)
         fail(
             f"Set {', '.join(missing)}, or run `make dev`. .env.example describes the settings.",
             status=WRONG_USAGE,

@@ -265,12 +265,17 @@ def load(kind: type[S]) -> S:
 
 def exit_with_faults(kind: type[BaseSettings], error: ValidationError) -> NoReturn:
     """Name every wrong variable at once on stderr, and exit with status 2."""
+    exit_with(faults_of(kind, error))
+
+
+def faults_of(kind: type[BaseSettings], error: ValidationError) -> list[str]:
+    """Return a line for each wrong variable."""
     faults = []
     for fault in error.errors():
         name = str(fault["loc"][0]) if fault["loc"] else kind.__name__
         message = "is required" if fault["type"] == "missing" else fault["msg"]
         faults.append(f"{name}: {message}")
-    exit_with(faults)
+    return faults
 
 
 def exit_with(faults: Sequence[str]) -> NoReturn:
