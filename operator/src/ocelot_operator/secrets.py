@@ -197,9 +197,6 @@ async def keep_token(
 ) -> datetime:
     """Write a Secret unless it has its labels, a good token and `data`.
 
-    Returns:
-        When the token ends.
-
     Args:
         kubernetes: to write it.
         present: the Secret as it was read, the operator's own; None to create it.
@@ -207,6 +204,9 @@ async def keep_token(
         data: what it has beside `token` and `expires`.
         spec: of the token.
         mint: makes the token.
+
+    Returns:
+        When the token ends.
 
     Raises:
         ExistsError: another Secret has the name.

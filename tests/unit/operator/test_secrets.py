@@ -196,7 +196,7 @@ async def test_a_secret_that_cannot_be_deleted_keeps_no_other_from_being_deleted
     state = await make_pass(api, "b")
 
     assert [each.client.name for each in state.served] == ["b"]
-    assert state.failed.keys() == {"changed"}  # what is gone is as wanted
+    assert state.failed.keys() == {"changed"}  # a Secret that does not exist needs no deletion
     assert "old" not in api.kept
 
 

@@ -466,8 +466,6 @@ _MOST_BYTES: Final = 4 * 1024
 #: Events with a faulty part among those of one step, before all others are left to `accept`: the
 #: request is likely to be refused before they are read.
 _MOST_FAULTY: Final = 3
-
-
 #: To decode an event by itself takes 2 µs more, and as much again for so many arrays and objects.
 _OPENINGS_OF_SINGLE: Final = 8
 
@@ -484,7 +482,7 @@ class BulkAcceptor:
     Args:
         limits: the bounds on size and shape.
         latest: the latest time that an event may have.
-        small: the size of the largest event that it looks at.
+        small: the size of the largest event that can have no key or integer that is too long.
 
     Attributes:
         slow_numbers: that were read, and take long.
