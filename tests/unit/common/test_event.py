@@ -368,6 +368,27 @@ def test_arrays_and_objects_beyond_one_per_ten_bytes_are_counted_where_events_ne
     assert acceptor.accept(deeper).surplus == 2 + 1 + 1 + 40 - 6 - len(deeper) // 10 > 0
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        with_members(f'"message":"{"x" * 1_000}"'),
+        with_members(f'"message":"{"x" * 1_000}","metadata":{{"a":{"[" * 20}{"]" * 20}}}'),
+        with_members(f'"message":"{"x" * 1_000}","metadata":{{"a":1e23}}'),
+        with_members(f'"message":"{"x" * 1_000}","metadata":{{"a":{"[" * 40}{"]" * 40}}}'),
+    ],
+    ids=["long", "long and deep", "long with an exponent", "long and too deep"],
+)
+def test_a_larger_event_beside_has_none_of_small_events_counted(beside: str) -> None:
+    dense = with_members(f'"metadata":{{"a":[{",".join(["[]"] * 150)}]}}')
+    bulk = EventAcceptor(now_ms=NOW, limits=LIMITS).bulk()
+    plain = bulk.accept_plain([dense, beside, dense], most_slow_numbers=100)
+    assert plain.surplus == 0
+    assert [position for position in plain.positions if position != 1] == [0, 2]
+    assert plain.texts[0] == plain.texts[-1] == accept(dense).text
+    again = bulk.accept_plain([dense] * 10, most_slow_numbers=100)
+    assert (again.surplus, len(again.texts)) == (0, 10)
+
+
 def test_where_few_levels_are_allowed_no_event_is_plain() -> None:
     assert accept_plain(with_members(""), limits=EventLimits(max_depth=4)).texts == []
 

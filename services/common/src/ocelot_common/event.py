@@ -467,7 +467,7 @@ _MOST_BYTES: Final = 4 * 1024
 #: request is likely to be refused before they are read.
 _MOST_FAULTY: Final = 3
 #: To decode an event by itself takes 2 µs more, and as much again for so many arrays and objects.
-_OPENINGS_OF_SINGLE: Final = 8
+OPENINGS_OF_SINGLE: Final = 8
 
 
 class TooManySlowNumbersError(Exception):
@@ -590,23 +590,35 @@ class BulkAcceptor:
         Raises:
             TooManySlowNumbersError: there are too many numbers that take long to read.
         """
-        parts = _Parts(events.values())
-        # Only small events that nest less than most have too few arrays and objects to be counted.
-        may_be_shallow = not parts.exponents and all(len(raws[at]) <= self._small for at in events)
-        if not self._deep and may_be_shallow and parts.fill_in_shallow():
+        if self._deep:
+            return self._fill_in_deep(events, raws, most_slow_numbers)
+        small = {at: event for at, event in events.items() if len(raws[at]) <= self._small}
+        parts = _Parts(small.values())
+        # Small events that nest less than most have too few arrays and objects to be counted.
+        if parts.exponents or not parts.fill_in_shallow():
+            self._deep = not parts.exponents
+            return self._fill_in_deep(events, raws, most_slow_numbers)
+        if len(small) == len(events):
             return 0
-        self._deep = self._deep or may_be_shallow
+        larger = {at: event for at, event in events.items() if at not in small}
+        surplus = self._fill_in_deep(larger, raws, most_slow_numbers)
+        for at in [at for at in events if at not in small and at not in larger]:
+            del events[at]
+        return surplus
+
+    def _fill_in_deep(
+        self, events: _Outlines, raws: Sequence[bytes], most_slow_numbers: int
+    ) -> int:
+        """Do as `_fill_in_all`, for events that may be large or nest deep."""
         # Nothing is decoded before all texts have been looked at: what nests deep takes long.
-        number = len(events)
         openings = self._leave_out_unbounded(events, raws)
         surplus = surplus_of_each([raws[at] for at in events], openings)
-        if len(events) < number:
-            parts = _Parts(events.values())
+        parts = _Parts(events.values())
         if parts.exponents:
             self.count_slow_numbers([raws[at] for at in events], most_slow_numbers)
         if parts.fill_in():
             return sum(surplus)
-        self.single += sum(1 + number // _OPENINGS_OF_SINGLE for number in openings)
+        self.single += sum(1 + number // OPENINGS_OF_SINGLE for number in openings)
         surplus_at = dict(zip(events, surplus, strict=True))
         self._fill_in_each(events, exponents=parts.exponents)
         return sum(surplus_at[at] for at in events)

@@ -58,11 +58,11 @@ FREE_CONTAINERS: Final = 64
 FREE_EXPONENTS: Final = 4
 #: Beyond these, one per so many bytes of the event. `[1,2],` has 6 bytes.
 BYTES_PER_CONTAINER: Final = 6
-#: The bound of a bulk request counts what is beyond these in small events: 1,000 events of 230
-#: bytes that nest 30 levels deep take 21 ms, and by their bytes they may take 18.
+#: The bound of a bulk request counts what is beyond these in events of up to `SMALL_BYTES`: 1,000
+#: events of 230 bytes that nest 30 levels deep take 21 ms, and by their bytes they may take 18.
 BYTES_PER_CONTAINER_OF_SMALL: Final = 10
-_FREE_CONTAINERS_OF_SMALL: Final = 6
-_SMALL_BYTES: Final = 1_000
+FREE_CONTAINERS_OF_SMALL: Final = 6
+SMALL_BYTES: Final = 1_000
 BYTES_PER_EXPONENT: Final = 64
 #: Bytes of one request that are looked at to tell where faults stand. To split an array into its
 #: items takes 0.15 µs for each, so a comma counts as many bytes.
@@ -399,7 +399,7 @@ def surplus_of_each(texts: Sequence[bytes], openings: Sequence[int]) -> list[int
     return [
         # Most have few, and a call for each would take 0.1 µs.
         max(0, _pairs_outside_strings(text).count(b"(") - _counted_from(len(text)))
-        if number > _FREE_CONTAINERS_OF_SMALL + len(text) // BYTES_PER_CONTAINER_OF_SMALL
+        if number > FREE_CONTAINERS_OF_SMALL + len(text) // BYTES_PER_CONTAINER_OF_SMALL
         else 0
         for text, number in zip(texts, openings, strict=True)
     ]
@@ -407,9 +407,9 @@ def surplus_of_each(texts: Sequence[bytes], openings: Sequence[int]) -> list[int
 
 def _counted_from(size: int) -> int:
     """Arrays and objects of an event of a size that are not surplus."""
-    if size > _SMALL_BYTES:
+    if size > SMALL_BYTES:
         return size // BYTES_PER_CONTAINER
-    return _FREE_CONTAINERS_OF_SMALL + size // BYTES_PER_CONTAINER_OF_SMALL
+    return FREE_CONTAINERS_OF_SMALL + size // BYTES_PER_CONTAINER_OF_SMALL
 
 
 def _outside_strings(raw: bytes) -> bytes:

@@ -11,6 +11,7 @@ from ocelot_common.envelope import PackedEvent
 from ocelot_common.event import AcceptedEvent, BulkAcceptor, EventAcceptor, PlainEvents
 from ocelot_common.event_faults import FaultFinder
 from ocelot_common.event_limits import (
+    SMALL_BYTES,
     EventError,
     EventFault,
     count_openings,
@@ -27,10 +28,9 @@ _STEP_BYTES: Final = 128 * 1024
 #: faulty events, and one more per so many bytes: ordinary events never reach this bound.
 FREE_FAULTS: Final = 32
 BYTES_PER_FAULT: Final = 512
-#: A faulty event of so few bytes with so many arrays and objects counts as several, as its nesting
-#: has to be looked at before anything else: 100 events of 370 bytes that nest 29 levels, each with
+#: A faulty event of up to `SMALL_BYTES` with more arrays and objects than these counts as several,
+#: as its nesting has to be looked at first: 100 events of 370 bytes that nest 29 levels, each with
 #: a fault in `changes`, took 4.9 ms, and by their bytes they may take 3.4.
-SMALL_BYTES: Final = 1_000
 MANY_OPENINGS: Final = 16
 FAULTS_OF_DENSE: Final = 12
 #: Events that may be decoded one by one, because `metadata` or `changes` of one beside them is
@@ -40,8 +40,8 @@ BYTES_PER_SINGLE: Final = 256
 #: Numbers such as 1e300, of which some take 14 µs each to read, of all events together.
 FREE_SLOW_NUMBERS: Final = 64
 BYTES_PER_SLOW_NUMBER: Final = 512
-#: Arrays and objects beyond one per 10 bytes, which each event may have a few of: the events of a
-#: request, together. Each takes 0.1 µs and more.
+#: The surplus (see `Density`) of arrays and objects of all events of a request together. Each takes
+#: 0.1 µs and more.
 MAX_SURPLUS: Final = 1_024
 
 

@@ -23,7 +23,6 @@ from ocelot_api.ingest.accepting import (
     FREE_SLOW_NUMBERS,
     MANY_OPENINGS,
     MAX_SURPLUS,
-    SMALL_BYTES,
     Accepted,
     Accepting,
     ItemError,
@@ -48,8 +47,13 @@ from ocelot_api.settings import ApiSettings
 from ocelot_api.timers import TimeLimits
 from ocelot_common.auth.scopes import LOGS_WRITE
 from ocelot_common.envelope import Segment
-from ocelot_common.event import EventAcceptor, TooManySlowNumbersError
-from ocelot_common.event_limits import BYTES_PER_CONTAINER_OF_SMALL
+from ocelot_common.event import OPENINGS_OF_SINGLE, EventAcceptor, TooManySlowNumbersError
+from ocelot_common.event_limits import (
+    BYTES_PER_CONTAINER,
+    BYTES_PER_CONTAINER_OF_SMALL,
+    FREE_CONTAINERS_OF_SMALL,
+    SMALL_BYTES,
+)
 from ocelot_common.queue.keys import NoSigningKeyError
 from ocelot_common.registry.snapshot import RegistrySnapshot
 from ocelot_common.timestamps import now_ms
@@ -330,9 +334,11 @@ def _too_faulty(total: int, found: TooManyFaultsError) -> Problem:
         " not valid, so the service rejected the whole request. The limit is"
         f" {FREE_FAULTS}, plus one per {BYTES_PER_FAULT} bytes of events. An event of up to"
         f" {SMALL_BYTES:,} bytes with more than {MANY_OPENINGS} arrays and objects counts as"
-        f" {FAULTS_OF_DENSE}. Events beside an event with faulty `metadata` or `changes` have"
-        f" a limit of {FREE_SINGLE}, plus one per {BYTES_PER_SINGLE} bytes. Correct the events in"
-        " `errors`, or send fewer events per request.",
+        f" {FAULTS_OF_DENSE}; `[` and `{{` in strings count, too. Events beside an event with"
+        f" faulty `metadata` or `changes` have a limit of {FREE_SINGLE}, plus one per"
+        f" {BYTES_PER_SINGLE} bytes. Such an event counts once more for each"
+        f" {OPENINGS_OF_SINGLE} of its arrays and objects. Correct the events in `errors`, or send"
+        " fewer events per request.",
         members={
             "accepted": 0,
             "rejected": total,
@@ -347,8 +353,10 @@ def _too_dense(total: int) -> Problem:
         422,
         "too_many_containers",
         f"The {total:,} events have too many arrays and objects, so the service rejected the"
-        f" whole request. The limit is {MAX_SURPLUS:,}, plus one per"
-        f" {BYTES_PER_CONTAINER_OF_SMALL} bytes. Send fewer events per request.",
+        f" whole request. The limit is {MAX_SURPLUS:,} in excess of {FREE_CONTAINERS_OF_SMALL}"
+        f" and one per {BYTES_PER_CONTAINER_OF_SMALL} bytes of an event up to {SMALL_BYTES:,}"
+        f" bytes, or one per {BYTES_PER_CONTAINER} bytes of a larger event. Send fewer events per"
+        " request.",
         members={"accepted": 0, "rejected": total, "ids": [None] * total, "errors": []},
     )
 
