@@ -350,13 +350,13 @@ def test_plain_events_stay_plain_beside(beside: str, members: str) -> None:
     assert plain.texts == [accept(raw).text] * 2
 
 
-def test_arrays_and_objects_beyond_one_per_ten_bytes_are_counted_where_events_nest_deep() -> None:
+def test_arrays_and_objects_beyond_one_per_16_bytes_are_counted_where_events_nest_deep() -> None:
     metadata = f'{{"a":{"[" * 20}{"]" * 20}}}'
     raw = with_members(f'"metadata":{metadata}')
     acceptor = EventAcceptor(now_ms=NOW, limits=LIMITS)
     bulk = acceptor.bulk()
     plain = bulk.accept_plain([raw] * 10, most_slow_numbers=100)
-    assert plain.surplus == 10 * (2 + 21 - 6 - len(raw) // 10) > 0
+    assert plain.surplus == 10 * (2 + 21 - 6 - len(raw) // 16) > 0
     assert plain.surplus == 10 * acceptor.accept(raw).surplus
     faulty = with_members('"metadata":{"a":[[[[[[1e999]]]]]]}')
     assert bulk.accept_plain([raw, faulty], most_slow_numbers=100).surplus == plain.surplus / 10
@@ -365,7 +365,7 @@ def test_arrays_and_objects_beyond_one_per_ten_bytes_are_counted_where_events_ne
     assert bulk.accept_plain([with_members("")] * 10, most_slow_numbers=100).surplus == 0
     deeper = with_members(f'"metadata":{{"a":[{",".join(["[" * 20 + "]" * 20] * 2)}]}}')
     assert bulk.accept_plain([deeper], most_slow_numbers=100).texts == []
-    assert acceptor.accept(deeper).surplus == 2 + 1 + 1 + 40 - 6 - len(deeper) // 10 > 0
+    assert acceptor.accept(deeper).surplus == 2 + 1 + 1 + 40 - 6 - len(deeper) // 16 > 0
 
 
 @pytest.mark.parametrize(
