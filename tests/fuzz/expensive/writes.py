@@ -448,6 +448,28 @@ SEEDS: Final[dict[str, Write]] = {
     "a long string with quotes behind empty objects": _seed(
         pattern=("{}", "99"), size=60_000, behind='"\\"' + "[" * 1_100 + '"', events=250
     ),
+    "events of 1,200 bytes with brackets behind a quote in a string, some of them faulty": _seed(
+        pattern=("5e-324",),
+        size=2,
+        behind='"\\"' + "[" * 1_100 + '"',
+        depth=5,
+        events=10_000,
+        member=',"occurred_at":"2026-01-01T00:00:00Z"',
+        fault=FAULTS[12],
+        fault_everywhere=True,
+        fault_every=100,
+        encoding="zstd-frames",
+        keyed=True,
+    ),
+    "events of 215 bytes with fifteen arrays, ten keys and an address each": _seed(
+        pattern=('"a"', '"\\\\"'),
+        events=2_000,
+        container="object",
+        depth=15,
+        member=',"source":{"ip":"10.%d.1.1"}',
+        form="logs",
+        keyed=True,
+    ),
     "events that nest deep and are all refused": _seed(
         pattern=('"\\\\"',),
         events=100,

@@ -368,6 +368,15 @@ def test_arrays_and_objects_beyond_one_per_16_bytes_are_counted_where_events_nes
     assert acceptor.accept(deeper).surplus == 2 + 1 + 1 + 40 - 6 - len(deeper) // 16 > 0
 
 
+def test_brackets_behind_a_quote_in_a_string_are_no_arrays() -> None:
+    string = '\\"' + "[" * 1_100
+    raw = with_members(f'"metadata":{{"a":[[[[[[["{string}"]]]]]]],"b":"{string}"}}')
+    plain = accept_plain(raw, raw)
+    assert (plain.surplus, plain.texts) == (0, [accept(raw).text] * 2)
+    deep = with_members(f'"metadata":{{"a":{"[" * 40}"{string}"{"]" * 40}}}')
+    assert accept_plain(raw, deep, raw).positions == [0, 2]
+
+
 @pytest.mark.parametrize(
     "beside",
     [

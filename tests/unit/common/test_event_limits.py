@@ -268,6 +268,14 @@ def test_a_long_key_is_found_whatever_is_escaped_in_it(metadata: list[dict[str, 
         check_contents(text, limits)
 
 
+@pytest.mark.parametrize("escaped", ["", r"\"", r"\\", r"\u0041"])
+def test_no_long_string_is_taken_for_a_key(escaped: str) -> None:
+    string = f'"{escaped}{"x" * 5_000}"'
+    for text in (f'{{"a":{string},"b":[{string},{string}]}}', f'["a",{"1," * 5_000}"a"]'):
+        assert not may_have_long_key(text.encode(), LIMITS)
+    assert may_have_long_key(f'{{"a":[{string}],"b":[{{{string} \n:1}}]}}'.encode(), LIMITS)
+
+
 def test_a_fault_is_named_by_its_path_however_deep_it_is() -> None:
     limits = EventLimits(max_integer_digits=4, max_key_bytes=8)
     with pytest.raises(EventError) as caught:

@@ -29,6 +29,7 @@ from ocelot_common.event_limits import (
     check_text,
     count_exponents,
     count_openings,
+    count_openings_outside_strings,
     count_slow_numbers,
     has_exponents,
     has_many_exponents,
@@ -301,6 +302,8 @@ _INVALID_IP: Final = EventFault(
     "`source.ip` must be an IPv4 or IPv6 address. Leave it out, or put the value into `metadata`.",
 )
 _NO_IP: Final = frozenset({UNSET, None, ""})
+#: The density of an event that is too small to have any.
+_SPARSE: Final = Density(exponents=0, surplus=0, openings=0)
 _Times = list[Annotated[datetime, Meta(tz=True)]]
 _encoder = msgspec.json.Encoder()
 
@@ -367,10 +370,11 @@ class EventAcceptor:
             EventError: with the code and path of the first fault.
         """
         small = len(raw) <= self._small
-        density = Density(0, 0) if small else check_text(raw, self._limits)
+        density = _SPARSE if small else check_text(raw, self._limits)
         event = _decode_outline(raw)
         if not small or not _fill_in_shallow(event):
-            check_depth(raw, self._limits)
+            if small or density.openings > self._limits.max_depth:
+                check_depth(raw, self._limits)
             if small:  # most of them are too deep, or hold a slow number
                 density = check_text(raw, self._limits)
             if text := _free_text(event):
@@ -646,20 +650,25 @@ class BulkAcceptor:
         It counts in whole events, as `accept` does: a part that is written twice counts twice.
 
         Returns:
-            How many arrays and objects each of the others may have.
+            How many arrays and objects each of the others has at most.
         """
         kept = [raws[at] for at in events]
         openings = openings_of_each(kept)
         exponents = not have_few_exponents(b"\n".join(kept))
-        if exponents or max(openings, default=0) > self._limits.max_depth:
-            for at, raw, number in list(zip(events, kept, openings, strict=True)):
-                if self._is_unbounded(raw, events[at], number) or (
-                    exponents and has_many_exponents(raw)
-                ):
-                    del events[at]
-            kept = [raws[at] for at in events]
-            openings = openings_of_each(kept)
-        return openings
+        if not exponents and max(openings, default=0) <= self._limits.max_depth:
+            return openings
+        left: list[int] = []
+        for at, raw, number in list(zip(events, kept, openings, strict=True)):
+            most = number
+            if unbounded := self._is_unbounded(raw, events[at], number):
+                # Often they are brackets in strings.
+                most = count_openings_outside_strings(raw)
+                unbounded = most > self._limits.max_depth
+            if unbounded or (exponents and has_many_exponents(raw)):
+                del events[at]
+            else:
+                left.append(most)
+        return left
 
     def _is_unbounded(self, raw: bytes, event: Event[Any, Any], openings: int) -> bool:
         """Whether an event may nest too deep, or hold too many arrays and objects."""
