@@ -43,10 +43,12 @@ def test_after_a_quiet_time_the_rate_is_not_averaged_over_it(clock: Clock) -> No
     rate = MovingRate(clock)
     clock.now += 3_600
     rate.add(300)
-    assert rate.per_second() == 300
-    clock.now += 2
+    assert rate.per_second() == 100
+    clock.now += 3
     rate.add(300)
-    assert rate.per_second() == 300
+    assert rate.per_second() == 200
+    clock.now += 1
+    assert rate.per_second() == 150
 
 
 def test_at_first_a_worker_may_hold_twenty_messages(clock: Clock) -> None:
@@ -61,6 +63,17 @@ def test_at_first_a_worker_may_hold_twenty_messages(clock: Clock) -> None:
 
 @pytest.mark.parametrize(("finished", "most"), [(1, 20), (6, 20), (7, 21), (500, 1_500)])
 def test_a_worker_may_hold_what_it_finishes_in_three_seconds(
+    clock: Clock, finished: int, most: int
+) -> None:
+    held = bounds(clock)
+    for _ in range(30):
+        held.finished(finished)
+        clock.now += 1
+    assert held.max_messages == most
+
+
+@pytest.mark.parametrize(("finished", "most"), [(1, 20), (20, 20), (21, 21), (500, 500)])
+def test_a_worker_holds_no_more_than_it_has_finished_of_a_new_backlog(
     clock: Clock, finished: int, most: int
 ) -> None:
     held = bounds(clock)

@@ -16,15 +16,17 @@ AVERAGE_SEC: Final = 10.0
 #: The largest message that SQS takes (AWS limit). A receive that is under way may bring as much per
 #: message that it asks for.
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
-#: A backlog that has just begun is averaged over at least so many seconds.
-_MIN_AVERAGE_SEC: Final = 1.0
+#: A backlog that has just begun is averaged over at least so many seconds. So a worker never holds
+#: more than 20 messages and more than it has finished, and leaves half of a short backlog to a
+#: replica that begins a little later.
+_MIN_AVERAGE_SEC: Final = HELD_SEC
 
 
 class MovingRate:
     """How many messages per second were finished in the last 10 s.
 
-    After 10 s without any, the average covers the time since the next one, so that a backlog which
-    follows a quiet time does not start slowly.
+    After 10 s without any, the average covers the time since the next one, but at least 3 s: a
+    backlog that follows a quiet time does not start slowly.
 
     Args:
         clock: monotonic, in seconds.
