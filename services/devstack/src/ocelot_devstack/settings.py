@@ -66,7 +66,9 @@ class DevSettings(Settings):
     log_level: str = Field(default="INFO", validation_alias="LOG_LEVEL")
     mongodb_database: str = Field(default="ocelot", validation_alias="MONGODB_DATABASE")
     mongodb_url: MongoUrl | None = Field(default=None, validation_alias="MONGODB_URL")
-    sqs_endpoint_url: SqsEndpointUrl | None = Field(default=None, validation_alias="AWS_ENDPOINT_URL_SQS")
+    sqs_endpoint_url: SqsEndpointUrl | None = Field(
+        default=None, validation_alias="AWS_ENDPOINT_URL_SQS"
+    )
     opensearch_url: BaseUrl | None = Field(default=None, validation_alias="OPENSEARCH_URL")
 
     def port_of(self, name: str) -> int:
