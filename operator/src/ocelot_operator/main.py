@@ -1,11 +1,12 @@
 """Wires the operator from its settings."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from typing import Any, Final, TypeVar
 
 import kopf
@@ -55,6 +56,10 @@ _WATCH_SEC: Final = 300
 _CHUNK: Final = 2
 #: kopf keeps the last event of each Tenant, decoded, for this long.
 _KEPT_SEC: Final = 0.05
+#: Events between two collections of garbage. What kopf makes of an event are reference cycles, with
+#: the decoded Tenant. They are few objects, however many bytes they have, so that Python would
+#: collect them too seldom.
+_COLLECTED_EVENTS: Final = 4
 
 T = TypeVar("T")
 
@@ -232,6 +237,7 @@ def kopf_settings() -> kopf.OperatorSettings:
 
 def _handlers(controller: TenantController, readiness: ProcessReadiness) -> kopf.OperatorRegistry:
     handlers = kopf.OperatorRegistry()
+    events = count(1)
 
     async def login(*, settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo:
         return log_in(settings=settings)
@@ -251,6 +257,8 @@ def _handlers(controller: TenantController, readiness: ProcessReadiness) -> kopf
             # The operator's own write of the status is no reason for another pass.
             changed = meta.get("generation") != status.get("observedGeneration")
             controller.see(namespace, name, changed=changed)
+        if next(events) % _COLLECTED_EVENTS == 0:
+            gc.collect()
 
     async def close(**_: Any) -> None:
         await controller.close()  # kopf would wait for its tasks
@@ -355,4 +363,5 @@ def _warn(event: str, error: Exception, **fields: str) -> str:
 def main() -> None:
     """Run the process of the operator."""
     settings = load(OperatorSettings)
+    gc.freeze()  # what is loaded stays, and is no work for a collection
     run_until_signalled(lambda stopping: serve(settings, stopping))
