@@ -4,20 +4,23 @@ The purge of a tombstone deletes what the tenant would store if it were made liv
 """
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import structlog
+from msgspec.structs import replace
 from pymongo.asynchronous.database import AsyncDatabase
+from structlog.testing import capture_logs
 
 from ocelot_common import mongo
 from ocelot_common.provisioning.claiming import TenantSpec
 from ocelot_common.provisioning.errors import ProvisioningError, TenantNotFoundError
 from ocelot_common.provisioning.tenants import Provisioner
 from ocelot_common.registry.model import Isolation, Tenant, TenantState
-from ocelot_common.registry.store import RegistryStore
+from ocelot_common.registry.store import RegistryStore, RegistryTransaction
 
 pytestmark = [pytest.mark.mongodb]
 
@@ -41,8 +44,18 @@ async def database(mongodb_url: str) -> AsyncIterator[AsyncDatabase[dict[str, An
     await client.close()
 
 
+@pytest.fixture
+def logs() -> Iterator[list[Any]]:
+    """The log lines of the test, whatever an earlier one has configured."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        yield lines
+    structlog.configure(**before)
+
+
 class StoreWithOthers(RegistryStore):
-    """A registry that somebody else changes after a live tenant was read."""
+    """A registry that somebody else changes after a tenant was read."""
 
     def __init__(
         self, database: AsyncDatabase[dict[str, Any]], meanwhile: Callable[[], Awaitable[object]]
@@ -52,6 +65,11 @@ class StoreWithOthers(RegistryStore):
 
     async def live_tenant(self, tenant_id: str) -> Tenant | None:
         tenant = await super().live_tenant(tenant_id)
+        await self._meanwhile()
+        return tenant
+
+    async def tenant(self, uid: str) -> Tenant | None:
+        tenant = await super().tenant(uid)
         await self._meanwhile()
         return tenant
 
@@ -112,3 +130,63 @@ async def test_no_change_ends_a_deletion_that_began_meanwhile(
     assert tenant.state is TenantState.DELETING
     assert tenant.purge_after is not None
     assert tenant.purge_after > tenant.created_at + timedelta(days=6)
+
+
+@pytest.mark.parametrize("meanwhile", ["restored", "nothing"])
+async def test_a_restoration_is_logged_by_the_one_who_restored(
+    database: AsyncDatabase[dict[str, Any]], logs: list[Any], meanwhile: str
+):
+    spec = TenantSpec(id="acme", owner="cli", display_name="Acme")
+    others = Provisioner(RegistryStore(database), None)
+    await prepare("create", others, spec)
+
+    async def change() -> None:
+        if meanwhile == "restored":
+            await others.create(spec)
+
+    slow = Provisioner(StoreWithOthers(database, change), None)
+    tenant = await slow.create(spec)
+
+    assert tenant.state is TenantState.ACTIVE
+    assert [line["event"] for line in logs].count("tenant_restored") == 1
+
+
+async def test_a_change_is_logged_by_the_one_who_made_it(
+    database: AsyncDatabase[dict[str, Any]], logs: list[Any]
+):
+    spec = TenantSpec(id="acme", owner="cli", display_name="Acme")
+    others = Provisioner(RegistryStore(database), None)
+    await others.create(spec)
+
+    async def change() -> None:
+        await others.update(spec.id, owner="cli", display_name="new")
+
+    slow = Provisioner(StoreWithOthers(database, change), None)
+    tenant = await slow.update(spec.id, owner="cli", display_name="new")
+
+    assert tenant.display_name == "new"
+    assert [line["event"] for line in logs].count("tenant_changed") == 1
+
+
+async def test_a_purge_of_a_tenant_that_became_live_says_so(
+    database: AsyncDatabase[dict[str, Any]],
+):
+    spec = TenantSpec(id="acme", owner="cli", display_name="Acme")
+    store = RegistryStore(database)
+    await Provisioner(store, None).create(spec)
+    tenant = await store.live_tenant(spec.id)
+    assert tenant is not None
+
+    async def set_state(state: TenantState) -> None:
+        async def work(transaction: RegistryTransaction) -> None:
+            await transaction.replace(replace(tenant, state=state))
+
+        await store.write(work)
+
+    async def restore() -> None:  # as from a backup
+        await set_state(TenantState.ACTIVE)
+
+    await set_state(TenantState.DELETED)
+    slow = Provisioner(StoreWithOthers(database, restore), None)
+    with pytest.raises(ProvisioningError, match="is not deleted any more"):
+        await slow.purge(tenant.uid)

@@ -7,6 +7,7 @@ missed, and two passes over one Tenant never run at the same time.
 import asyncio
 import random
 from contextlib import suppress
+from contextvars import Context
 from typing import Final
 
 from ocelot_common.tasks import cancel_and_wait
@@ -50,7 +51,11 @@ class TenantController:
         key = (namespace, name)
         if key not in self._tasks:
             self._changed[key] = asyncio.Event()
-            self._tasks[key] = asyncio.create_task(self._keep(key), name="/".join(key))
+            # In a context of its own: that of kopf's handler has the decoded Tenant, which would
+            # stay in memory as long as this task.
+            self._tasks[key] = asyncio.create_task(
+                self._keep(key), name="/".join(key), context=Context()
+            )
         elif changed:
             self._changed[key].set()
 

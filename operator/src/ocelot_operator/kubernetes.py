@@ -4,7 +4,7 @@ kopf has no public client. Its logins and the connection that they return are pu
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
@@ -22,10 +22,16 @@ PLURAL: Final = "tenants"
 KIND: Final = "Tenant"
 
 _REQUEST_SEC: Final = 15.0
-#: One object has at most 1.5 MiB in etcd, and the token Secrets of a Tenant have less than 200 KiB.
-#: Anybody may put its label on more Secrets of its namespace, and the list of them takes up to five
-#: times its bytes in memory. Several passes read such a list at the same time.
+#: One object has at most 1.5 MiB in etcd.
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+#: The token Secrets of a Tenant have less than 200 KiB. Anybody may put its label on more Secrets
+#: of its namespace, and decoded, many short names take twelve times their bytes in memory. Several
+#: passes read such a list at the same time.
+MAX_SECRETS_BYTES: Final = 1024 * 1024
+#: What anybody who may write an object can fill, up to the limit of etcd, and nothing here reads.
+_UNREAD: Final = frozenset({"annotations", "managedFields"})
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class KubernetesError(Exception):
@@ -102,7 +108,13 @@ class KubernetesClient:
         path = f"/apis/{GROUP}/{VERSION}/{PLURAL}"
         found = await self.request("GET", path, query={"limit": "1"})
         since = str(found.get("metadata", {}).get("resourceVersion", ""))
-        query = {"watch": "true", "resourceVersion": since, "timeoutSeconds": "1"}
+        query = {
+            "watch": "true",
+            "resourceVersion": since,
+            "timeoutSeconds": "1",
+            # Of no object: the events of a second may have more bytes than an answer may.
+            "fieldSelector": "metadata.name=none",
+        }
         await self.request("GET", path, query=query)
 
     async def cluster_uid(self) -> str:
@@ -111,9 +123,9 @@ class KubernetesClient:
         return str(found["metadata"]["uid"])
 
     async def tenant(self, namespace: str, name: str) -> Object | None:
-        """Return a Tenant, or None."""
+        """Return a Tenant without its labels, or None."""
         try:
-            return await self.request("GET", tenant_path(namespace, name))
+            return await self.request("GET", tenant_path(namespace, name), unread={"labels"})
         except NotFoundError:
             return None
 
@@ -134,9 +146,16 @@ class KubernetesClient:
             return None
 
     async def secrets(self, namespace: str, *, label: str, value: str) -> list[Object]:
-        """Return the Secrets that have a label."""
+        """Return the Secrets that have a label.
+
+        Raises:
+            KubernetesError: they could not be read, or have more than `MAX_SECRETS_BYTES` together.
+        """
         found = await self.request(
-            "GET", secret_path(namespace), query={"labelSelector": f"{label}={value}"}
+            "GET",
+            secret_path(namespace),
+            query={"labelSelector": f"{label}={value}"},
+            max_bytes=MAX_SECRETS_BYTES,
         )
         return list(found.get("items", []))
 
@@ -168,8 +187,19 @@ class KubernetesClient:
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
         content_type: str = "application/json",
+        max_bytes: int = MAX_ANSWER_BYTES,
+        unread: Collection[str] = (),
     ) -> Object:
-        """Make one request and return the object of its answer.
+        """Make one request and return the object of its answer, without annotations and the like.
+
+        Args:
+            method: of HTTP.
+            path: of the object or the collection.
+            query: of the URL.
+            body: an object.
+            content_type: of the body.
+            max_bytes: of the answer.
+            unread: more members of the answer's `metadata` that are not decoded.
 
         Raises:
             NotFoundError: answer 404.
@@ -179,13 +209,15 @@ class KubernetesClient:
         """
         for last in (False, True):
             try:
-                status, content = await self._ask(method, path, query, body, content_type)
+                status, content = await self._ask(
+                    method, path, query, body, content_type, max_bytes
+                )
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 raise KubernetesError(None, type(error).__name__) from error
             if status != 401 or last:
                 break
             await self._forget()
-        answer = _decode(content)
+        answer = _decode(content, _UNREAD.union(unread))
         if status < 300:
             return answer
         reason = str(answer.get("reason", ""))[:100] or "unknown"
@@ -201,6 +233,7 @@ class KubernetesClient:
         query: Mapping[str, str] | None,
         body: Object | None,
         content_type: str,
+        max_bytes: int,
     ) -> tuple[int, bytes]:
         if self._session is None:
             info = self._login()
@@ -217,9 +250,9 @@ class KubernetesClient:
             content = bytearray()
             async for piece in answer.content.iter_any():
                 content += piece
-                if len(content) > MAX_ANSWER_BYTES:
+                if len(content) > max_bytes:
                     raise KubernetesError(
-                        answer.status, f"the answer has more than {MAX_ANSWER_BYTES} bytes"
+                        answer.status, f"the answer has more than {max_bytes} bytes"
                     )
             return answer.status, bytes(content)
 
@@ -241,9 +274,25 @@ def secret_path(namespace: str, name: str = "") -> str:
     return f"{path}/{quote(name)}" if name else path
 
 
-def _decode(content: bytes) -> Object:
+def _decode(content: bytes | msgspec.Raw, unread: Collection[str]) -> Object:
+    """Decode an object, or a list of objects, without some members of their metadata.
+
+    What is not decoded takes no memory beyond the answer's bytes.
+    """
     try:
-        answer = msgspec.json.decode(content)
+        members = _MEMBERS.decode(content)
+        answer: Object = {}
+        for name, value in members.items():
+            if name == "metadata":
+                answer[name] = {
+                    each: msgspec.json.decode(part)
+                    for each, part in _MEMBERS.decode(value).items()
+                    if each not in unread
+                }
+            elif name == "items":
+                answer[name] = [_decode(each, unread) for each in _ITEMS.decode(value)]
+            else:
+                answer[name] = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
         return {}
-    return answer if isinstance(answer, dict) else {}
+    return answer

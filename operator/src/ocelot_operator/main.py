@@ -1,11 +1,12 @@
 """Wires the operator from its settings."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from typing import Any, Final, TypeVar
 
 import kopf
@@ -49,11 +50,16 @@ _FIRST_ATTEMPT_SEC: Final = 30.0
 #: A watch whose connection died silently ends by itself. The API server takes whole seconds only.
 _WATCH_SEC: Final = 300
 
-#: Tenants per answer. Etcd bounds one at 1.5 MiB, and the text of an answer takes four bytes per
-#: character in memory if one character is beyond U+FFFF.
-_CHUNK: Final = 10
-#: kopf keeps the last event of each Tenant for this long.
-_KEPT_SEC: Final = 0.5
+#: Tenants per answer. Etcd bounds one at 1.5 MiB. Decoded, many short labels take twelve times
+#: their bytes in memory, and the text of an answer takes four bytes per character if one character
+#: is beyond U+FFFF.
+_CHUNK: Final = 2
+#: kopf keeps the last event of each Tenant, decoded, for this long.
+_KEPT_SEC: Final = 0.05
+#: Events between two collections of garbage. What kopf makes of an event are reference cycles, with
+#: the decoded Tenant. They are few objects, however many bytes they have, so that Python would
+#: collect them too seldom.
+_COLLECTED_EVENTS: Final = 4
 
 T = TypeVar("T")
 
@@ -231,6 +237,7 @@ def kopf_settings() -> kopf.OperatorSettings:
 
 def _handlers(controller: TenantController, readiness: ProcessReadiness) -> kopf.OperatorRegistry:
     handlers = kopf.OperatorRegistry()
+    events = count(1)
 
     async def login(*, settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo:
         return log_in(settings=settings)
@@ -250,6 +257,8 @@ def _handlers(controller: TenantController, readiness: ProcessReadiness) -> kopf
             # The operator's own write of the status is no reason for another pass.
             changed = meta.get("generation") != status.get("observedGeneration")
             controller.see(namespace, name, changed=changed)
+        if next(events) % _COLLECTED_EVENTS == 0:
+            gc.collect()
 
     async def close(**_: Any) -> None:
         await controller.close()  # kopf would wait for its tasks
@@ -354,4 +363,5 @@ def _warn(event: str, error: Exception, **fields: str) -> str:
 def main() -> None:
     """Run the process of the operator."""
     settings = load(OperatorSettings)
+    gc.freeze()  # what is loaded stays, and is no work for a collection
     run_until_signalled(lambda stopping: serve(settings, stopping))

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ocelot_common.settings import (
+    BaseUrl,
     ProbesSettings,
     ProvisioningSettings,
     TelemetrySettings,
@@ -19,7 +20,7 @@ _Name = Annotated[str, Field(max_length=253, pattern=rf"^{OBJECT_NAME}$")]
 class OperatorSettings(ProvisioningSettings, TokenSettings, TelemetrySettings, ProbesSettings):
     """Environment variables of the operator."""
 
-    api_url: str = Field(
+    api_url: BaseUrl = Field(
         alias="OCELOT_API_URL",
         max_length=2_048,
         description="URL of the api, written into each token Secret.",

@@ -461,3 +461,14 @@ def test_a_wrong_url_of_mongodb_is_not_called_missing(monkeypatch: pytest.Monkey
     assert result.exit_code == 2
     assert "MONGODB_URL: " in result.stderr
     assert "Set MONGODB_URL" not in result.stderr
+
+
+def test_a_malformed_url_of_opensearch_is_one_line_that_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("MONGODB_URL", "mongodb://db/")
+    monkeypatch.setenv("OPENSEARCH_URL", "search:9200")
+    result = ocelot("tenants", "list")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: OPENSEARCH_URL: must be http://HOST:PORT or https://")
+    assert result.stderr.count("\n") == 1

@@ -105,8 +105,9 @@ def test_a_message_holds_no_values_which_may_be_secret(
         "mongodb://ocelot:s3cret:1@mongodb/",
         "mongodb://ocelot:s3cret%@mongodb/",
         "mongodb://mongodb:s3cret/",
-        "mongodb://mongodb/?directConnection=true&loadBalanced=true",
+        "mongodb://ocelot:s3cret?1@mongodb/",
         "mongodb+srv://ocelot:s3cret@1@mongodb.example.com/",
+        "mongodb+srv://ocelot:s3cret/1@mongodb.example.com/",
     ],
 )
 def test_a_url_that_is_none_of_mongodb_is_told_without_its_password(
@@ -120,6 +121,152 @@ def test_a_url_that_is_none_of_mongodb_is_told_without_its_password(
     assert "MONGODB_URL: " in shown
     assert "Percent-encode" in shown
     assert "s3cret" not in shown
+
+
+@pytest.mark.parametrize(
+    "host", ["a.example.com:27017", "a.example.com,b.example.com", "10.0.0.1", "[fd00::1]", ""]
+)
+def test_a_url_of_dns_records_names_one_host_and_no_port(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    environment.setenv("MONGODB_URL", f"mongodb+srv://ocelot:s3cret@{host}/?retryWrites=true")
+    with pytest.raises(SystemExit) as ended:
+        load(MongoSettings)
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert "MONGODB_URL: must be mongodb+srv://HOST/" in shown
+    assert "one host and without a port" in shown
+    assert "s3cret" not in shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mongodb://mongodb/?directConnection=true&loadBalanced=true",
+        "mongodb://mongodb/?authMechanism=SCRAM-SHA-256",
+        "mongodb://mongodb/?readPreference=primary&maxStalenessSeconds=120",
+        "mongodb://mongodb/?minPoolSize=9&maxPoolSize=3",
+        "mongodb://mongodb/?retryWrites",
+        "mongodb+srv://mongodb.example.com/?directConnection=true",
+    ],
+)
+def test_options_of_a_url_that_the_driver_refuses_are_told_apart(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    environment.setenv("MONGODB_URL", url)
+    with pytest.raises(SystemExit) as ended:
+        load(MongoSettings)
+    assert ended.value.code == 2
+    assert "MONGODB_URL: has options" in capsys.readouterr().err
+
+
+def test_a_file_that_a_url_names_must_be_one_of_certificates(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "other.pem").write_text("none")
+    for name in ("missing.pem", "other.pem"):
+        environment.setenv("MONGODB_URL", f"mongodb://a/?tls=true&tlsCAFile={tmp_path / name}")
+        with pytest.raises(SystemExit) as ended:
+            load(MongoSettings)
+        assert ended.value.code == 2
+        assert "MONGODB_URL: names a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", [" ", "\n"])
+def test_a_url_of_mongodb_ends_without_the_line_end_of_a_file(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    environment.setenv("MONGODB_URL", f"mongodb://mongodb/?replicaSet=rs0{end}")
+    with pytest.raises(SystemExit):
+        load(MongoSettings)
+    assert "MONGODB_URL: must not begin or end with" in capsys.readouterr().err
+
+
+_URLS = {
+    "AWS_ENDPOINT_URL_SQS": SqsSettings,
+    "SQS_QUEUE_URL": SqsSettings,
+    "SQS_DLQ_URL": SqsSettings,
+    "SQS_INDEX_QUEUE_URL": SqsSettings,
+    "SQS_INDEX_DLQ_URL": SqsSettings,
+    "OPENSEARCH_URL": OpenSearchSettings,
+    "OTEL_EXPORTER_OTLP_ENDPOINT": TelemetrySettings,
+}
+
+
+@pytest.mark.parametrize("name", _URLS)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "host",
+        "host:9200/a/b",
+        "ftp://host/a/b",
+        "http://",
+        "http:///a/b",
+        "http://host:port/a/b",
+        "http://host:0/a/b",
+        "http://host:70000/a/b",
+        "http://ho st/a/b",
+        "http://host..example.com/a/b",
+        "http://-host/a/b",
+        "http://[::1/a/b",
+        "http://[host]/a/b",
+        "http://host/a/b\n",
+        "http://host/a/b?c=d",
+        "http://host/a/b#c",
+        "https://ocelot@host/a/b",
+        "https://ocelot:s3cret/1@host/a/b",
+        "https://ocelot:s3cret?1@host/a/b",
+        "https://ocelot:s3cret#1@host/a/b",
+    ],
+)
+def test_a_malformed_url_is_told_by_its_setting_and_without_its_password(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, url: str
+) -> None:
+    environment.setenv(name, url)
+    with pytest.raises(SystemExit) as ended:
+        load(_URLS[name])
+    assert ended.value.code == 2
+    first, line, *rest = capsys.readouterr().err.splitlines()
+    assert first == "The settings of this process are wrong:"
+    assert line.startswith(f"  {name}: must ")
+    assert rest == []
+    assert "s3cret" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("SQS_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/"),
+        ("AWS_ENDPOINT_URL_SQS", "http://local_stack:4566"),
+    ],
+)
+def test_a_url_that_only_sqs_cannot_have_is_refused(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, url: str
+) -> None:
+    environment.setenv(name, url)
+    with pytest.raises(SystemExit):
+        load(SqsSettings)
+    assert f"  {name}: must " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("OPENSEARCH_URL", "https://ocelot:s3%2Fcret@search.example.com"),
+        ("OPENSEARCH_URL", "http://open_search:9200/prefix/"),
+        ("OPENSEARCH_URL", "http://[fd00::1]:9200"),
+        ("OPENSEARCH_URL", "https://such-maschine.example."),
+        ("AWS_ENDPOINT_URL_SQS", "http://localhost:4566"),
+        ("AWS_ENDPOINT_URL_SQS", "http://[::1]:4566/"),
+        ("SQS_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/audit.fifo"),
+        ("SQS_QUEUE_URL", "http://127.0.0.1:4566/queue/us-east-1/000000000000/in"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.monitoring.svc:4318"),
+    ],
+)
+def test_a_url_may_be(environment: pytest.MonkeyPatch, name: str, url: str) -> None:
+    environment.setenv(name, url)
+    kind = _URLS[name]
+    assert url in load(kind).model_dump().values()
 
 
 @pytest.mark.parametrize(

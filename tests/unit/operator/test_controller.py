@@ -1,7 +1,10 @@
 """When a Tenant has its next pass."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar, copy_context
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -141,3 +144,26 @@ async def test_passes_at_the_same_time_are_bounded(passes: Passes, make: Make) -
     assert passes.made == 8  # no more at the same time
     passes.release.set()
     await passes.until(20)
+
+
+async def test_what_the_watch_knows_of_a_tenant_does_not_stay_in_memory(
+    make: Make, passes: Passes
+) -> None:
+    """kopf keeps the decoded Tenant in the context in which it calls."""
+
+    class Body:
+        pass
+
+    cause: ContextVar[Body] = ContextVar("cause")
+    controller = make(3_600)
+
+    def handler() -> weakref.ref[Body]:
+        body = Body()
+        cause.set(body)
+        controller.see("team", "acme")
+        return weakref.ref(body)
+
+    body = copy_context().run(handler)
+    await passes.until(1)
+    gc.collect()
+    assert body() is None

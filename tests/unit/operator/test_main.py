@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import getpass
+import weakref
 from collections.abc import Iterable
 from datetime import timedelta
 from itertools import islice
@@ -115,3 +117,27 @@ async def test_it_watches_as_a_user_without_a_name(monkeypatch: pytest.MonkeyPat
         assert started.done(), watching.exception()
     finally:
         await cancel_and_wait([watching, started])
+
+
+class Body:
+    """What kopf makes of an event: a cycle of references."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+async def test_what_the_watch_makes_of_events_is_collected_soon() -> None:
+    """A decoded Tenant is few objects for Python's collector, however many bytes it has."""
+    controller = cast("TenantController", SimpleNamespace(see=lambda *_, **__: None))
+    registry = main._handlers(controller, ProcessReadiness())
+    [handler] = registry._watching.get_all_handlers()
+    see: Any = handler.fn
+    made = []
+    gc.disable()
+    try:
+        for _ in range(40):
+            made.append(weakref.ref(Body()))
+            await see(namespace="team", name="acme", meta={}, status={})
+        assert sum(each() is not None for each in made) < 4
+    finally:
+        gc.enable()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ocelot_cli.console import WRONG_USAGE, fail, note
+from ocelot_common.http_url import check_base_url
 from ocelot_common.names import TENANT_ID
 
 _DEV_JSON: Final = Path(".ocelot") / "dev.json"
@@ -141,17 +142,16 @@ def api_access(
         note(f"Using the api of `make dev` at {api_url}.")
     if not api_url:
         fail("The URL of the api is needed. Give --api-url or set OCELOT_API_URL.")
+    try:
+        check_base_url(api_url)
+    except ValueError as error:
+        fail(f"--api-url (OCELOT_API_URL) {error}.", status=WRONG_USAGE)
     if not token and tenant and _can_mint(stack):
         token = _mint(tenant, role)
     if not token:
         fail(
             "A token is needed. Give --token, set OCELOT_TOKEN, or give --tenant where"
             " OCELOT_SIGNING_KEY_FILE and MONGODB_URL are set or `make dev` runs."
-        )
-    if not api_url.startswith(("http://", "https://")):
-        fail(
-            f"--api-url must be https://HOST or http://HOST:PORT, got {api_url!r}.",
-            status=WRONG_USAGE,
         )
     token = token.strip()
     if not token.isascii() or not token.isprintable():

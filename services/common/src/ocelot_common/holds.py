@@ -84,19 +84,21 @@ class HoldStore:
         await self._take_turn(uid, session)
         return await self._holds.find_one({"t": uid}, {"_id": 1}, session=session) is not None
 
-    async def unless_held(self, uid: str, delete: Callable[..., Awaitable[object]]) -> bool:
-        """Delete something of a tenant, unless it has a hold; whether it has none.
+    async def unless_held(self, uid: str, delete: Callable[..., Awaitable[T]]) -> T | None:
+        """Delete something of a tenant, unless it has a hold.
 
         Args:
             uid: the tenant's.
             delete: called with the `session` of the transaction; may be called several times.
+
+        Returns:
+            What `delete` returned in the transaction that was committed; None if there is a hold.
         """
 
-        async def work(session: AsyncClientSession) -> bool:
+        async def work(session: AsyncClientSession) -> T | None:
             if await self.held(uid, session):
-                return False
-            await delete(session=session)
-            return True
+                return None
+            return await delete(session=session)
 
         return await self._transaction(work)
 

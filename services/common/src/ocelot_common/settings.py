@@ -6,19 +6,25 @@ from.
 
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NoReturn, TypeVar
+from typing import Annotated, Literal, NoReturn, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
 
+from ocelot_common import mongo
+from ocelot_common.http_url import check_base_url, check_queue_url, check_sqs_endpoint_url
 from ocelot_common.renamed_settings import renamed_settings
 
 S = TypeVar("S", bound=BaseSettings)
+
+MongoUrl = Annotated[str, AfterValidator(mongo.check_url)]
+#: Of an HTTP server, such as OpenSearch.
+BaseUrl = Annotated[str, AfterValidator(check_base_url)]
+SqsEndpointUrl = Annotated[str, AfterValidator(check_sqs_endpoint_url)]
+QueueUrl = Annotated[str, AfterValidator(check_queue_url)]
 
 
 class Settings(BaseSettings):
@@ -32,7 +38,7 @@ class Settings(BaseSettings):
 class MongoSettings(Settings):
     """Where the truth is."""
 
-    mongodb_url: str = Field(
+    mongodb_url: MongoUrl = Field(
         alias="MONGODB_URL",
         description="URL of MongoDB 6 or later, a replica set:"
         " mongodb://HOST:PORT/?replicaSet=NAME.",
@@ -43,27 +49,6 @@ class MongoSettings(Settings):
         pattern=r"^[A-Za-z0-9_-]{1,63}$",
         description="Name of the database of this installation.",
     )
-
-    @field_validator("mongodb_url")
-    @classmethod
-    def _check_url(cls, url: str) -> str:
-        """Refuse what the driver would refuse, without a look at DNS.
-
-        The driver's messages may hold parts of the password.
-        """
-        plain = url
-        if url.startswith("mongodb+srv://"):
-            plain = url.replace("mongodb+srv://", "mongodb://", 1).partition("?")[0]
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # an unknown option, of which the driver warns
-                parse_uri(plain, warn=True)
-        except (PyMongoError, ValueError):
-            raise ValueError(
-                "must be mongodb://HOST:PORT/?OPTIONS or mongodb+srv://HOST/?OPTIONS."
-                " Percent-encode special characters of user and password"
-            ) from None
-        return url
 
 
 class SqsSettings(Settings):
@@ -83,21 +68,21 @@ class SqsSettings(Settings):
         alias="AWS_SECRET_ACCESS_KEY",
         description="AWS secret key that belongs to AWS_ACCESS_KEY_ID.",
     )
-    sqs_endpoint_url: str | None = Field(
+    sqs_endpoint_url: SqsEndpointUrl | None = Field(
         default=None,
         alias="AWS_ENDPOINT_URL_SQS",
         description="URL of a local SQS. If not set, AWS is used.",
     )
-    sqs_queue_url: str = Field(alias="SQS_QUEUE_URL", description="URL of the ingest queue.")
-    sqs_dlq_url: str | None = Field(
+    sqs_queue_url: QueueUrl = Field(alias="SQS_QUEUE_URL", description="URL of the ingest queue.")
+    sqs_dlq_url: QueueUrl | None = Field(
         default=None,
         alias="SQS_DLQ_URL",
         description="URL of the dead letter queue of the ingest queue.",
     )
-    sqs_index_queue_url: str | None = Field(
+    sqs_index_queue_url: QueueUrl | None = Field(
         default=None, alias="SQS_INDEX_QUEUE_URL", description="URL of the index queue."
     )
-    sqs_index_dlq_url: str | None = Field(
+    sqs_index_dlq_url: QueueUrl | None = Field(
         default=None,
         alias="SQS_INDEX_DLQ_URL",
         description="URL of the dead letter queue of the index queue.",
@@ -118,7 +103,7 @@ class QueueKeySettings(Settings):
 class OpenSearchSettings(Settings):
     """Where the search index is."""
 
-    opensearch_url: str | None = Field(
+    opensearch_url: BaseUrl | None = Field(
         default=None,
         alias="OPENSEARCH_URL",
         description="URL of OpenSearch 2.19 or later, or 3. If not set, searches run on MongoDB.",
@@ -169,7 +154,7 @@ class TelemetrySettings(Settings):
         alias="LOG_LEVEL",
         description="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR.",
     )
-    otlp_endpoint: str | None = Field(
+    otlp_endpoint: BaseUrl | None = Field(
         default=None,
         alias="OTEL_EXPORTER_OTLP_ENDPOINT",
         description="URL of an OpenTelemetry collector (OTLP over HTTP). If not set, no traces are"
@@ -273,9 +258,15 @@ def faults_of(kind: type[BaseSettings], error: ValidationError) -> list[str]:
     faults = []
     for fault in error.errors():
         name = str(fault["loc"][0]) if fault["loc"] else kind.__name__
-        message = "is required" if fault["type"] == "missing" else fault["msg"]
-        faults.append(f"{name}: {message}")
+        faults.append(f"{name}: {fault_text(fault)}")
     return faults
+
+
+def fault_text(fault: ErrorDetails) -> str:
+    """Return what is wrong with a variable, without its name."""
+    if fault["type"] == "missing":
+        return "is required"
+    return fault["msg"].removeprefix("Value error, ")  # pydantic's, before the text of a ValueError
 
 
 def exit_with(faults: Sequence[str]) -> NoReturn:

@@ -2,13 +2,13 @@
 
 from pydantic import Field
 
-from ocelot_common.settings import WorkerSettings
+from ocelot_common.settings import QueueUrl, WorkerSettings
 
 
 class ConsumerSettings(WorkerSettings):
     """Environment variables of the consumer."""
 
-    sqs_dlq_url: str = Field(
+    sqs_dlq_url: QueueUrl = Field(
         alias="SQS_DLQ_URL", description="URL of the dead letter queue of the ingest queue."
     )
     batch_events: int = Field(

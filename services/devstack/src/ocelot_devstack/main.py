@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ocelot_common.provisioning.errors import ProvisioningError
 from ocelot_common.renamed_settings import renamed_settings
-from ocelot_common.settings import exit_with
+from ocelot_common.settings import exit_with, fault_text
 from ocelot_common.telemetry.logs import discard_logs
 from ocelot_devstack.backends_run import download, run_backends
 from ocelot_devstack.console import complain
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for fault in error.errors():
             name = str(fault["loc"][0])
             variable = name if name.isupper() else f"{ENV_PREFIX}{name.upper()}"
-            complain(f"{variable}: {fault['msg']}")
+            complain(f"{variable}: {fault_text(fault)}")
     except (DevstackError, ProvisioningError) as error:
         complain(str(error))
     raise SystemExit(1)

@@ -51,7 +51,7 @@ def open_sqs(
         AWS_ACCESS_KEY_ID=aws_env["AWS_ACCESS_KEY_ID"],
         AWS_SECRET_ACCESS_KEY=aws_env["AWS_SECRET_ACCESS_KEY"],
         AWS_ENDPOINT_URL_SQS=endpoint_url,
-        SQS_QUEUE_URL="",  # named by each call
+        SQS_QUEUE_URL=f"{endpoint_url}/queue",  # each call names its own
     )
     return working_client(settings, connections=4)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from ocelot_common.settings import Settings
+from ocelot_common.settings import BaseUrl, MongoUrl, Settings, SqsEndpointUrl
 
 ENV_PREFIX: Final = "OCELOT_DEV_"
 # The runner that carries OpenSearch looks for a free port up to 9299 only.
@@ -65,9 +65,11 @@ class DevSettings(Settings):
     opensearch_java_options: str = ""
     log_level: str = Field(default="INFO", validation_alias="LOG_LEVEL")
     mongodb_database: str = Field(default="ocelot", validation_alias="MONGODB_DATABASE")
-    mongodb_url: str | None = Field(default=None, validation_alias="MONGODB_URL")
-    sqs_endpoint_url: str | None = Field(default=None, validation_alias="AWS_ENDPOINT_URL_SQS")
-    opensearch_url: str | None = Field(default=None, validation_alias="OPENSEARCH_URL")
+    mongodb_url: MongoUrl | None = Field(default=None, validation_alias="MONGODB_URL")
+    sqs_endpoint_url: SqsEndpointUrl | None = Field(
+        default=None, validation_alias="AWS_ENDPOINT_URL_SQS"
+    )
+    opensearch_url: BaseUrl | None = Field(default=None, validation_alias="OPENSEARCH_URL")
 
     def port_of(self, name: str) -> int:
         """Return the configured port, 0 where none is configured.

@@ -2,19 +2,19 @@
 
 from pydantic import Field
 
-from ocelot_common.settings import WorkerSettings
+from ocelot_common.settings import BaseUrl, QueueUrl, WorkerSettings
 
 
 class IndexerSettings(WorkerSettings):
     """Environment variables of the indexer."""
 
-    opensearch_url: str = Field(
+    opensearch_url: BaseUrl = Field(
         alias="OPENSEARCH_URL", description="URL of OpenSearch 2.19 or later, or 3."
     )
-    sqs_index_queue_url: str = Field(
+    sqs_index_queue_url: QueueUrl = Field(
         alias="SQS_INDEX_QUEUE_URL", description="URL of the index queue."
     )
-    sqs_index_dlq_url: str = Field(
+    sqs_index_dlq_url: QueueUrl = Field(
         alias="SQS_INDEX_DLQ_URL", description="URL of the dead letter queue of the index queue."
     )
     batch_events: int = Field(

@@ -88,7 +88,15 @@ class Retry:
         failed = 0
         for part in batched(keys, _LETTERS_AT_ONCE):
             letters = await self._dead_letters.get(part)
-            failed += await self._retry(letters, counts, new_id=bool(spec.get("new_id")))
+            before = [counts[what] for what in _ENDED]
+            try:
+                failed += await self._retry(letters, counts, new_id=bool(spec.get("new_id")))
+            except Exception:
+                # The next attempt does not find these letters. Without any, the attempt got no
+                # further: to save would begin to count attempts anew.
+                if before != [counts[what] for what in _ENDED]:
+                    await lease.save(progress=counts)
+                raise
             await lease.save(progress=counts)
         if failed:
             raise TryAgainError(f"SQS did not accept {failed} dead letters.")
@@ -113,7 +121,10 @@ class Retry:
                     dropped = await self._holds.unless_held(
                         letter["t"], partial(self._dead_letters.remove, letter["_id"])
                     )
-                    counts["dropped" if dropped else "held"] += 1
+                    if dropped is None:
+                        counts["held"] += 1
+                    else:
+                        counts["dropped"] += dropped  # unless somebody else removed it meanwhile
                     continue
                 made = list(messages_of_letter(letter, key, new_id=new_id))
                 stage = Stage(letter["stage"])

@@ -300,18 +300,33 @@ def discard(
             f"Delete {counted(len(keys), 'dead letter')} permanently?", abort=True, err=True
         )
 
+    deleted: list[str] = []
+
     async def work() -> int:
         async with desk() as at:
             # Two prefixes may name the same letter.
             letters = {letter["_id"]: letter for letter in [await _one(at, key) for key in keys]}
-            await _discard(at, list(letters.values()))
-            return len(letters)
+            await _discard(at, list(letters.values()), deleted)
+            return len(letters) - len(deleted)
 
-    say(f"Deleted {counted(run_on_backends(work()), 'dead letter')}.")
+    try:
+        gone = run_on_backends(work())
+    except BaseException:
+        if deleted:
+            say(f"Deleted {counted(len(deleted), 'dead letter')} before the command ended.")
+        raise
+    say(f"Deleted {counted(len(deleted), 'dead letter')}.")
+    if gone:
+        say(f"Did not find {counted(gone, 'dead letter')} any more, which somebody else removed.")
 
 
-async def _discard(at: Desk, letters: Sequence[Letter]) -> None:
+async def _discard(at: Desk, letters: Sequence[Letter], deleted: list[str]) -> None:
     """Delete letters.
+
+    Args:
+        at: what the command works on.
+        letters: to delete.
+        deleted: gets the key of each letter that was still there, as soon as it is deleted.
 
     Raises:
         ValueError: a tenant of them has a legal hold.
@@ -331,10 +346,15 @@ async def _discard(at: Desk, letters: Sequence[Letter]) -> None:
             raise held(uid)
     for letter in letters:
         key, uid = letter["_id"], letter.get("t", "")
+        removed: bool | None
         if uid not in names:  # nobody can place a hold on it
-            await at.letters.remove(key)
-        elif not await holds.unless_held(uid, partial(at.letters.remove, key)):
+            removed = await at.letters.remove(key)
+        else:
+            removed = await holds.unless_held(uid, partial(at.letters.remove, key))
+        if removed is None:
             raise held(uid)
+        if removed:
+            deleted.append(key)
 
 
 async def _run(at: Desk, kind: JobKind, spec: dict[str, Any], wait_sec: float) -> Job:

@@ -111,7 +111,8 @@ def lift(
                 raise ProvisioningError(
                     f"The hold belongs to {hold.owner!r}. Only the owner may lift it."
                 )
-            await holds.lift(hold.id)
+            if not await holds.lift(hold.id):
+                raise NotFoundError(f"The hold {hold_id!r} has been lifted meanwhile.")
 
     run_on_backends(work())
     say(f"Lifted the hold {hold_id}.")

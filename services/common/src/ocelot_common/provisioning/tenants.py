@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
@@ -32,6 +32,18 @@ RETENTION_DELAY: Final = timedelta(days=1)
 _RESTORABLE: Final = (TenantState.DELETING, TenantState.ORPHANED)
 
 log = get_logger(__name__)
+
+
+class _Rewritten(NamedTuple):
+    """A tenant in the transaction that changed it.
+
+    Attributes:
+        before: as it was found, which may not be as the caller had read it.
+        after: as it was written.
+    """
+
+    before: Tenant
+    after: Tenant
 
 
 class Provisioner:
@@ -134,26 +146,31 @@ class Provisioner:
         space = await self._space_of(existing)
         await self._ensure_resources(space)
         if existing.state in _RESTORABLE:
-            existing = await self._rewrite(existing.uid, _restored)
-            log.info("tenant_restored", tenant=existing.id, uid=existing.uid)
+            before, existing = await self._rewrite(existing.uid, _restored)
+            if before.state in _RESTORABLE:
+                log.info("tenant_restored", tenant=existing.id, uid=existing.uid)
         if isinstance(spec.owner, ResourceOwner) and existing.owner != spec.owner:
             # Made again: a new uid.
-            existing = await self._rewrite(existing.uid, lambda at: replace(at, owner=spec.owner))
+            _, existing = await self._rewrite(
+                existing.uid, lambda at: replace(at, owner=spec.owner)
+            )
         return existing
 
     async def suspend(self, tenant_id: str, *, owner: Owner) -> Tenant:
         """Refuse a tenant's requests; what was acknowledged is still stored."""
         tenant = await self._live(tenant_id, owner)
-        return await self._rewrite(
-            tenant.uid, lambda at: replace(_kept(at), state=TenantState.SUSPENDED)
-        )
+        return (
+            await self._rewrite(
+                tenant.uid, lambda at: replace(_kept(at), state=TenantState.SUSPENDED)
+            )
+        ).after
 
     async def resume(self, tenant_id: str, *, owner: Owner) -> Tenant:
         """End a suspension."""
         tenant = await self._live(tenant_id, owner)
         if tenant.state is not TenantState.SUSPENDED:
             return tenant
-        return await self._rewrite(tenant.uid, _resumed)
+        return (await self._rewrite(tenant.uid, _resumed)).after
 
     async def delete(self, tenant_id: str, *, owner: Owner, now: bool = False) -> Tenant:
         """Delete a tenant: in seven days, or at once and for good with `now`.
@@ -166,10 +183,12 @@ class Provisioner:
             if tenant.state is TenantState.DELETING:
                 return tenant
             purge_after = self._clock() + GRACE
-            return await self._rewrite(
-                tenant.uid,
-                lambda at: replace(at, state=TenantState.DELETING, purge_after=purge_after),
-            )
+            return (
+                await self._rewrite(
+                    tenant.uid,
+                    lambda at: replace(at, state=TenantState.DELETING, purge_after=purge_after),
+                )
+            ).after
         await self._end(tenant.uid)
         return await self.purge(tenant.uid)
 
@@ -207,7 +226,9 @@ class Provisioner:
             await self._removal.of_space(await self._retire(space), uid)
         log.info("tenant_purged", tenant=tenant.id, uid=uid)
         purged_at = self._clock()
-        return await self._rewrite(uid, lambda at: replace(at, purged_at=purged_at), live=False)
+        return (
+            await self._rewrite(uid, lambda at: replace(at, purged_at=purged_at), live=False)
+        ).after
 
     async def _ensure_resources(self, space: Space) -> None:
         await ensure_collection(self._store.database, space)
@@ -276,13 +297,14 @@ class Provisioner:
 
         if changed(tenant) == tenant:
             return tenant
-        after = await self._rewrite(tenant.uid, changed)
-        log.info("tenant_changed", tenant=tenant.id, uid=tenant.uid)
+        before, after = await self._rewrite(tenant.uid, changed)
+        if before != after:
+            log.info("tenant_changed", tenant=tenant.id, uid=tenant.uid)
         return after
 
     async def _rewrite(
         self, uid: str, change: Callable[[Tenant], Tenant], *, live: bool = True
-    ) -> Tenant:
+    ) -> _Rewritten:
         """Change a tenant as it is now, which may not be as the caller has read it.
 
         A tombstone stays one: a purge deletes what a tenant that is made live again would store.
@@ -291,15 +313,23 @@ class Provisioner:
             uid: the tenant's.
             change: returns the tenant with the change, or raises what forbids it.
             live: whether the tenant must be live, or a tombstone.
+
+        Raises:
+            TenantNotFoundError: the registry has no such tenant, or a tombstone and not a live one.
+            ProvisioningError: the registry has a live tenant and not a tombstone.
         """
 
-        async def work(transaction: RegistryTransaction) -> Tenant:
+        async def work(transaction: RegistryTransaction) -> _Rewritten:
             tenant = await transaction.get(Tenant, uid)
-            if tenant is None or tenant.live is not live:
+            if tenant is None:
+                raise TenantNotFoundError(f"The registry has no tenant with the uid {uid}.")
+            if live and not tenant.live:
                 raise TenantNotFoundError(f"The tenant with the uid {uid} has been deleted.")
+            if tenant.live and not live:
+                raise ProvisioningError(f"The tenant with the uid {uid} is not deleted any more.")
             changed = change(tenant)
             await transaction.replace(changed)
-            return changed
+            return _Rewritten(tenant, changed)
 
         return await self._store.write(work)
 
