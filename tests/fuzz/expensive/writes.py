@@ -470,6 +470,22 @@ SEEDS: Final[dict[str, Write]] = {
         form="logs",
         keyed=True,
     ),
+    "events of 2,000 bytes with objects in objects and strings of a backslash": _seed(
+        pattern=('{"a":' * 20 + "0" + "}" * 20, *['"\\\\"'] * 28),
+        size=2_000,
+        container="object",
+        events=5_000,
+        form="logs",
+        keyed=True,
+    ),
+    "events of 2,000 bytes with the most objects in objects": _seed(
+        pattern=('{"a":' * 20 + "0" + "}" * 20,),
+        size=2_000,
+        container="object",
+        events=5_000,
+        form="logs",
+        encoding="zstd-frames",
+    ),
     "events that nest deep and are all refused": _seed(
         pattern=('"\\\\"',),
         events=100,

@@ -29,7 +29,6 @@ from ocelot_common.event_limits import (
     check_text,
     count_exponents,
     count_openings,
-    count_openings_outside_strings,
     count_slow_numbers,
     has_exponents,
     has_many_exponents,
@@ -39,6 +38,7 @@ from ocelot_common.event_limits import (
     may_have_many_keys,
     most_openings,
     openings_of_each,
+    openings_within_bounds,
     surplus_of_each,
     too_large,
 )
@@ -303,7 +303,7 @@ _INVALID_IP: Final = EventFault(
 )
 _NO_IP: Final = frozenset({UNSET, None, ""})
 #: The density of an event that is too small to have any.
-_SPARSE: Final = Density(exponents=0, surplus=0, openings=0)
+_SPARSE: Final = Density(exponents=0, surplus=0, brackets=None)
 _Times = list[Annotated[datetime, Meta(tz=True)]]
 _encoder = msgspec.json.Encoder()
 
@@ -373,8 +373,7 @@ class EventAcceptor:
         density = _SPARSE if small else check_text(raw, self._limits)
         event = _decode_outline(raw)
         if not small or not _fill_in_shallow(event):
-            if small or density.openings > self._limits.max_depth:
-                check_depth(raw, self._limits)
+            check_depth(raw, self._limits, density.brackets)
             if small:  # most of them are too deep, or hold a slow number
                 density = check_text(raw, self._limits)
             if text := _free_text(event):
@@ -659,18 +658,16 @@ class BulkAcceptor:
             return openings
         left: list[int] = []
         for at, raw, number in list(zip(events, kept, openings, strict=True)):
-            most = number
-            if unbounded := self._is_unbounded(raw, events[at], number):
-                # Often they are brackets in strings.
-                most = count_openings_outside_strings(raw)
-                unbounded = most > self._limits.max_depth
-            if unbounded or (exponents and has_many_exponents(raw)):
+            exact: int | None = number
+            if self._may_be_unbounded(raw, events[at], number):
+                exact = openings_within_bounds(raw, self._limits)
+            if exact is None or (exponents and has_many_exponents(raw)):
                 del events[at]
             else:
-                left.append(most)
+                left.append(exact)
         return left
 
-    def _is_unbounded(self, raw: bytes, event: Event[Any, Any], openings: int) -> bool:
+    def _may_be_unbounded(self, raw: bytes, event: Event[Any, Any], openings: int) -> bool:
         """Whether an event may nest too deep, or hold too many arrays and objects."""
         deepest = self._limits.max_depth
         if openings <= deepest:

@@ -208,7 +208,7 @@ def test_dense_events_that_nest_deep_are_taken_up_to_a_number_per_request(
 ):
     deep = json.loads("[" * 28 + "]" * 28)
     raw = event(metadata={"a": [deep, deep] if twice else deep}).replace(b" ", b"")
-    surplus = raw.count(b"[") + raw.count(b"{") - 6 - len(raw) // 16
+    surplus = raw.count(b"[") + raw.count(b"{") - 6 - len(raw) // 20
     most = MAX_SURPLUS // surplus
     assert len(accept(principal, [raw] * most).events) == most
     with pytest.raises(TooDenseError):

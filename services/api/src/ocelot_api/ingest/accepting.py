@@ -11,7 +11,6 @@ from ocelot_common.envelope import PackedEvent
 from ocelot_common.event import AcceptedEvent, BulkAcceptor, EventAcceptor, PlainEvents
 from ocelot_common.event_faults import FaultFinder
 from ocelot_common.event_limits import (
-    SMALL_BYTES,
     EventError,
     EventFault,
     count_openings,
@@ -31,6 +30,7 @@ BYTES_PER_FAULT: Final = 512
 #: A faulty event of up to `SMALL_BYTES` with more arrays and objects than these counts as several,
 #: as its nesting has to be looked at first: 100 events of 370 bytes that nest 29 levels, each with
 #: a fault in `changes`, took 4.9 ms, and by their bytes they may take 3.4.
+SMALL_BYTES: Final = 1_000
 MANY_OPENINGS: Final = 16
 FAULTS_OF_DENSE: Final = 12
 #: Events that may be decoded one by one, because `metadata` or `changes` of one beside them is

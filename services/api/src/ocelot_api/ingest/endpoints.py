@@ -23,6 +23,7 @@ from ocelot_api.ingest.accepting import (
     FREE_SLOW_NUMBERS,
     MANY_OPENINGS,
     MAX_SURPLUS,
+    SMALL_BYTES,
     Accepted,
     Accepting,
     ItemError,
@@ -49,10 +50,8 @@ from ocelot_common.auth.scopes import LOGS_WRITE
 from ocelot_common.envelope import Segment
 from ocelot_common.event import OPENINGS_OF_SINGLE, EventAcceptor, TooManySlowNumbersError
 from ocelot_common.event_limits import (
-    BYTES_PER_CONTAINER,
-    BYTES_PER_CONTAINER_OF_SMALL,
-    FREE_CONTAINERS_OF_SMALL,
-    SMALL_BYTES,
+    BYTES_PER_CONTAINER_OF_BULK,
+    FREE_CONTAINERS_OF_BULK,
 )
 from ocelot_common.queue.keys import NoSigningKeyError
 from ocelot_common.registry.snapshot import RegistrySnapshot
@@ -353,9 +352,8 @@ def _too_dense(total: int) -> Problem:
         422,
         "too_many_containers",
         f"The {total:,} events have too many arrays and objects, so the service rejected the"
-        f" whole request. The limit is {MAX_SURPLUS:,} in excess of {FREE_CONTAINERS_OF_SMALL}"
-        f" and one per {BYTES_PER_CONTAINER_OF_SMALL} bytes of an event up to {SMALL_BYTES:,}"
-        f" bytes, or one per {BYTES_PER_CONTAINER} bytes of a larger event. Send fewer events per"
+        f" whole request. The limit is {MAX_SURPLUS:,} in excess of {FREE_CONTAINERS_OF_BULK}"
+        f" and one per {BYTES_PER_CONTAINER_OF_BULK} bytes of each event. Send fewer events per"
         " request.",
         members={"accepted": 0, "rejected": total, "ids": [None] * total, "errors": []},
     )
