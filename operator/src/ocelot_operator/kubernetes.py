@@ -31,7 +31,7 @@ MAX_SECRETS_BYTES: Final = 1024 * 1024
 #: What anybody who may write an object can fill, up to the limit of etcd, and nothing here reads.
 _UNREAD: Final = frozenset({"annotations", "managedFields"})
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_ITEMS: Final = msgspec.json.Decoder(list[msgspec.Raw] | None)
 
 
 class KubernetesError(Exception):
@@ -106,14 +106,15 @@ class KubernetesClient:
             KubernetesError: permissions are missing, or the API server does not work.
         """
         path = f"/apis/{GROUP}/{VERSION}/{PLURAL}"
-        found = await self.request("GET", path, query={"limit": "1"})
+        found = await self.request("GET", path, query={"limit": "1"}, unread={"labels"})
         since = str(found.get("metadata", {}).get("resourceVersion", ""))
         query = {
             "watch": "true",
             "resourceVersion": since,
             "timeoutSeconds": "1",
-            # Of no object: the events of a second may have more bytes than an answer may.
-            "fieldSelector": "metadata.name=none",
+            # Of no object, as no name is `-`: the events of a second may have more bytes than an
+            # answer may.
+            "fieldSelector": "metadata.name=-",
         }
         await self.request("GET", path, query=query)
 
@@ -136,6 +137,7 @@ class KubernetesClient:
             f"{tenant_path(namespace, name)}/status",
             body=patch,
             content_type="application/merge-patch+json",
+            unread={"labels"},
         )
 
     async def secret(self, namespace: str, name: str) -> Object | None:
@@ -290,7 +292,7 @@ def _decode(content: bytes | msgspec.Raw, unread: Collection[str]) -> Object:
                     if each not in unread
                 }
             elif name == "items":
-                answer[name] = [_decode(each, unread) for each in _ITEMS.decode(value)]
+                answer[name] = [_decode(each, unread) for each in _ITEMS.decode(value) or ()]
             else:
                 answer[name] = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):

@@ -268,6 +268,15 @@ def test_a_long_key_is_found_whatever_is_escaped_in_it(metadata: list[dict[str, 
         check_contents(text, limits)
 
 
+@pytest.mark.parametrize("backslashes", range(0, 140, 2))
+@pytest.mark.parametrize("value", ['"v"', "1", '"v","b":"c"', '"v","b":1'])
+def test_a_long_key_is_found_however_many_backslashes_end_it(value: str, backslashes: int) -> None:
+    text = b'{"%b":%b}' % (b"k" * 3_000 + b"\\" * backslashes, value.encode())
+    assert may_have_long_key(text, LIMITS)
+    with pytest.raises(EventError, match="key"):
+        check_contents(text, LIMITS)
+
+
 @pytest.mark.parametrize("escaped", ["", r"\"", r"\\", r"\u0041"])
 def test_no_long_string_is_taken_for_a_key(escaped: str) -> None:
     string = f'"{escaped}{"x" * 5_000}"'

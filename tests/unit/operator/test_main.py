@@ -4,7 +4,7 @@ import getpass
 import weakref
 from collections.abc import Iterable
 from datetime import timedelta
-from itertools import islice
+from itertools import islice, pairwise
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -126,8 +126,11 @@ class Body:
         self.itself = self
 
 
-async def test_what_the_watch_makes_of_events_is_collected_soon() -> None:
+async def test_what_the_watch_makes_of_events_is_collected_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A decoded Tenant is few objects for Python's collector, however many bytes it has."""
+    monkeypatch.setattr(main, "_COLLECT_EVERY_SEC", 0)
     controller = cast("TenantController", SimpleNamespace(see=lambda *_, **__: None))
     registry = main._handlers(controller, ProcessReadiness())
     [handler] = registry._watching.get_all_handlers()
@@ -141,3 +144,15 @@ async def test_what_the_watch_makes_of_events_is_collected_soon() -> None:
         assert sum(each() is not None for each in made) < 4
     finally:
         gc.enable()
+
+
+def test_collections_have_a_pause_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    collected = []
+    monkeypatch.setattr(main.gc, "collect", lambda: collected.append(now))
+    now = 0.0
+    garbage = main._Garbage(lambda: now)
+    for each in range(100):
+        now = each / 100
+        garbage.add()
+    assert len(collected) >= 8
+    assert all(later - earlier >= 0.1 for earlier, later in pairwise(collected))

@@ -518,7 +518,7 @@ class BulkAcceptor:
             most_slow_numbers: how many `slow_numbers` there may be with those of these events.
 
         Raises:
-            TooManySlowNumbersError: none of the events has been decoded.
+            TooManySlowNumbersError: there are too many numbers that take long to read.
         """
         events = self._outlines(raws)
         self._leave_out_long(events, raws)
@@ -533,6 +533,17 @@ class BulkAcceptor:
             events, texts = {at: events[at] for at in short}, list(short.values())
         given = [ids.get(at) for at in events] if ids else None
         return PlainEvents(list(events), texts, given, surplus)
+
+    def surplus(self, event: AcceptedEvent, raw: bytes) -> int:
+        """Count the surplus of an event that `accept` took, as of those beside it.
+
+        Args:
+            event: what became of it.
+            raw: its JSON text.
+        """
+        if not self._deep or len(raw) > self._small or event.surplus:
+            return event.surplus
+        return sum(surplus_of_each([raw], [count_openings(raw)]))
 
     def _outlines(self, raws: Sequence[bytes]) -> _Outlines:
         """Decode events but for their free-form parts, without those that are faulty or large."""

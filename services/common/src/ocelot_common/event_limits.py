@@ -24,7 +24,7 @@ _NOT_BRACKETS_OR_QUOTES: Final = bytes(code for code in range(256) if code not i
 _AS_PARENTHESES: Final = bytes.maketrans(b"{[]}", b"(())")
 _MANY_QUOTES: Final = b'"' * 16
 _TWO_BACKSLASHES: Final = rb"\\"
-#: Backslashes before a quote that are counted, and escaped quotes that are passed over.
+#: Backslashes before a quote that are looked at first, and escaped quotes that are passed over.
 _BACKSLASHES: Final = 16
 _QUOTES: Final = 8
 _COLON: Final = re.compile(rb"[ \t\r\n]*+:")
@@ -528,10 +528,14 @@ def _end_of_string(text: bytes, at: int) -> int:
 
 
 def _is_escaped(text: bytes, at: int) -> bool:
-    """Whether a quote in a string stands behind an escaping backslash; also if many stand there."""
-    before = text[max(0, at - _BACKSLASHES) : at]
-    backslashes = len(before) - len(before.rstrip(b"\\"))
-    return backslashes % 2 == 1 or backslashes == _BACKSLASHES
+    """Whether a quote in a string stands behind an escaping backslash."""
+    width = _BACKSLASHES
+    while True:
+        before = text[max(0, at - width) : at]
+        backslashes = len(before) - len(before.rstrip(b"\\"))
+        if backslashes < width:
+            return backslashes % 2 == 1
+        width *= 4
 
 
 @cache

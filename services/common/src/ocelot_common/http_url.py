@@ -6,8 +6,8 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 _MAX_HOST_CHARS: Final = 253
-#: A name of DNS, or of a container, which may have `_`. A letter is any that IDNA knows.
-_LABEL: Final = re.compile(r"(?!-)[\w-]{1,63}(?<!-)")
+#: Of a name of DNS, or of a container, which may have `_`. Other letters are written as `xn--…`.
+_LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _UNSAFE: Final = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
@@ -32,7 +32,7 @@ def check_sqs_endpoint_url(url: str) -> str:
     """
     check_base_url(url)
     host = urlsplit(url).hostname or ""
-    if "_" in host or not host.isascii():
+    if "_" in host:
         raise ValueError("must have a host of letters, digits, `-` and `.`")
     return url
 
@@ -45,7 +45,7 @@ def check_queue_url(url: str) -> str:
     """
     form = "https://HOST/ACCOUNT/QUEUE"
     parts = _split(url, form)
-    if not parts.path.strip("/") or parts.query or parts.fragment:
+    if not parts.path.strip("/") or parts.query or parts.fragment or url.endswith(("?", "#")):
         raise ValueError(f"must be the URL of a queue, such as {form}")
     return url
 
@@ -70,11 +70,11 @@ def _split(url: str, form: str) -> SplitResult:
 
 
 def _is_host(host: str) -> bool:
-    if ":" in host:
+    labels = host.removesuffix(".").split(".")
+    if ":" in host or labels[-1].isdigit():
         try:
-            ipaddress.IPv6Address(host)
+            ipaddress.ip_address(host)
         except ValueError:
             return False
         return True
-    labels = host.removesuffix(".").split(".")
     return len(host) <= _MAX_HOST_CHARS and all(_LABEL.fullmatch(label) for label in labels)

@@ -20,7 +20,7 @@ Document = dict[str, Any]
 _CLOSE_SEC: Final = 1.0
 _SRV: Final = "mongodb+srv://"
 #: What the driver raises for a URL that it refuses, besides OSError for a file.
-_REFUSED: Final = (PyMongoError, ValueError, TypeError)
+_REFUSED: Final = (PyMongoError, ValueError, TypeError, LookupError)
 MAJORITY: Final = WriteConcern(w="majority", j=True)
 #: Dates as milliseconds: the years 1 to 9999 do not bound a client's `occurred_at` minus its
 #: offset, and making datetimes costs time. Text that is not valid UTF-8, which MongoDB takes, must

@@ -93,7 +93,8 @@ class Retry:
                 failed += await self._retry(letters, counts, new_id=bool(spec.get("new_id")))
             except Exception:
                 # The next attempt does not find these letters. Without any, the attempt got no
-                # further: to save would begin to count attempts anew.
+                # further: to save would begin to count attempts anew. A job that is cancelled does
+                # not count the letters of this part: nothing may hold up the end of its process.
                 if before != [counts[what] for what in _ENDED]:
                     await lease.save(progress=counts)
                 raise

@@ -215,6 +215,16 @@ def test_dense_events_that_nest_deep_are_taken_up_to_a_number_per_request(
         accept(principal, [raw] * (most + 1))
 
 
+@pytest.mark.parametrize("first", [{"a": [[[[[[[1]]]]]]]}, 5], ids=["deep", "faulty"])
+def test_events_with_too_many_arrays_are_counted_behind_one_that_nests_deep(
+    principal: Principal, first: object
+):
+    dense = event(changes={"before": [[[]]] * 120}).replace(b" ", b"")
+    assert len(accept(principal, [dense] * 1_000).events) == 1_000
+    with pytest.raises(TooDenseError):
+        accept(principal, [event(metadata=first), *[dense] * 1_000])
+
+
 def test_events_with_brackets_in_strings_are_not_dense_beside_one_that_nests_deep(
     principal: Principal,
 ):

@@ -193,7 +193,7 @@ class Accepting:
             if self._weight_of_faults > FREE_FAULTS + self._total_bytes // BYTES_PER_FAULT:
                 raise TooManyFaultsError(self.accepted.rejected, self.accepted.errors) from None
         else:
-            self._add_surplus(event.surplus)
+            self._add_surplus(bulk.surplus(event, raw))
             self.text_bytes += len(event.text)
             self._add(event)
 

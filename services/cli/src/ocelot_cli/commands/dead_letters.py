@@ -310,14 +310,14 @@ def discard(
             return len(letters) - len(deleted)
 
     try:
-        gone = run_on_backends(work())
+        missing = run_on_backends(work())
     except BaseException:
         if deleted:
             say(f"Deleted {counted(len(deleted), 'dead letter')} before the command ended.")
         raise
     say(f"Deleted {counted(len(deleted), 'dead letter')}.")
-    if gone:
-        say(f"Did not find {counted(gone, 'dead letter')} any more, which somebody else removed.")
+    if missing:
+        say(f"Somebody else removed {counted(missing, 'dead letter')} before the command did.")
 
 
 async def _discard(at: Desk, letters: Sequence[Letter], deleted: list[str]) -> None:
