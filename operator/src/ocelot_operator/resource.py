@@ -62,7 +62,8 @@ class Client(msgspec.Struct, frozen=True, rename="camel"):
         life = timedelta(hours=int(found[1]) * hours[found[2]]) if found else timedelta()
         if not MIN_TTL <= life <= MAX_TTL:
             raise InvalidResourceError(
-                f"spec.auth.clients[{self.name}].ttl must be 10m to 2160h, such as 720h."
+                f"spec.auth.clients[{self.name}].ttl must be 10m to 2160h, in whole hours or"
+                " minutes, such as 90m."
             )
         return life
 

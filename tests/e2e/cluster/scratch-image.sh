@@ -5,6 +5,7 @@ set -euo pipefail
 source "$(dirname "$0")/settings.sh"
 image=localhost/$1:$2
 container=$("${buildah[@]}" from scratch)
+trap '"${buildah[@]}" rm "$container" > /dev/null 2>&1 || true; "${buildah[@]}" rmi "$image" > /dev/null 2>&1 || true' EXIT
 "${buildah[@]}" copy -q "$container" "$3" "$4" > /dev/null
 if [ -e /etc/ssl/certs/ca-certificates.crt ]; then
   "${buildah[@]}" copy -q "$container" /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ > /dev/null
@@ -12,4 +13,3 @@ fi
 "${buildah[@]}" config --entrypoint "[\"$4\"]" "$container"
 "${buildah[@]}" commit -q --rm "$container" "$image" > /dev/null
 "$HERE/load-image.sh" "$image"
-"${buildah[@]}" rmi "$image" > /dev/null # the node has its own copy

@@ -7,6 +7,7 @@ SNAPSHOTTER=${CLUSTER_SNAPSHOTTER:-overlayfs}
 
 # The same in every run: one cluster per machine.
 BRIDGE=cni0
+CNI_NETWORK=ocelot-pods
 HOST=10.244.0.1       # this machine on the pod bridge
 TEST_HOST=10.244.0.2  # the test host
 PODS=10.244.0.0/24

@@ -16,14 +16,19 @@ install_packages runc buildah iptables conntrack
 mkdir -p "$STATE"/{pki,logs,cni/conf,cni/bin,containerd,kubelet,images}
 touch "$STATE/made-by-up"
 cd "$STATE"
+for folder in /run/netns /var/log/containers /var/lib/kubelet{,/device-plugins} /var/lib/cni{,/results} \
+  /run/containerd{,/s,/runc,/runc/k8s.io}; do # down.sh removes those that are new and then empty
+  [ -e "$folder" ] || echo "$folder" >> folders
+done
 trap 'echo "up.sh failed. The logs are in $STATE/logs. down.sh removes what was made." >&2' ERR
+trap 'echo "up.sh was interrupted. down.sh removes what was made." >&2; exit 130' INT TERM
 ln -sf "$CACHE"/bin/{bridge,loopback,host-local,portmap} cni/bin/
 
 start() { # start NAME COMMAND...
   local name=$1
   shift
-  setsid nohup "$@" > "logs/$name.log" 2>&1 < /dev/null &
-  echo "$! $name" >> pids
+  # The process writes down its own id, so that down.sh finds it wherever up.sh is interrupted.
+  setsid nohup bash -c 'echo "$$ $0" >> pids; exec "$@"' "$name" "$@" > "logs/$name.log" 2>&1 < /dev/null &
 }
 
 wait_for() { # wait_for WHAT COMMAND...
@@ -38,21 +43,30 @@ wait_for() { # wait_for WHAT COMMAND...
   done
 }
 
-set_kernel() { # set_kernel NAME VALUE: and write down the present value for down.sh
-  local before
-  before=$(sysctl -n "$1" 2> /dev/null) || return 0
-  [ "$before" = "$2" ] || { echo "$1=$before" >> sysctl; sysctl -qw "$1=$2"; }
+# --- kernel: down.sh restores what was set before ------------------------------------------------------
+keep_kernel() { # keep_kernel NAME...: write down the present values
+  local name value
+  for name in "$@"; do
+    if value=$(sysctl -n "$name" 2> /dev/null); then echo "$name=$value" >> sysctl; fi
+  done
 }
+modprobe br_netfilter 2> /dev/null || true
+keep_kernel net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables
+keep_kernel net.ipv4.conf.all.route_localnet # kube-proxy changes it, and the kubelet the others:
+keep_kernel kernel.panic kernel.panic_on_oops vm.overcommit_memory vm.panic_on_oom \
+  kernel.keys.root_maxkeys kernel.keys.root_maxbytes
+sysctl -qw net.ipv4.ip_forward=1
+sysctl -qw net.bridge.bridge-nf-call-iptables=1 2> /dev/null || true
 
 # --- network: the bridge that pods and servers share -------------------------------------------------
+# The first `ip netns add` mounts /run/netns on itself. If that came after the first pod, as by
+# test-host.sh, it would hide the mounts of the pods' namespaces, and down.sh could not remove them.
+ip netns add ocelot-first && ip netns delete ocelot-first
 ip link show $BRIDGE > /dev/null 2>&1 || ip link add $BRIDGE type bridge
 ip address replace $HOST/24 dev $BRIDGE
 ip link set $BRIDGE up
-set_kernel net.ipv4.ip_forward 1
-modprobe br_netfilter 2> /dev/null || true
-set_kernel net.bridge.bridge-nf-call-iptables 1
 cat > cni/conf/10-bridge.conflist <<EOF
-{"cniVersion": "1.0.0", "name": "pods", "plugins": [
+{"cniVersion": "1.0.0", "name": "$CNI_NETWORK", "plugins": [
   {"type": "bridge", "bridge": "$BRIDGE", "isGateway": true, "ipMasq": true, "hairpinMode": true,
    "ipam": {"type": "host-local", "ranges": [[{"subnet": "$PODS", "rangeStart": "10.244.0.10"}]],
             "routes": [{"dst": "0.0.0.0/0"}], "dataDir": "$STATE/cni/ipam"}},
@@ -135,6 +149,7 @@ failSwapOn: false
 cgroupDriver: cgroupfs
 oomScoreAdj: 0
 containerRuntimeEndpoint: unix://$SOCKET
+podLogsDir: $STATE/pod-logs
 clusterDNS: [10.96.0.10]
 clusterDomain: cluster.local
 authentication: {x509: {clientCAFile: "$STATE/pki/ca.crt"}, anonymous: {enabled: false}}
@@ -147,6 +162,7 @@ localStorageCapacityIsolation: false
 serverTLSBootstrap: false
 EOF
 start kubelet kubelet --config kubelet/config.yaml --kubeconfig kubeconfig --root-dir "$STATE/kubelet/root" \
+  --cert-dir "$STATE/kubelet/pki" \
   --hostname-override node --node-ip $HOST
 start kube-proxy kube-proxy --kubeconfig kubeconfig --hostname-override node --proxy-mode iptables \
   --cluster-cidr $PODS --bind-address $HOST --healthz-bind-address 127.0.0.1:10256 \

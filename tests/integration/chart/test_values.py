@@ -466,7 +466,10 @@ def test_the_notes_have_the_first_tenant_and_the_first_event(helm: Any):
     assert tenant["metadata"] == {"namespace": "audit", "name": "acme"}
     assert "get secret acme-first" in notes
     assert "curl -sS http://127.0.0.1:8000/api/v1/logs " in notes
-    assert "port-forward service/shop-api 8000:80" in notes
+    assert "port-forward service/shop-api 8000:80 &\nsleep" in notes, "curl would be refused"
+    waits = re.findall(r"^kubectl .* wait .*$", notes, re.MULTILINE)
+    assert len(waits) == 2
+    assert all(" --timeout 5m" in wait for wait in waits), "images may have to be pulled"
     assert "shop-admin-token" in notes
     assert "WARNING" not in notes
 
@@ -491,3 +494,4 @@ def test_without_the_operator_the_notes_have_a_pod_of_the_command(
     assert env["OCELOT_SIGNING_KEY_FILE"]["value"].rpartition("/")[0] in mounted
     for command in ("queue-keys record", "tenants create acme", "tokens create --tenant acme"):
         assert f"exec shop-cli -- ocelot {command}" in notes
+    assert "wait --for=condition=Ready pod/shop-cli --timeout 5m" in notes

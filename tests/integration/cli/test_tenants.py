@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ocelot_common.registry.model import Tenant, TenantState
+from ocelot_common.registry.model import ResourceOwner, Tenant, TenantState
 from ocelot_common.registry.store import RegistryStore, RegistryTransaction
 
 EVENT = {"action": "a.b", "actor": {"id": "jane"}}
@@ -181,6 +181,25 @@ async def test_an_orphaned_tenant_is_activated_as_its_problem_says(
     owner = (await shown(ocelot, tenant_id))["tenant"]["owner"]
     assert "Active" in (await ocelot.ok("tenants", "create", tenant_id, "--owner", owner)).err
     await until_status(running, env, 202)
+
+
+async def test_a_resource_is_shown_as_the_option_for_the_owner_takes_it(
+    running: Any, ocelot: Any, tenant_id: str
+):
+    await ocelot.ok("tenants", "create", tenant_id)
+    uid = (await shown(ocelot, tenant_id))["tenant"]["uid"]
+    owner = ResourceOwner(kind="Tenant", cluster="c", namespace="team", name=tenant_id, uid="1")
+
+    async def hand_over(transaction: RegistryTransaction) -> None:
+        tenant = await transaction.get(Tenant, uid)
+        assert tenant is not None
+        await transaction.replace(msgspec.structs.replace(tenant, owner=owner))
+
+    await RegistryStore(running.database).write(hand_over)
+    told = (await ocelot.ok("tenants", "show", tenant_id)).out
+    [line] = [each for each in told.splitlines() if each.split()[0] == "owner"]
+    assert line.split()[1:] == [f"Tenant/c/team/{tenant_id}"]
+    await ocelot.ok("tenants", "suspend", tenant_id, "--owner", line.split()[1])
 
 
 async def test_a_tenant_deleted_now_is_gone_and_the_next_one_of_its_id_is_another(

@@ -33,6 +33,11 @@ async def test_the_example_becomes_ready_as_the_output_says(make_dev: Any, contr
             assert process.returncode == 0, output.decode()
             return output.decode()
 
+        second = make_dev.beside()
+        await second.start_kube()
+        assert await second.end() == 1
+        assert "make dev-kube already runs here" in second.output
+
         await kubectl("apply", "-f", str(EXAMPLE))
         await kubectl("wait", "--for=condition=Ready", "tenant/initech", "--timeout=180s")
         assert "initech-billing" in await kubectl("get", "secrets")

@@ -53,8 +53,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a life of a minute": (clients({"ttl": "1m"}), "10m to 2160h"),
     "a life of 91 days": (clients({"ttl": "2184h"}), "10m to 2160h"),
-    "a life without unit": (clients({"ttl": "720"}), "ttl"),
-    "a life in years": (clients({"ttl": "1y"}), "ttl"),
+    "a life without unit": (clients({"ttl": "720"}), "in whole hours or minutes"),
+    "a life in days": (clients({"ttl": "30d"}), "in whole hours or minutes"),
+    "a life in hours and minutes": (clients({"ttl": "1h30m"}), "in whole hours or minutes"),
 }
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "the tenant id": ({"tenantId": "acme-1"}, {"tenantId": "acme-2"}, "spec.tenantId"),

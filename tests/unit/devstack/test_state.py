@@ -98,6 +98,11 @@ def test_a_worker_without_make_dev_is_refused(settings: DevSettings) -> None:
         become_worker(settings, "consumer")
 
 
+def test_a_worker_during_the_start_is_told_to_wait(settings: DevSettings) -> None:
+    with state_lock(settings.state_dir), pytest.raises(DevstackError, match="prints `Ready`"):
+        become_worker(settings, "consumer")
+
+
 def test_the_last_block_has_docs_tokens_and_two_commands() -> None:
     text = ready_text(
         api_url="http://127.0.0.1:8000",

@@ -75,7 +75,9 @@ def read_installation(settings: DevSettings) -> Installation:
             log_level=settings.log_level,
         )
     except FileNotFoundError:
-        raise DevstackError(f"{path} does not exist. Start `make dev` first.") from None
+        raise DevstackError(
+            f"{path} does not exist yet. Wait until `make dev` prints `Ready`."
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise DevstackError(f"{path} cannot be read: {error!r}") from None
 

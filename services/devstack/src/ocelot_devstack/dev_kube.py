@@ -15,7 +15,7 @@ from ocelot_devstack.kubernetes import ControlPlane
 from ocelot_devstack.ports import free_port
 from ocelot_devstack.services import ServiceProcess, ServiceSpec, inherited_env
 from ocelot_devstack.settings import DevSettings
-from ocelot_devstack.state_lock import is_locked
+from ocelot_devstack.state_lock import is_locked, state_lock
 
 #: Of the checkout in which make runs.
 _DEFINITION: Final = Path("charts/ocelot/files/crd-tenants.yaml")
@@ -28,13 +28,14 @@ async def dev_kube(settings: DevSettings) -> None:
     """Run both until Ctrl-C or SIGTERM.
 
     Raises:
-        DevstackError: no make dev runs, or one of both could not be started.
+        DevstackError: no make dev runs, or one of both could not be started, or it runs already.
     """
     if not is_locked(settings.state_dir):
         raise DevstackError(f"`make dev` does not run on {settings.state_dir}. Start it first.")
     installation = read_installation(settings)
     api_url = read_api_url(settings)
-    with interrupts() as received:
+    lock = state_lock(settings.state_dir / "kubernetes", "make dev-kube")
+    with lock, interrupts() as received:
         async with ControlPlane(
             settings.state_dir, cache_dir=settings.cache_dir, report=say
         ) as plane:
@@ -114,5 +115,6 @@ def _text(plane: ControlPlane) -> str:
             "  kubectl apply -f examples/tenant.yaml",
             "  kubectl wait --for=condition=Ready tenant/initech",
             "  kubectl get tenants,secrets",
+            "  kubectl get secret initech-billing -o jsonpath='{.data.token}' | base64 -d",
         )
     )

@@ -1,4 +1,4 @@
-"""One make dev at a time on a state directory."""
+"""One make dev, and one make dev-kube, at a time on a state directory."""
 
 import fcntl
 import os
@@ -13,8 +13,12 @@ _NAME: Final = "lock"
 
 
 @contextmanager
-def state_lock(state_dir: Path) -> Iterator[None]:
+def state_lock(state_dir: Path, command: str = "make dev") -> Iterator[None]:
     """Hold the directory; the kernel lets go of it when this process ends, however it ends.
+
+    Args:
+        state_dir: made if it does not exist.
+        command: that holds it, for the error.
 
     Raises:
         DevstackError: another process holds it.
@@ -26,7 +30,7 @@ def state_lock(state_dir: Path) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise DevstackError(
-                f"make dev already runs here (process {lock.read().strip() or 'unknown'}, "
+                f"{command} already runs here (process {lock.read().strip() or 'unknown'}, "
                 f"state in {state_dir}). Use it, or stop it with Ctrl-C. To run a second one, set "
                 "OCELOT_DEV_STATE_DIR and the ports."
             ) from None

@@ -14,7 +14,7 @@ from ocelot_cli.listing import Column, print_list, time_text
 from ocelot_common.names import Period
 from ocelot_common.provisioning.claiming import TenantSpec
 from ocelot_common.provisioning.errors import TenantNotFoundError
-from ocelot_common.registry.model import Isolation, Space, Tenant
+from ocelot_common.registry.model import Isolation, ResourceOwner, Space, Tenant
 from ocelot_common.terminal import escape
 from ocelot_common.timestamps import now_ms
 
@@ -164,7 +164,10 @@ def show(tenant_id: TenantId, as_json: AsJson = False) -> None:
     for part in found.values():
         if part is not None:
             for name in part.__struct_fields__:
-                value = msgspec.to_builtins(getattr(part, name))
+                value = getattr(part, name)
+                if isinstance(value, ResourceOwner):
+                    value = str(value)  # as `tenants list` shows it and `--owner` takes it
+                value = msgspec.to_builtins(value)
                 out.print(plain(f"{name:>16}  {value}"))
 
 
